@@ -1,0 +1,226 @@
+"""The client: sends messages through the push queue and reads conversations from the tables."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+import boto3
+from botocore.exceptions import ClientError
+
+from relay.edge.table import from_item, to_item
+from relay.rules import strict_json
+from relay.rules.ledger import State, from_utc, message_key
+from relay.rules.message import InvalidMessage, parse, request_body, session_key
+from relay.rules.part import utc
+from relay.rules.segments import Segment, text_of
+from relay.rules.turn import Turn, turns
+
+_MAX_SQS = 1 << 20
+# What SQS takes for a message group id.
+_GROUP = re.compile(r"[!-~]{1,128}")
+# A host's clock may be this far from UTC, either way.
+_ZONES = timedelta(hours=15)
+
+
+class StackNotFound(Exception):
+    """There is no such stack, or it is not a LangBot Relay."""
+
+
+class Parked(Exception):
+    """The message will not be tried again unless somebody asks; the text is the reason."""
+
+
+class NotAnswered(TimeoutError):
+    """There is no finished reply in time; the text says what became of the message."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where a deployed relay is: its outputs, and for a local one its endpoint."""
+
+    push_queue_url: str
+    messages_table: str
+    replies_table: str
+    overflow_bucket: str
+    region: str | None = None
+    endpoint_url: str | None = None
+
+    @classmethod
+    def from_file(cls, path: str | Path = ".local/outputs.json") -> Self:
+        """The local stack, from the file that `make local` writes. Raises StackNotFound."""
+        try:
+            outputs = json.loads(Path(path).read_text("utf-8"))
+        except FileNotFoundError:
+            raise StackNotFound(f"no local stack here: there is no {path}; `make local` starts one") from None
+        return cls._from_outputs(outputs)
+
+    @classmethod
+    def from_cloudformation(cls, name: str) -> Self:
+        """A deployed stack, with the credentials and region that boto3 finds. Raises StackNotFound."""
+        cloudformation = boto3.client("cloudformation")
+        try:
+            stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        except ClientError as error:
+            raise StackNotFound(f"stack {name}: {error.response['Error']['Message']}") from None
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+        return cls._from_outputs(outputs | {"Region": cloudformation.meta.region_name})
+
+    @classmethod
+    def _from_outputs(cls, outputs: dict[str, str]) -> Self:
+        try:
+            return cls(
+                push_queue_url=outputs["PushQueueUrl"],
+                messages_table=outputs["MessagesTableName"],
+                replies_table=outputs["RepliesTableName"],
+                overflow_bucket=outputs["OverflowBucketName"],
+                region=outputs.get("Region"),
+                endpoint_url=outputs.get("EndpointUrl"),
+            )
+        except KeyError as missing:
+            raise StackNotFound(f"this is not a LangBot Relay: it has no output {missing}") from None
+
+    def client(self, service: str) -> Any:
+        """A boto3 client for this stack."""
+        local = {"aws_access_key_id": "test", "aws_secret_access_key": "test"} if self.endpoint_url else {}
+        return boto3.client(  # type: ignore[call-overload]
+            service, region_name=self.region, endpoint_url=self.endpoint_url, **local
+        )
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message that is on the push queue; with the session it names the message in the ledger."""
+
+    bot: str
+    session_id: str
+    message_id: str
+    sequence_number: str
+
+
+class Queue:
+    """The push queue of a stack."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._url = stack.push_queue_url
+        self._sqs = stack.client("sqs")
+
+    def push(
+        self,
+        session_id: str,
+        text: str | None = None,
+        *,
+        message: list[Segment] | None = None,
+        bot: str = "default",
+        action: str = "push",
+        session_type: str | None = None,
+        sender: dict[str, str] | None = None,
+        expect_reply: bool | None = None,
+        deduplication_id: str | None = None,
+    ) -> Sent:
+        """Sends a message as the session's next: a text, or LangBot's segments.
+
+        The same text twice is two messages; a `deduplication_id` of the caller's makes a repeat
+        within five minutes one. Raises InvalidMessage, which names the field, and botocore's errors.
+        """
+        fields = {
+            "session_id": session_id,
+            "text": text,
+            "message": message,
+            "bot": bot,
+            "action": action,
+            "session_type": session_type,
+            "sender": sender,
+            "expect_reply": expect_reply,
+        }
+        try:
+            body = json.dumps({k: v for k, v in fields.items() if v is not None}, ensure_ascii=False)
+            size = len(body.encode())
+        except UnicodeEncodeError:
+            raise InvalidMessage("a text holds a lone surrogate") from None
+        request_body(parse(body), session_type)
+        if size > _MAX_SQS:
+            raise InvalidMessage(f"the message is {size} bytes; SQS takes {_MAX_SQS}")
+        answer = self._sqs.send_message(
+            QueueUrl=self._url,
+            MessageBody=body,
+            MessageGroupId=group_id(bot, session_id),
+            MessageDeduplicationId=deduplication_id or uuid4().hex,
+        )
+        return Sent(bot, session_id, answer["MessageId"], answer["SequenceNumber"])
+
+
+def group_id(bot: str, session_id: str) -> str:
+    """The message group of a session, valid for SQS whatever the session is called."""
+    key = session_key(bot, session_id)
+    return key if _GROUP.fullmatch(key) else sha256(key.encode()).hexdigest()
+
+
+class Conversation:
+    """The replies of one session."""
+
+    def __init__(self, stack: Stack, session_id: str, bot: str = "default") -> None:
+        self._stack = stack
+        self._session = session_key(bot, session_id)
+        self._dynamodb = stack.client("dynamodb")
+        self._s3: Any = None
+
+    def parts(self, after: str = "") -> list[dict[str, Any]]:
+        """The raw parts in order, overflow resolved; `after` is the `part` of one, or where to begin."""
+        return list(self._parts(after))
+
+    def turns(self) -> list[Turn]:
+        """The turns of the session, each with its reply, finished or not."""
+        return turns(self._parts(""))
+
+    def wait(self, message: Sent, timeout: float = 60) -> Turn:
+        """The finished turn that answers `message`, for which it waits `timeout` seconds.
+
+        Raises Parked, and NotAnswered when the time is over.
+        """
+        key = to_item({"session": self._session, "message": message_key(message.sequence_number)})
+        deadline = time.monotonic() + timeout
+        while True:
+            answer = self._dynamodb.get_item(
+                TableName=self._stack.messages_table, Key=key, ConsistentRead=True
+            )
+            item = from_item(answer.get("Item", {}))
+            if item.get("state") == State.PARKED:
+                raise Parked(item["reason"])
+            if reply_to := item.get("answered_by") or item.get("accepted_message_id"):
+                # Nothing of the reply can bear an earlier stamp than this, wherever LangBot's host is.
+                since = utc(from_utc(item["delivered_at"]) - _ZONES.total_seconds())
+                own = [part for part in self._parts(since) if part["reply_to"] == reply_to]
+                if own and own[-1]["is_final"]:
+                    return turns(own)[0]
+            if time.monotonic() >= deadline:
+                state = item.get("state", "still on the push queue")
+                raise NotAnswered(f"no finished reply within {timeout:g} s; the message is {state}")
+            time.sleep(0.3)
+
+    def _parts(self, after: str) -> Iterator[dict[str, Any]]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._stack.replies_table,
+            KeyConditionExpression="#s = :s AND #p > :p",
+            ExpressionAttributeNames={"#s": "session", "#p": "part"},
+            # No key sorts before a space.
+            ExpressionAttributeValues=to_item({":s": self._session, ":p": after or " "}),
+            ConsistentRead=True,
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield self._resolved(from_item(item))
+
+    def _resolved(self, part: dict[str, Any]) -> dict[str, Any]:
+        if "overflow" not in part:
+            return part
+        self._s3 = self._s3 or self._stack.client("s3")
+        raw = self._s3.get_object(Bucket=self._stack.overflow_bucket, Key=part["overflow"])["Body"].read()
+        body: dict[str, Any] = strict_json.loads(raw)
+        return body | part | {"sequence": body["sequence"], "text": text_of(body["message"])}

@@ -1,0 +1,216 @@
+"""Delivers a batch of queued messages to their bots."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from relay.describe import describe
+from relay.edge.bots import Bots, UnknownBot
+from relay.edge.langbot import LangBot, NoAnswer, NotSent, time_needed
+from relay.edge.ledger import Ledger
+from relay.edge.queues import Queues
+from relay.edge.replies import Replies
+from relay.rules import ledger as items
+from relay.rules.bot import Bot, InvalidBot
+from relay.rules.delivery import (
+    History,
+    Outcome,
+    Park,
+    Verdict,
+    classify,
+    idempotency_key,
+    next_step,
+)
+from relay.rules.ledger import Queued
+from relay.rules.message import InvalidMessage, Message, parse, request_body
+from relay.rules.part import Part, part, utc
+from relay.rules.part import parse as parse_part
+from relay.rules.segments import collapse
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 4
+"""Messages on their way to one bot at the same time: LangBot answers 429 from the fifth on."""
+
+PAUSE = 10
+"""Seconds until the messages come back that were not tried because their bot had just failed."""
+
+
+@dataclass
+class _Line:
+    """What the messages of one batch share of one bot."""
+
+    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_ONCE))
+    down: bool = False
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._lines: dict[str, _Line] = {}
+
+    def __getitem__(self, bot: str) -> _Line:
+        return self._lines.setdefault(bot, _Line())
+
+
+@dataclass(frozen=True)
+class Courier:
+    """Takes messages to bots and writes down what became of each."""
+
+    bots: Bots
+    langbot: LangBot
+    ledger: Ledger
+    replies: Replies
+    queues: Queues
+    retry_for: int
+    keep_days: int
+    clock: Callable[[], float] = time.time
+
+    def deliver(self, batch: Iterable[Queued], seconds_left: Callable[[], float]) -> list[str]:
+        """Sends the sessions of `batch` side by side, each in order.
+
+        Returns the ids of the messages that stay in the queue, because they failed or because they
+        stand behind one that did; when each becomes visible again is set by then.
+        """
+        sessions: dict[str, list[Queued]] = {}
+        for queued in batch:
+            sessions.setdefault(queued.group, []).append(queued)
+        lines = _Lines()
+
+        def session(queue: list[Queued]) -> list[tuple[Queued, int]]:
+            for place, queued in enumerate(queue):
+                try:
+                    delay = self._one(queued, lines, seconds_left)
+                except Exception as error:  # whatever it is, the other sessions go on
+                    log.error(
+                        "not delivered, will be tried again",
+                        extra=describe(error) | {"message_id": queued.message_id},
+                    )
+                    delay = PAUSE
+                if delay is not None:
+                    # SQS keeps a message group back while one of it is invisible, so those behind
+                    # the failed one wait for it and need no delay of their own.
+                    return [(queued, delay), *((later, 0) for later in queue[place + 1 :])]
+            return []
+
+        with ThreadPoolExecutor(max_workers=len(sessions)) as threads:
+            kept = [one for results in threads.map(session, sessions.values()) for one in results]
+        try:
+            self.queues.show_after({queued.receipt_handle: delay for queued, delay in kept})
+        except (ClientError, BotoCoreError) as error:
+            # They come back all the same, when their visibility time-out is over.
+            log.error("the delays could not be set", extra={"error": str(error)})
+        return [queued.message_id for queued, _ in kept]
+
+    def _one(self, queued: Queued, lines: _Lines, seconds_left: Callable[[], float]) -> int | None:
+        """Seconds after which the message must be seen again, or None where it is done with."""
+        message, history = None, History()
+        try:
+            message = parse(queued.body)
+            recorded = self.ledger.read(items.key(queued, message)) if queued.receive_count > 1 else None
+            if recorded and recorded["state"] == items.State.PARKED:
+                # The function died between the ledger and the queue.
+                self.queues.park(queued, items.key(queued, message), recorded["reason"])
+                return None
+            if items.is_done(recorded):
+                return None
+            history = items.history(queued, recorded)
+            return self._send(queued, message, history, lines[message.bot], seconds_left)
+        except (InvalidMessage, UnknownBot) as fault:
+            self._park(queued, message, Park(str(fault), history), str(fault))
+            return None
+
+    def _send(
+        self,
+        queued: Queued,
+        message: Message,
+        history: History,
+        line: _Line,
+        seconds_left: Callable[[], float],
+    ) -> int | None:
+        with line.places:
+            if line.down:
+                return PAUSE
+            if seconds_left() < time_needed(message.action):
+                return 0
+            try:
+                bot = self.bots.get(message.bot)
+                outcome = self._attempt(queued, message, bot, history)
+            except InvalidBot as fault:
+                log.error("the bot cannot be used", extra={"bot": message.bot, "error": str(fault)})
+                outcome = Outcome(Verdict.REFUSED, str(fault))
+            if outcome.verdict is not Verdict.ACCEPTED and not outcome.messages_fault:
+                line.down = True
+
+        now = self.clock()
+        if outcome.verdict is Verdict.ACCEPTED:
+            self._accept(queued, message, bot, outcome, history, now)
+            return None
+        step = next_step(outcome, history, now, self.retry_for)
+        if isinstance(step, Park):
+            self._park(queued, message, step, outcome.reason)
+            return None
+        self.ledger.write(items.failed(queued, message, step, outcome.reason, now, self.keep_days))
+        log.warning(
+            "not delivered, will be tried again",
+            extra={"session": message.session, "message_id": queued.message_id, "verdict": outcome.verdict}
+            | {"attempts": step.history.attempts, "next_in": step.delay},
+        )
+        return step.delay
+
+    def _attempt(self, queued: Queued, message: Message, bot: Bot, history: History) -> Outcome:
+        if not bot.url:
+            raise InvalidBot(f"the secret of bot {bot.name!r}: url is empty or missing")
+        body = request_body(message, bot.session_type)
+        try:
+            answer = self.langbot.post(bot, message.action, body, idempotency_key(queued.message_id, history))
+        except NotSent as fault:
+            return Outcome(Verdict.REFUSED, str(fault))
+        except NoAnswer as fault:
+            return Outcome(Verdict.UNKNOWN, str(fault))
+        return classify(message.action, answer, history, self.clock())
+
+    def _accept(
+        self, queued: Queued, message: Message, bot: Bot, outcome: Outcome, history: History, now: float
+    ) -> None:
+        if outcome.reply:
+            self.replies.keep(self._sync_part(message, bot, outcome, now))
+        item = items.accepted(queued, message, outcome, history, bot.session_type, now, self.keep_days)
+        self.ledger.write(item)
+        log.info(
+            "delivered",
+            extra={"session": message.session, "message_id": queued.message_id, "state": item["state"]},
+        )
+
+    def _sync_part(self, message: Message, bot: Bot, outcome: Outcome, now: float) -> Part:
+        # The answer to a sync call carries no timestamp; it gets the one that LangBot would have
+        # written, so that it takes its place among the session's other parts.
+        if bot.timezone:
+            timestamp = utc(now)
+        else:
+            timestamp = utc(now + self.replies.clock_offset(message.session)).removesuffix("Z")
+        raw = json.dumps(
+            {
+                "session_id": message.session_id,
+                "reply_to": outcome.accepted_message_id,
+                "sequence": 1,
+                "is_final": True,
+                "stream": False,
+                "message": collapse(outcome.reply or []),
+                "timestamp": timestamp,
+            },
+            ensure_ascii=False,
+        ).encode()
+        return part(message.bot, raw, parse_part(raw), now, now, self.keep_days)
+
+    def _park(self, queued: Queued, message: Message | None, step: Park, error: str) -> None:
+        item = items.failed(queued, message, step, error, self.clock(), self.keep_days)
+        # First the ledger: a successor that finds it parked knows what is left to do.
+        self.ledger.write(item)
+        self.queues.park(queued, items.key(queued, message), step.reason)
+        log.error("parked", extra={"session": item["session"], "message_id": queued.message_id})

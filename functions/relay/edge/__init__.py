@@ -1,0 +1,1 @@
+"""Where the relay touches the world: Secrets Manager, DynamoDB, S3, SQS and LangBot."""

@@ -1,0 +1,52 @@
+"""The push queue and the parked queue."""
+
+import json
+from typing import Any
+
+from relay.rules.ledger import Queued
+
+MAX_MESSAGE = 1 << 20
+"""Bytes of an SQS message, its attributes included."""
+
+
+class Queues:
+    """What push does to the queues; taking and deleting messages is the event source mapping's."""
+
+    def __init__(self, sqs: Any, push_url: str, parked_url: str) -> None:
+        self._sqs = sqs
+        self._push_url = push_url
+        self._parked_url = parked_url
+
+    def park(self, queued: Queued, key: dict[str, str], reason: str) -> None:
+        """Puts a message on ParkedQueue, as it came, with its key in the ledger and the reason beside it.
+
+        A body that leaves no room for them is left out: the ledger has it. Raises botocore's errors.
+        """
+        attributes = {
+            "session": key["session"],
+            "message": key["message"],
+            "reason": reason.encode("ascii", "backslashreplace").decode()[:1000],
+        }
+        size = len(queued.body.encode()) + sum(
+            len(name) + len("String") + len(value.encode()) for name, value in attributes.items()
+        )
+        self._sqs.send_message(
+            QueueUrl=self._parked_url,
+            MessageBody=queued.body if size <= MAX_MESSAGE else json.dumps(key),
+            MessageGroupId=queued.group,
+            MessageDeduplicationId=queued.message_id,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+            },
+        )
+
+    def show_after(self, delays: dict[str, int]) -> None:
+        """Makes messages visible again after so many seconds, by receipt handle; ten at the most."""
+        if delays:
+            self._sqs.change_message_visibility_batch(
+                QueueUrl=self._push_url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": delay}
+                    for number, (handle, delay) in enumerate(delays.items())
+                ],
+            )

@@ -1,0 +1,45 @@
+"""RepliesTable and what lies beside it in the overflow bucket."""
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+from relay.edge.table import TableWithOverflow
+from relay.rules.part import Part
+
+
+class Replies:
+    """Where reply parts are kept, each once: one conditional write and no read."""
+
+    def __init__(self, dynamodb: Any, table: str, s3: Any, bucket: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._s3 = s3
+        self._bucket = bucket
+        self._items = TableWithOverflow(dynamodb, table, s3, bucket)
+
+    def keep(self, part: Part) -> bool:
+        """Keeps a part; False when it was kept before. Raises botocore's errors."""
+        return self._items.put(part.item, part.bare, part.raw, part.path, once=True)
+
+    def quarantine(self, bot: str, raw: bytes) -> str:
+        """Keeps a verified body that is no valid part; where it lies. Raises botocore's errors."""
+        path = f"quarantine/{bot}/{hashlib.sha256(raw).hexdigest()}"
+        self._s3.put_object(Bucket=self._bucket, Key=path, Body=raw)
+        return path
+
+    def clock_offset(self, session: str) -> float:
+        """Seconds by which the stamps of a session's newest part are ahead of UTC; 0 without a part."""
+        newest = self._dynamodb.query(
+            TableName=self._table,
+            KeyConditionExpression="#s = :s",
+            ProjectionExpression="part, created_at",
+            ExpressionAttributeNames={"#s": "session"},
+            ExpressionAttributeValues={":s": {"S": session}},
+            ScanIndexForward=False,
+            Limit=1,
+        )["Items"]
+        if not newest:
+            return 0
+        stamp = datetime.fromisoformat(newest[0]["part"]["S"].split("#")[0] + "Z")
+        return (stamp - datetime.fromisoformat(newest[0]["created_at"]["S"])).total_seconds()

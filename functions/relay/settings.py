@@ -1,0 +1,44 @@
+"""What the functions are told by their environment, read once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+
+class SettingsError(Exception):
+    """The environment lacks something; the text names the variable."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What both functions need."""
+
+    bot_secret_prefix: str
+    replies_table: str
+    overflow_bucket: str
+    keep_days: int
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Reads each field from the variable of its name in capitals. Raises SettingsError."""
+        values: dict[str, str | int] = {}
+        for name, kind in cls.__dataclass_fields__.items():
+            variable = name.upper()
+            text = environ.get(variable, "").strip()
+            if not text:
+                raise SettingsError(f"environment variable {variable} is not set")
+            if kind.type is int and not text.isdecimal():
+                raise SettingsError(f"environment variable {variable} must be a whole number")
+            values[name] = int(text) if kind.type is int else text
+        return cls(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class PushSettings(Settings):
+    """What push needs; `retry_for` in seconds."""
+
+    push_queue_url: str
+    parked_queue_url: str
+    messages_table: str
+    retry_for: int
