@@ -1,0 +1,38 @@
+import pytest
+
+from relay.settings import PushSettings, Settings, SettingsError
+
+ENV = {
+    "BOT_SECRET_PREFIX": "relay/bots/",
+    "REPLIES_TABLE": "replies",
+    "OVERFLOW_BUCKET": "bucket",
+    "KEEP_DAYS": "90",
+    "PUSH_QUEUE_URL": "https://sqs/push.fifo",
+    "PARKED_QUEUE_URL": "https://sqs/parked.fifo",
+    "MESSAGES_TABLE": "messages",
+    "RETRY_FOR": "21600",
+}
+
+
+def test_settings_are_read_from_the_environment():
+    settings = PushSettings.from_env(ENV)
+    assert (settings.replies_table, settings.keep_days, settings.retry_for) == ("replies", 90, 21600)
+
+
+@pytest.mark.parametrize("missing", ENV)
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_a_missing_variable_is_named_in_one_line(missing, value):
+    env = {name: text for name, text in ENV.items() if name != missing} | ({missing: value} if value else {})
+    with pytest.raises(SettingsError) as refused:
+        PushSettings.from_env(env)
+    assert str(refused.value) == f"environment variable {missing} is not set"
+
+
+@pytest.mark.parametrize("variable", ["KEEP_DAYS", "RETRY_FOR"])
+def test_a_number_that_is_none_is_named(variable):
+    with pytest.raises(SettingsError, match=f"{variable} must be a whole number"):
+        PushSettings.from_env(ENV | {variable: "many"})
+
+
+def test_callback_does_not_ask_for_what_only_push_needs():
+    Settings.from_env({name: ENV[name] for name in list(ENV)[:4]})
