@@ -100,11 +100,12 @@ class Courier:
 
         with ThreadPoolExecutor(max_workers=len(sessions)) as threads:
             kept = [one for results in threads.map(session, sessions.values()) for one in results]
-        try:
-            self.queues.show_after({queued.receipt_handle: delay for queued, delay in kept})
-        except (ClientError, BotoCoreError) as error:
-            # They come back all the same, when their visibility time-out is over.
-            log.error("the delays could not be set", extra={"error": str(error)})
+        for queued, delay in kept:
+            try:
+                self.queues.show_after(queued, delay)
+            except (ClientError, BotoCoreError) as error:
+                # It comes back all the same, when its visibility time-out is over.
+                log.error("a delay could not be set", extra=describe(error))
         return [queued.message_id for queued, _ in kept]
 
     def _one(self, queued: Queued, lines: _Lines, seconds_left: Callable[[], float]) -> int | None:

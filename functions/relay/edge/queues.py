@@ -40,13 +40,8 @@ class Queues:
             },
         )
 
-    def show_after(self, delays: dict[str, int]) -> None:
-        """Makes messages visible again after so many seconds, by receipt handle; ten at the most."""
-        if delays:
-            self._sqs.change_message_visibility_batch(
-                QueueUrl=self._push_url,
-                Entries=[
-                    {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": delay}
-                    for number, (handle, delay) in enumerate(delays.items())
-                ],
-            )
+    def show_after(self, queued: Queued, delay: int) -> None:
+        """Makes a message visible again after so many seconds. Raises botocore's errors."""
+        self._sqs.change_message_visibility(
+            QueueUrl=self._push_url, ReceiptHandle=queued.receipt_handle, VisibilityTimeout=delay
+        )

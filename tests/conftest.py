@@ -1,0 +1,93 @@
+"""The deployed template in the emulator, and for each test a bot of its own on it."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import pytest
+from local.sample_bot import SampleBot
+from local.stack import LocalStack, local_stack
+
+from relay import Conversation, Queue, Sent, Stack
+from relay.edge.table import from_item, to_item
+from relay.rules.ledger import message_key
+
+T = TypeVar("T")
+IN, OUT = "in-secret", "out-secret"
+
+
+def eventually(look: Callable[[], T], within: float = 20, what: str = "what was waited for") -> T:
+    """The first true value that `look` gives."""
+    deadline = time.monotonic() + within
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"{what} did not come within {within} s"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The stack as its users see it, and with every right."""
+
+    local: LocalStack
+    stack: Stack
+
+    def client(self, service: str) -> Any:
+        return self.local.client(service)
+
+    def callback_url(self, bot: str) -> str:
+        return self.local.outputs["CallbackUrl"].removesuffix("default") + bot
+
+    def ledger(self, sent: Sent) -> dict[str, Any]:
+        """What MessagesTable says of a message; {} where it says nothing yet."""
+        key = {"session": f"{sent.bot}#{sent.session_id}", "message": message_key(sent.sequence_number)}
+        answer = self.client("dynamodb").get_item(
+            TableName=self.stack.messages_table, Key=to_item(key), ConsistentRead=True
+        )
+        return from_item(answer.get("Item", {}))
+
+    def state(self, sent: Sent, *states: str, within: float = 20) -> dict[str, Any]:
+        """The ledger's item of a message, once it is in one of `states`."""
+        return eventually(
+            lambda: item if (item := self.ledger(sent)).get("state") in states else None,
+            within,
+            f"state {' or '.join(states)} of {sent}",
+        )
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    folder: Path = tmp_path_factory.mktemp("stack")
+    with local_stack(folder=folder) as local:
+        yield Deployed(local, Stack.from_file(folder / "outputs.json"))
+
+
+@dataclass(frozen=True)
+class Talk:
+    """One bot of the stack and a session with it."""
+
+    deployed: Deployed
+    bot: SampleBot
+    name: str
+    session: str
+
+    def push(self, text: str | None = None, **more: Any) -> Sent:
+        return Queue(self.deployed.stack).push(more.pop("session", self.session), text, bot=self.name, **more)
+
+    def conversation(self, session: str | None = None) -> Conversation:
+        return Conversation(self.deployed.stack, session or self.session, bot=self.name)
+
+    def keys(self) -> list[str]:
+        """The idempotency keys that the bot was sent, in order."""
+        return [request.headers["x-lb-idempotency-key"] for request in self.bot.received]
+
+
+@pytest.fixture
+def talk(deployed: Deployed) -> Iterator[Talk]:
+    name = f"bot-{uuid4().hex[:12]}"
+    with SampleBot(deployed.callback_url(name), IN, OUT) as bot:
+        deployed.local.connect(bot.url, IN, OUT, bot=name)
+        yield Talk(deployed, bot, name, f"s-{uuid4().hex[:8]}")

@@ -1,0 +1,266 @@
+"""Messages through the deployed stack: SQS in, a bot that answers as LangBot does, DynamoDB out."""
+
+import json
+import time
+
+import pytest
+from conftest import eventually
+from local.sample_bot import OVERLOADED, Answer
+
+from relay import Parked
+
+
+def test_a_message_is_delivered_and_its_reply_read(talk):
+    sent = talk.push("hello")
+    turn = talk.conversation().wait(sent)
+    assert (turn.text, turn.finished) == ("echo: hello", True)
+    item = talk.deployed.ledger(sent)
+    assert (item["state"], item["attempts"], item["message_id"]) == ("delivered", 1, sent.message_id)
+    assert item["accepted_message_id"] == turn.reply_to
+    assert json.loads(item["body"])["text"] == "hello"
+
+
+def test_the_parts_of_a_long_reply_are_kept_in_the_order_in_which_they_were_emitted(talk):
+    turn = talk.conversation().wait(talk.push("LONG:30:5"))
+    assert [part["text"] for part in turn.parts] == [p["message"][0]["text"] for p in talk.bot.emitted]
+    assert len(turn.parts) == 30
+
+
+def test_a_group_is_addressed_and_its_silence_is_no_fault(talk):
+    sent = talk.push("hi", session_type="group", sender={"id": "u1", "name": "Ann", "group_name": "G"})
+    turn = talk.conversation().wait(sent)
+    assert turn.message[0] == {"type": "At", "target": "u1", "display": ""}
+    assert talk.deployed.ledger(sent)["expect_reply"] is False
+
+
+def test_the_same_text_twice_is_two_messages(talk):
+    for sent in [talk.push("yes"), talk.push("yes")]:
+        talk.conversation().wait(sent)
+    assert [turn.text for turn in talk.conversation().turns()] == ["echo: yes", "echo: yes"]
+
+
+def test_a_repeat_with_the_callers_deduplication_id_is_one_message(talk):
+    for _ in range(2):
+        sent = talk.push("once", deduplication_id=talk.session)
+    talk.conversation().wait(sent)
+    talk.conversation().wait(talk.push("then"))
+    assert [turn.text for turn in talk.conversation().turns()] == ["echo: once", "echo: then"]
+
+
+@pytest.mark.parametrize("session", ["тикет 7 — \t\n", "x" * 480, "#", "a b", "\U0001f600"])
+def test_any_name_of_a_session_works_from_end_to_end(talk, session):
+    sent = talk.push("hello", session=session)
+    assert talk.conversation(session).wait(sent).text == "echo: hello"
+
+
+def test_a_session_stays_in_order_and_nothing_overtakes_a_failed_message(talk):
+    talk.bot.answer_with(OVERLOADED, Answer(429))
+    sent = [talk.push(f"m{n}") for n in range(5)]
+    for one in sent:
+        talk.deployed.state(one, "delivered")
+    accepted = [json.loads(r.body)["message"][0]["text"] for r in talk.bot.received if r.status == 202]
+    assert accepted == [f"m{n}" for n in range(5)]
+
+
+def test_refused_message_gets_a_fresh_key_since_langbot_burned_the_first(talk):
+    talk.bot.answer_with(OVERLOADED)
+    sent = talk.push("hello")
+    assert talk.conversation().wait(sent).text == "echo: hello"
+    first, second = talk.keys()
+    assert first != second
+    assert talk.deployed.ledger(sent)["attempts"] == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Answer(drop=True, takes="message"),
+        Answer(500, "oops", takes="message"),
+        Answer(202, "not JSON", takes="message"),
+        Answer(504, "", takes="message"),
+    ],
+    ids=["dropped", "500", "not-json", "504"],
+)
+def test_an_accepted_message_whose_answer_was_lost_is_not_sent_twice(talk, fault):
+    talk.bot.answer_with(fault)
+    sent = talk.push("hello")
+    item = talk.deployed.state(sent, "delivered")
+    assert "accepted_message_id" not in item
+    first, second = talk.keys()
+    assert first == second
+    eventually(talk.conversation().parts)
+    assert [turn.text for turn in talk.conversation().turns()] == ["echo: hello"]
+
+
+def test_an_unknown_message_that_was_not_accepted_is_delivered_under_the_same_key(talk):
+    talk.bot.answer_with(Answer(drop=True))
+    sent = talk.push("hello")
+    assert talk.conversation().wait(sent).text == "echo: hello"
+    assert len(set(talk.keys())) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 429, 302, 500, 502, 503])
+def test_a_fault_of_the_bot_is_retried_and_seen_meanwhile(talk, status):
+    talk.bot.answer_with(Answer(status, headers={"Location": "/elsewhere"}))
+    sent = talk.push("hello")
+    retrying = talk.deployed.state(sent, "retrying", "delivered")
+    assert talk.conversation().wait(sent).text == "echo: hello"
+    assert retrying["state"] == "retrying"
+    assert f"answered {status}" in retrying["last_error"]
+
+
+def test_retry_after_is_honoured(talk):
+    talk.bot.answer_with(Answer(429, headers={"Retry-After": "4"}))
+    talk.deployed.state(talk.push("hello"), "delivered")
+    first, second = talk.bot.received
+    assert second.at - first.answered_at >= 4
+
+
+def test_a_message_that_langbot_cannot_read_is_parked_and_the_session_goes_on(talk):
+    sent = talk.push(message=[{"type": "Image"}, {"type": "Plain", "text": "x"}], sender=None)
+    talk.conversation().wait(sent)
+    talk.bot.answer_with(Answer(400, {"code": 40001, "msg": "failed to parse message: x"}, takes="key"))
+    bad, good = talk.push("bad"), talk.push("good")
+    assert talk.conversation().wait(good).text == "echo: good"
+    item = talk.deployed.ledger(bad)
+    assert (item["state"], item["reason"]) == ("parked", "answered 400: failed to parse message: x")
+    with pytest.raises(Parked, match="answered 400"):
+        talk.conversation().wait(bad)
+
+
+def send_raw(talk, body, group=None):
+    return talk.deployed.client("sqs").send_message(
+        QueueUrl=talk.deployed.stack.push_queue_url,
+        MessageBody=body,
+        MessageGroupId=group or f"{talk.name}#{talk.session}",
+        MessageDeduplicationId=str(time.monotonic_ns()),
+    )["MessageId"]
+
+
+def parked(talk, message_id):
+    """The message on ParkedQueue with that deduplication id, taken off it."""
+    sqs = talk.deployed.client("sqs")
+    queue = {"QueueUrl": talk.deployed.local.outputs["ParkedQueueUrl"]}
+
+    def look():
+        for message in sqs.receive_message(
+            **queue, MaxNumberOfMessages=10, AttributeNames=["All"], MessageAttributeNames=["All"]
+        ).get("Messages", []):
+            sqs.delete_message(**queue, ReceiptHandle=message["ReceiptHandle"])
+            if message["Attributes"]["MessageDeduplicationId"] == message_id:
+                return message
+        return None
+
+    return eventually(look, what=f"{message_id} on ParkedQueue")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("hello", "not valid JSON"),
+        ("[1]", "it must be object"),
+        ('{"text": "x"}', "session_id is required"),
+        ('{"session_id": "S", "text": 5}', "text must be string"),
+        ('{"session_id": "S", "text": "x", "action": "shout"}', "action must be one of"),
+        ('{"session_id": "S", "text": "\\ud800"}', "text holds a lone surrogate"),
+        ("[" * 10_000 + "]" * 10_000, "nested deeper than 200 levels"),
+        ('{"session_id": "S", "text": "x", "bot": "nobody"}', "no bot 'nobody'"),
+    ],
+    ids=lambda value: value[:24] if value.isprintable() else None,
+)
+def test_an_invalid_message_is_parked_with_its_reason_and_the_session_goes_on(talk, body, reason):
+    message_id = send_raw(talk, body)
+    assert talk.conversation().wait(talk.push("next")).text == "echo: next"
+    message = parked(talk, message_id)
+    attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
+    assert message["Body"] == body
+    assert reason in attributes["reason"]
+    key = {name: attributes[name] for name in ("session", "message")}
+    answer = talk.deployed.client("dynamodb").get_item(
+        TableName=talk.deployed.stack.messages_table, Key={n: {"S": v} for n, v in key.items()}
+    )
+    assert answer["Item"]["state"]["S"] == "parked"
+    assert reason in answer["Item"]["reason"]["S"]
+    assert len(talk.bot.received) == 1
+
+
+def test_a_message_that_langbot_would_find_too_large_is_parked_before_it_is_sent(talk):
+    # Written compactly it fits into SQS; LangBot counts the bytes of the request.
+    body = json.dumps({"session_id": talk.session, "bot": talk.name, "text": "x" * 1_048_400}, separators=(",", ":"))
+    message_id = send_raw(talk, body)
+    assert talk.conversation().wait(talk.push("next")).text == "echo: next"
+    assert "1048576" in parked(talk, message_id)["MessageAttributes"]["reason"]["StringValue"]
+    assert len(talk.bot.received) == 1
+
+
+def test_a_message_that_an_item_cannot_hold_is_in_the_overflow_bucket(talk):
+    sent = talk.push("x" * 500_000)
+    item = talk.deployed.state(sent, "delivered")
+    bucket = talk.deployed.stack.overflow_bucket
+    kept = talk.deployed.client("s3").get_object(Bucket=bucket, Key=item["overflow"])["Body"].read()
+    assert json.loads(kept)["text"] == "x" * 500_000
+
+
+def test_a_bot_that_has_no_url_yet_gets_its_messages_once_it_has(talk):
+    talk.deployed.local.connect("", "in-secret", "out-secret", bot=f"{talk.name}-2")
+    from relay import Conversation, Queue
+
+    sent = Queue(talk.deployed.stack).push(talk.session, "hello", bot=f"{talk.name}-2")
+    item = talk.deployed.state(sent, "retrying")
+    assert item["last_error"] == f"the secret of bot '{talk.name}-2': url is empty or missing"
+    assert isinstance(Conversation(talk.deployed.stack, talk.session, bot=f"{talk.name}-2").parts(), list)
+
+
+def test_sessions_go_out_side_by_side(talk):
+    talk.bot.answer_with(*[Answer(delay=1.5)] * 8)
+    sent = [talk.push("hello", session=f"{talk.session}-{n}") for n in range(4)]
+    for one in sent:
+        talk.deployed.state(one, "delivered")
+    arrived = [request.at for request in talk.bot.received]
+    assert max(arrived) - min(arrived) < 4 * 1.5
+
+
+def test_a_bot_that_is_down_is_not_hammered_by_every_message(talk):
+    talk.bot.answer_with(*[Answer(502, delay=0.2)] * 10)
+    for n in range(10):
+        talk.push("hello", session=f"{talk.session}-{n}")
+    eventually(lambda: talk.bot.received)
+    time.sleep(1.5)
+    assert len(talk.bot.received) < 10
+
+
+def test_a_sync_reply_is_in_the_table_like_any_part(talk):
+    sent = talk.push("LONG:5:5", action="sync")
+    turn = talk.conversation().wait(sent)
+    assert (turn.text, turn.finished) == ("w001 w002 w003 w004 w005 ", True)
+    item = talk.deployed.ledger(sent)
+    assert (item["state"], item["answered_by"]) == ("answered", turn.reply_to)
+
+
+def test_a_sync_call_without_a_reply_stays_open(talk):
+    empty = {"code": 0, "msg": "ok", "data": {"reply_to": "in_x", "message": [], "session_id": talk.session}}
+    talk.bot.answer_with(Answer(200, empty))
+    sent = talk.push("hello", action="sync")
+    assert talk.deployed.state(sent, "delivered")["accepted_message_id"] == "in_x"
+    assert talk.conversation().parts() == []
+
+
+def test_a_sync_reply_stands_between_the_parts_around_it(talk):
+    talk.conversation().wait(talk.push("one"))
+    talk.conversation().wait(talk.push("two", action="sync"))
+    talk.conversation().wait(talk.push("three"))
+    assert [part["text"] for part in talk.conversation().parts()] == ["echo: one", "echo: two", "echo: three"]
+
+
+def test_a_reset_that_langbot_cannot_do_does_not_hold_up_its_session(talk):
+    sent, following = talk.push(action="reset"), talk.push("next")
+    assert talk.conversation().wait(following).text == "echo: next"
+    assert talk.deployed.ledger(sent)["state"] == "parked"
+
+
+def test_a_reset_goes_out_in_its_place_in_the_session(talk):
+    talk.bot.answer_with(Answer(), Answer(200, {"code": 0, "msg": "reset", "data": {"removed": True}}))
+    sent = [talk.push("one"), talk.push(action="reset"), talk.push("two")]
+    for one in sent:
+        assert talk.deployed.state(one, "delivered")
+    assert [r.path.rpartition("/")[2] for r in talk.bot.received] == ["sample", "reset", "sample"]
