@@ -78,7 +78,7 @@ class Talk:
         return Queue(self.deployed.stack).push(more.pop("session", self.session), text, bot=self.name, **more)
 
     def conversation(self, session: str | None = None) -> Conversation:
-        return Conversation(self.deployed.stack, session or self.session, bot=self.name)
+        return Conversation(self.deployed.stack, self.session if session is None else session, bot=self.name)
 
     def keys(self) -> list[str]:
         """The idempotency keys that the bot was sent, in order."""

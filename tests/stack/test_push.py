@@ -186,10 +186,14 @@ def test_an_invalid_message_is_parked_with_its_reason_and_the_session_goes_on(ta
 
 def test_a_message_that_langbot_would_find_too_large_is_parked_before_it_is_sent(talk):
     # Written compactly it fits into SQS; LangBot counts the bytes of the request.
-    body = json.dumps({"session_id": talk.session, "bot": talk.name, "text": "x" * 1_048_400}, separators=(",", ":"))
-    message_id = send_raw(talk, body)
+    fields = {"session_id": talk.session, "bot": talk.name, "text": ""}
+    fields["text"] = "x" * (2**20 - len(json.dumps(fields, separators=(",", ":"))))
+    message_id = send_raw(talk, json.dumps(fields, separators=(",", ":")))
     assert talk.conversation().wait(talk.push("next")).text == "echo: next"
-    assert "1048576" in parked(talk, message_id)["MessageAttributes"]["reason"]["StringValue"]
+    message = parked(talk, message_id)
+    assert "LangBot takes 1048576" in message["MessageAttributes"]["reason"]["StringValue"]
+    # It leaves no room for its reason; the ledger and the bucket have it.
+    assert json.loads(message["Body"])["session"] == f"{talk.name}#{talk.session}"
     assert len(talk.bot.received) == 1
 
 

@@ -1,0 +1,58 @@
+"""Cold starts are paid by users: what a function imports, in an interpreter of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+ENV = {
+    "PATH": os.defpath,
+    "PYTHONPATH": str(FUNCTIONS),
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "BOT_SECRET_PREFIX": "relay/bots/",
+    "REPLIES_TABLE": "replies",
+    "OVERFLOW_BUCKET": "bucket",
+    "KEEP_DAYS": "90",
+    "PUSH_QUEUE_URL": "https://sqs/push.fifo",
+    "PARKED_QUEUE_URL": "https://sqs/parked.fifo",
+    "MESSAGES_TABLE": "messages",
+    "RETRY_FOR": "21600",
+}
+
+
+def python(code, env):
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+
+
+def modules(function):
+    code = f"import sys, json, {function}.app; print(json.dumps(sorted(sys.modules)))"
+    return set(json.loads(python(code, ENV).stdout))
+
+
+@pytest.mark.parametrize("function", ["push", "callback"])
+def test_no_function_imports_tracing_or_the_client(function):
+    heavy = {"aws_xray_sdk", "relay.client", "pydantic", "jsonschema", "fastjsonschema"}
+    assert not modules(function) & heavy
+
+
+def test_callback_does_not_import_an_http_client():
+    assert "requests" not in modules("callback")
+
+
+def test_the_rules_know_nothing_of_aws_or_http():
+    rules = [path.stem for path in (FUNCTIONS / "relay/rules").glob("[a-z]*.py")]
+    code = f"import sys, json\nfor name in {rules}: __import__('relay.rules.' + name)\nprint(json.dumps(sorted(sys.modules)))"
+    loaded = set(json.loads(python(code, ENV).stdout))
+    assert not loaded & {"boto3", "botocore", "requests", "urllib3", "http.client"}
+
+
+@pytest.mark.parametrize("function", ["push", "callback"])
+def test_a_missing_variable_ends_the_start_with_its_name(function):
+    env = {name: value for name, value in ENV.items() if name != "KEEP_DAYS"}
+    done = python(f"import {function}.app", env)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].endswith("environment variable KEEP_DAYS is not set")

@@ -1,0 +1,120 @@
+"""What a real LangBot answers is in RepliesTable as it meant it."""
+
+from base64 import b64decode
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from langbot.bridge import Bridge, until
+from relay import Parked
+
+pytestmark = pytest.mark.timeout(900)  # the first test installs LangBot
+
+FORTY_WORDS = "".join(f"w{n:03} " for n in range(1, 41))
+
+
+@pytest.fixture(params=[True, False], ids=["streaming", "not streaming"])
+def streaming(request: pytest.FixtureRequest, bridge: Bridge) -> Iterator[None]:
+    bridge.peer.reconfigure(streaming=request.param)
+    yield
+    bridge.peer.reconfigure(streaming=True)
+
+
+@pytest.mark.usefixtures("streaming")
+def test_plain_message_is_answered_in_one_turn(bridge: Bridge, session: str) -> None:
+    sent = bridge.queue.push(session, "hello")
+
+    turn = bridge.conversation(session).wait(sent)
+
+    assert turn.text == "echo: hello"
+    assert bridge.conversation(session).turns() == [turn]
+    ledger = bridge.ledger(sent)
+    assert ledger["state"] == "delivered"
+    assert ledger["accepted_message_id"] == turn.reply_to
+
+
+def test_streamed_reply_comes_in_parts_and_reads_as_the_last(bridge: Bridge, session: str) -> None:
+    sent = bridge.queue.push(session, "LONG:40:20")
+
+    turn = bridge.conversation(session).wait(sent)
+
+    texts = [part["text"] for part in turn.parts]
+    assert len(set(texts)) >= 5
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    assert turn.text == texts[-1] == FORTY_WORDS
+
+
+def test_several_replies_of_one_turn_are_all_read(bridge: Bridge, session: str) -> None:
+    bridge.queue.push(session, "MULTI")
+
+    parts = until("three parts", lambda: (p := bridge.conversation(session).parts())[2:] and p)
+
+    assert [(part["sequence"], part["is_final"]) for part in parts] == [(1, True)] * 3
+    (turn,) = bridge.conversation(session).turns()
+    assert [segment["text"] for segment in turn.message] == ["part 1 of 3", "part 2 of 3", "part 3 of 3"]
+
+
+def test_merged_messages_are_answered_under_the_first_ones_id(bridge: Bridge, session: str) -> None:
+    bridge.peer.reconfigure(aggregation=True, aggregation_delay=4)
+    try:
+        one, two, three = [bridge.queue.push(session, text) for text in ("one", "two", "three")]
+        turn = bridge.conversation(session).wait(one)
+    finally:
+        bridge.peer.reconfigure(aggregation=False)
+
+    assert turn.text == "echo: one\ntwo\nthree"
+    first, *others = [bridge.ledger(sent) for sent in (one, two, three)]
+    assert turn.reply_to == first["accepted_message_id"]
+    assert [ledger["state"] for ledger in others] == ["delivered", "delivered"]
+    assert bridge.conversation(session).turns() == [turn]
+
+
+@pytest.mark.parametrize("kilobytes", [1, 600], ids=["that an item holds", "past DynamoDB's 400 KB"])
+def test_image_arrives_whole(bridge: Bridge, session: str, kilobytes: int) -> None:
+    sent = bridge.queue.push(session, f"IMAGE:{kilobytes}")
+
+    turn = bridge.conversation(session).wait(sent)
+
+    words, image = turn.message
+    assert words == {"type": "Plain", "text": "here is a picture"}
+    assert image["type"] == "Image"
+    picture = b64decode(image["base64"].removeprefix("data:image/png;base64,"), validate=True)
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) == kilobytes * 1000
+    (call,) = bridge.to_relay.of(session)
+    assert image["base64"].encode() in call.body
+
+
+def test_turn_that_breaks_off_stays_unfinished_and_the_next_is_answered(bridge: Bridge, session: str) -> None:
+    broken = bridge.queue.push(session, "LONG:60:20 MIDFAIL")
+    after = bridge.queue.push(session, "and now?")
+
+    assert bridge.conversation(session).wait(after).text == "echo: and now?"
+
+    first, second = bridge.conversation(session).turns()
+    assert first.reply_to == bridge.ledger(broken)["accepted_message_id"]
+    assert first.parts[0]["text"].startswith("w001 ")
+    assert [turn.finished for turn in (first, second)] == [False, True]
+
+
+def test_sync_reply_is_kept_as_one_part_with_the_last_snapshot(bridge: Bridge, session: str) -> None:
+    sent = bridge.queue.push(session, "LONG:40:20", action="sync")
+
+    turn = bridge.conversation(session).wait(sent)
+
+    assert [segment["text"] for segment in turn.message] == [FORTY_WORDS]
+    assert len(turn.parts) == 1
+    ledger = bridge.ledger(sent)
+    assert ledger["state"] == "answered"
+    assert ledger["answered_by"] == turn.reply_to
+    assert bridge.to_relay.of(session) == []
+
+
+def test_reset_that_langbot_cannot_do_is_parked_and_the_session_goes_on(bridge: Bridge, session: str) -> None:
+    reset = bridge.queue.push(session, action="reset")
+    after = bridge.queue.push(session, "still there?")
+
+    with pytest.raises(Parked, match="500"):
+        bridge.conversation(session).wait(reset)
+    assert bridge.conversation(session).wait(after).text == "echo: still there?"
+    assert [exchange.status for exchange in bridge.to_bot.of(session)] == [500, 202]

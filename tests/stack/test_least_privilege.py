@@ -1,0 +1,106 @@
+"""What each function's role may do: everything it needs, and nothing beside it.
+
+The emulator enforces these roles in every other test of this folder; here they are asked directly, also
+for what it does not enforce: the event source mapping's own calls, logs and traces.
+"""
+
+import pytest
+
+NEEDS = {
+    "PushRole": [
+        ("sqs:ReceiveMessage", "PushQueue"),
+        ("sqs:DeleteMessage", "PushQueue"),
+        ("sqs:GetQueueAttributes", "PushQueue"),
+        ("sqs:ChangeMessageVisibility", "PushQueue"),
+        ("sqs:SendMessage", "ParkedQueue"),
+        ("dynamodb:PutItem", "MessagesTable"),
+        ("dynamodb:GetItem", "MessagesTable"),
+        ("dynamodb:PutItem", "RepliesTable"),
+        ("dynamodb:Query", "RepliesTable"),
+        ("s3:PutObject", "OverflowBucket/messages/x"),
+        ("s3:PutObject", "OverflowBucket/parts/x"),
+        ("secretsmanager:GetSecretValue", "bots/any"),
+        ("logs:CreateLogStream", "PushLogs"),
+        ("logs:PutLogEvents", "PushLogs"),
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+    ],
+    "CallbackRole": [
+        ("dynamodb:PutItem", "RepliesTable"),
+        ("s3:PutObject", "OverflowBucket/parts/x"),
+        ("s3:PutObject", "OverflowBucket/quarantine/x"),
+        ("secretsmanager:GetSecretValue", "bots/any"),
+        ("logs:CreateLogStream", "CallbackLogs"),
+        ("logs:PutLogEvents", "CallbackLogs"),
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+    ],
+}
+RESOURCES = sorted({resource for needs in NEEDS.values() for _, resource in needs} | {"bots-of-others"})
+ACTIONS = sorted({action for needs in NEEDS.values() for action, _ in needs}) + [
+    "dynamodb:DeleteItem",
+    "dynamodb:UpdateItem",
+    "dynamodb:Scan",
+    "s3:GetObject",
+    "s3:DeleteObject",
+    "secretsmanager:PutSecretValue",
+    "sqs:PurgeQueue",
+    "iam:PassRole",
+]
+
+
+@pytest.fixture(scope="session")
+def resources(deployed):
+    """Each name of RESOURCES as an ARN, and the physical names of the roles."""
+    listed = deployed.client("cloudformation").describe_stack_resources(StackName="relay-local")
+    physical = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in listed["StackResources"]}
+    account, region = "000000000000", deployed.stack.region
+
+    def arn(name):
+        logical, _, path = name.partition("/")
+        match logical:
+            case "*":
+                return "*"
+            case "bots":
+                return f"arn:aws:secretsmanager:{region}:{account}:secret:relay-local/bots/{path}-AbCdEf"
+            case "bots-of-others":
+                return f"arn:aws:secretsmanager:{region}:{account}:secret:other/bots/any-AbCdEf"
+            case "OverflowBucket":
+                return f"arn:aws:s3:::{physical[logical]}/{path}"
+        if logical.endswith("Queue"):
+            return f"arn:aws:sqs:{region}:{account}:{physical[logical].rpartition('/')[2]}"
+        if logical.endswith("Table"):
+            return f"arn:aws:dynamodb:{region}:{account}:table/{physical[logical]}"
+        return f"arn:aws:logs:{region}:{account}:log-group:{physical[logical]}:log-stream:x"
+
+    return physical, {name: arn(name) for name in RESOURCES}
+
+
+def allowed(deployed, role, action, arn):
+    answer = deployed.client("iam").simulate_principal_policy(
+        PolicySourceArn=f"arn:aws:iam::000000000000:role/{role}", ActionNames=[action], ResourceArns=[arn]
+    )
+    return answer["EvaluationResults"][0]["EvalDecision"] == "allowed"
+
+
+@pytest.mark.parametrize("role", NEEDS)
+def test_a_role_may_do_what_its_function_needs_and_nothing_else(deployed, resources, role):
+    physical, arns = resources
+    may = {
+        (action, name)
+        for action in ACTIONS
+        for name, arn in arns.items()
+        if allowed(deployed, physical[role], action, arn)
+    }
+    # X-Ray has no resources, so what is allowed on all is allowed on each.
+    assert {(a, r) for a, r in may if not a.startswith("xray:")} == {
+        need for need in NEEDS[role] if not need[0].startswith("xray:")
+    }
+    assert {a for a, r in may if r == "*"} == {a for a, r in NEEDS[role] if r == "*"}
+
+
+def test_a_role_has_no_policy_but_the_templates_own(deployed, resources):
+    physical, _ = resources
+    for role in NEEDS:
+        attached = deployed.client("iam").list_attached_role_policies(RoleName=physical[role])
+        assert attached["AttachedPolicies"] == []

@@ -1,0 +1,233 @@
+"""The sample bot against what LangBot was recorded doing: it may not be kinder than the real one."""
+
+import hashlib
+import hmac
+import json
+import re
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import Any, NamedTuple
+
+import pytest
+import requests
+from local.sample_bot import OVERLOADED, Answer, SampleBot
+
+CAPTURES = Path(__file__).with_name("data") / "captures"
+IN, OUT = "in-secret", "out-secret"
+
+
+class Callback(NamedTuple):
+    headers: dict[str, str]
+    raw: bytes
+
+    @property
+    def part(self) -> dict[str, Any]:
+        part: dict[str, Any] = json.loads(self.raw)
+        return part
+
+
+class Receiver(ThreadingHTTPServer):
+    """Takes callbacks; `statuses` are what it answers first, then 200."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.callbacks: Queue[Callback] = Queue()
+        self.statuses: list[int] = []
+        super().__init__(("127.0.0.1", 0), self._handler())
+
+    def _handler(receiver) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.callbacks.put(Callback(dict(self.headers), raw))
+                self.send_response(receiver.statuses.pop(0) if receiver.statuses else 200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+    def take(self, count: int) -> list[Callback]:
+        return [self.callbacks.get(timeout=10) for _ in range(count)]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def bot(receiver: Receiver) -> Iterator[SampleBot]:
+    with SampleBot(f"http://127.0.0.1:{receiver.server_port}/cb", IN, OUT) as bot:
+        yield bot
+
+
+def sign(secret: str, sent_at: str, raw: bytes) -> str:
+    return "sha256=" + hmac.new(secret.encode(), sent_at.encode() + b"." + raw, hashlib.sha256).hexdigest()
+
+
+def post(
+    bot: SampleBot, raw: bytes, path: str = "", key: str | None = None, **headers: str
+) -> requests.Response:
+    sent_at = str(int(time.time()))
+    signed = {"X-LB-Timestamp": sent_at, "X-LB-Signature": sign(IN, sent_at, raw)}
+    keyed = {"X-LB-Idempotency-Key": key} if key else {}
+    return requests.post(bot.url + path, raw, headers=signed | keyed | headers, timeout=10)
+
+
+def say(bot: SampleBot, text: str, **more: Any) -> requests.Response:
+    body = {"session_id": "s-1", "message": [{"type": "Plain", "text": text}]}
+    return post(bot, json.dumps(body).encode(), **more)
+
+
+def recorded_requests(name: str) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (CAPTURES / name).read_text("utf-8").splitlines()]
+    return [row for row in rows if row["kind"] == "request"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        row
+        for name in ("a_plain.jsonl", "f_errors.jsonl", "h_reset.jsonl")
+        for row in recorded_requests(name)
+        if row["method"] == "POST"
+        and "<" not in row["req_body"]  # where the recording names a size instead of the body
+        and "signature" not in row["resp_body"]  # signed requests only, here
+        and "�" not in row["req_body"]
+    ],
+    ids=lambda row: row["note"] or "plain",
+)
+def test_a_recorded_request_gets_the_recorded_answer(bot: SampleBot, row: dict[str, Any]) -> None:
+    path = row["path"].removeprefix("/bots/<uuid>")
+    if row["status"] == 404:
+        path = "-of-somebody-else"
+    answer = post(bot, row["req_body"].encode(), path)
+    assert (answer.status_code, shape(answer.text)) == (row["status"], shape(row["resp_body"]))
+
+
+def shape(text: str) -> str:
+    """An answer without its random ids and the words of the library that parses segments."""
+    text = re.sub(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
+    return re.sub(r"(failed to parse message: ).*(\"})", r"\1...\2", text)
+
+
+def test_a_key_is_burned_by_a_503_as_by_an_acceptance(bot: SampleBot, receiver: Receiver) -> None:
+    bot.answer_with(OVERLOADED)
+    assert [say(bot, "x", key="k-1").status_code for _ in range(2)] == [503, 409]
+    assert [say(bot, "y", key="k-2").status_code for _ in range(2)] == [202, 409]
+    assert receiver.take(1)[0].part["message"] == [{"type": "Plain", "text": "echo: y"}]
+
+
+def test_a_refused_signature_is_401_and_burns_no_key(bot: SampleBot) -> None:
+    refused = say(bot, "x", key="k-1", **{"X-LB-Signature": "sha256=" + "0" * 64})
+    assert (refused.status_code, refused.json()["msg"]) == (401, "invalid signature: signature_mismatch")
+    assert say(bot, "x", key="k-1").status_code == 202
+
+
+def test_a_timestamp_may_be_300_s_off(bot: SampleBot) -> None:
+    raw = b'{"session_id": "s-1", "message": []}'
+
+    def at(offset: int) -> int:
+        sent_at = str(int(time.time()) + offset)
+        headers = {"X-LB-Timestamp": sent_at, "X-LB-Signature": sign(IN, sent_at, raw)}
+        return post(bot, raw, **headers).status_code
+
+    assert [at(-302), at(-298), at(298), at(302)] == [401, 202, 202, 401]
+
+
+def test_streamed_parts_are_cumulative_and_signed_over_their_raw_bytes(
+    bot: SampleBot, receiver: Receiver
+) -> None:
+    accepted = say(bot, "LONG:3:10").json()["data"]["accepted_message_id"]
+    callbacks = receiver.take(3)
+    for callback in callbacks:
+        sent_at = callback.headers["X-LB-Timestamp"]
+        assert callback.headers["X-LB-Signature"] == sign(OUT, sent_at, callback.raw)
+    parts = [callback.part for callback in callbacks]
+    assert [part["message"][0]["text"] for part in parts] == ["w001 ", "w001 w002 ", "w001 w002 w003 "]
+    assert [(part["sequence"], part["is_final"]) for part in parts] == [(1, False), (2, False), (3, True)]
+    assert {part["reply_to"] for part in parts} == {accepted}
+
+
+def test_a_callback_is_written_as_langbot_writes_it(bot: SampleBot, receiver: Receiver) -> None:
+    rows = [json.loads(line) for line in (CAPTURES / "a_plain.jsonl").read_text("utf-8").splitlines()]
+    recorded = next(row["raw_body"] for row in rows if row["kind"] == "callback")
+    post(bot, next(row["req_body"] for row in rows if row["kind"] == "request").encode())
+
+    def blank(raw: str) -> str:
+        return re.sub(r"in_[0-9a-f]{32}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}", "-", raw)
+
+    assert blank(receiver.take(1)[0].raw.decode()) == blank(recorded)
+
+
+def test_several_replies_of_a_turn_are_each_number_one_and_final(bot: SampleBot, receiver: Receiver) -> None:
+    say(bot, "MULTI")
+    parts = [callback.part for callback in receiver.take(3)]
+    assert [(part["sequence"], part["is_final"]) for part in parts] == [(1, True)] * 3
+
+
+def test_a_turn_that_breaks_off_has_no_final_and_the_next_counts_on(
+    bot: SampleBot, receiver: Receiver
+) -> None:
+    say(bot, "LONG:4:10 MIDFAIL")
+    say(bot, "next turn")
+    parts = [callback.part for callback in receiver.take(4)]
+    assert [(part["sequence"], part["is_final"]) for part in parts] == [
+        (1, False),
+        (2, False),
+        (3, False),
+        (4, True),
+    ]
+
+
+def test_a_callback_is_tried_again_unchanged_after_a_5xx_and_never_after_a_4xx(
+    bot: SampleBot, receiver: Receiver
+) -> None:
+    receiver.statuses = [503, 200, 429]
+    for text in ("a", "b", "c"):
+        say(bot, text)
+    first, again, lost, after = receiver.take(4)
+    assert first == again
+    assert lost.part["message"][0]["text"] == "echo: b"
+    assert after.part["message"][0]["text"] == "echo: c"
+
+
+def test_sync_answers_with_every_chunk_and_calls_nobody(bot: SampleBot, receiver: Receiver) -> None:
+    answer = say(bot, "LONG:2:10", path="/sync").json()
+    assert [segment["text"] for segment in answer["data"]["message"]] == ["w001 ", "w001 w002 "]
+    assert receiver.callbacks.empty()
+
+
+def test_a_dropped_request_is_accepted_only_where_it_is_told_to(bot: SampleBot, receiver: Receiver) -> None:
+    bot.answer_with(Answer(drop=True), Answer(drop=True, takes="message"))
+    for text in ("lost", "kept"):
+        with pytest.raises(requests.ConnectionError):
+            say(bot, text)
+    assert receiver.take(1)[0].part["message"][0]["text"] == "echo: kept"
+    assert receiver.callbacks.empty()
+    assert [request.status for request in bot.received] == [None, None]
+
+
+def test_control_tells_the_bot_to_misbehave_and_what_it_received(bot: SampleBot) -> None:
+    control = bot.url.replace("/bots/sample", "/control")
+    told = requests.post(
+        control, json={"answers": [{"status": 429, "headers": {"Retry-After": "2"}}]}, timeout=10
+    )
+    assert told.status_code == 200
+    answer = say(bot, "x", key="k-1")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+    (received,) = requests.get(control, timeout=10).json()["received"]
+    assert (received["status"], received["headers"]["x-lb-idempotency-key"]) == (429, "k-1")
+    assert json.loads(received["body"])["message"][0]["text"] == "x"
