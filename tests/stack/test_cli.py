@@ -1,0 +1,128 @@
+"""The command `relay`, as it is typed."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from local.sample_bot import Answer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def relay(talk, tmp_path):
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local/outputs.json").write_text(json.dumps(talk.deployed.local.outputs))
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}/functions:{ROOT}/infra", "PYTHONUTF8": "1"}
+
+    def relay(*arguments, start=False, text=None, aws=None):
+        command = [sys.executable, "-m", "cli.main", *arguments]
+        if start:
+            return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)
+        return subprocess.run(
+            command, cwd=tmp_path, env=env | (aws or {}), input=text, capture_output=True, text=True, timeout=60
+        )
+
+    return relay
+
+
+def test_push_prints_the_messages_id(talk, relay):
+    done = relay("push", "--bot", talk.name, talk.session, "hello")
+    assert (done.returncode, done.stderr) == (0, "")
+    deadline = time.monotonic() + 20
+    while not talk.bot.received:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert talk.keys() == [f"{done.stdout.strip()}.0"]
+
+
+def test_sync_prints_the_reply(talk, relay):
+    done = relay("sync", "--bot", talk.name, talk.session, "hello")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "echo: hello\n", "")
+
+
+def test_sync_for_programs_prints_the_segments(talk, relay):
+    done = relay("sync", "--json", "--bot", talk.name, talk.session, "hello")
+    assert json.loads(done.stdout)["message"] == [{"type": "Plain", "text": "echo: hello"}]
+
+
+def test_a_text_can_come_from_standard_input(talk, relay):
+    assert relay("sync", "--bot", talk.name, talk.session, "-", text="héllo").stdout == "echo: héllo\n"
+
+
+def test_a_parked_message_has_its_exit_code_and_one_line(talk, relay):
+    talk.bot.answer_with(Answer(400, {"code": 40001, "msg": "failed to parse"}))
+    done = relay("sync", "--bot", talk.name, talk.session, "hello")
+    assert (done.returncode, done.stderr) == (3, "relay: parked: answered 400: failed to parse\n")
+
+
+def test_no_answer_in_time_has_its_exit_code_and_one_line(talk, relay):
+    talk.bot.answer_with(Answer(502))
+    done = relay("sync", "--timeout", "1", "--bot", talk.name, talk.session, "hello")
+    assert done.returncode == 4
+    assert done.stderr == "relay: no finished reply within 1 s; the message is retrying\n"
+
+
+def test_an_invalid_message_is_refused_before_it_is_sent(talk, relay):
+    done = relay("push", "--bot", "No Bot", talk.session, "hello")
+    assert done.returncode == 2
+    assert done.stderr.startswith("relay: not a valid message: bot must match pattern")
+
+
+def test_without_a_stack_the_line_says_how_to_get_one(relay, tmp_path):
+    (tmp_path / ".local/outputs.json").unlink()
+    done = relay("push", "s", "hello")
+    assert done.returncode == 1
+    assert done.stderr == "relay: no local stack here: there is no .local/outputs.json; `make local` starts one\n"
+
+
+def test_a_deployed_stack_is_found_by_its_name(talk, relay):
+    aws = {
+        "AWS_ENDPOINT_URL": talk.deployed.local.outputs["EndpointUrl"],
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    done = relay("sync", "--stack", "relay-local", "--bot", talk.name, talk.session, "hello", aws=aws)
+    assert (done.returncode, done.stdout) == (0, "echo: hello\n")
+    done = relay("push", "--stack", "no-such", talk.session, "hello", aws=aws)
+    assert done.returncode == 1
+    assert done.stderr.startswith("relay: stack no-such: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_reset_is_sent_in_the_sessions_order(talk, relay):
+    assert relay("reset", "--bot", talk.name, talk.session).returncode == 0
+    talk.conversation().wait(talk.push("next"))
+    assert [r.path.rpartition("/")[2] for r in talk.bot.received] == ["reset", "sample"]
+
+
+def test_tail_follows_a_session_and_ends_on_ctrl_c(talk, relay):
+    talk.conversation().wait(talk.push("before"))
+    following = relay("tail", "--json", "--bot", talk.name, talk.session, start=True)
+    assert json.loads(following.stdout.readline())["text"] == "echo: before"
+    talk.push("LONG:12:5")
+    parts = [json.loads(following.stdout.readline()) for _ in range(12)]
+    following.send_signal(2)
+    assert following.wait(10) == 0
+    assert [part["text"] for part in parts] == [p["message"][0]["text"] for p in talk.bot.emitted[1:]]
+    following.stdout.close()
+
+
+def test_tail_for_people_marks_the_end_of_a_run(talk, relay):
+    talk.conversation().wait(talk.push("LONG:2:5"))
+    following = relay("tail", "--bot", talk.name, talk.session, start=True)
+    lines = [following.stdout.readline() for _ in range(2)]
+    following.send_signal(2)
+    following.wait(10)
+    following.stdout.close()
+    assert lines[0].endswith("  1  w001\n")
+    assert lines[1].endswith("  2  w001 w002  ■\n")
+
+
+def test_help_explains_the_exit_codes(relay):
+    assert "3  the message was parked" in relay("--help").stdout
