@@ -33,8 +33,8 @@ class Bridge:
     queue: Queue
     client: Stack
 
-    def conversation(self, session_id: str) -> Conversation:
-        return Conversation(self.client, session_id)
+    def conversation(self, session_id: str, bot: str = "default") -> Conversation:
+        return Conversation(self.client, session_id, bot)
 
     def ledger(self, sent: Sent) -> dict[str, Any]:
         """What MessagesTable says of a message, {} where it says nothing yet."""

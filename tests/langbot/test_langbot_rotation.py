@@ -1,6 +1,7 @@
 """Secrets are changed on both sides while messages flow."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from langbot.bridge import Bridge, until
@@ -12,47 +13,80 @@ PUSH_SEES_A_ROTATION = 120
 """Seconds: a bot's secret is read again after one minute, and the message tried again after that."""
 
 
-def write_secrets(bridge: Bridge, inbound: list[str], outbound: list[str]) -> None:
-    bridge.stack.client("secretsmanager").put_secret_value(
-        SecretId=bridge.stack.outputs["BotSecretPrefix"] + "default",
-        SecretString=json.dumps(
-            {"url": bridge.to_bot.url, "inbound_secret": inbound, "outbound_secret": outbound}
-        ),
-    )
+def secret(bridge: Bridge, bot: str, inbound: list[str], outbound: list[str]) -> tuple[str, str]:
+    """Name and value of a bot's secret."""
+    value = {"url": bridge.to_bot.url, "inbound_secret": inbound, "outbound_secret": outbound}
+    return bridge.stack.outputs["BotSecretPrefix"] + bot, json.dumps(value)
+
+
+def rotate(bridge: Bridge, inbound: list[str], outbound: list[str]) -> None:
+    """Gives the bot `default` other secrets, on the relay's side."""
+    name, value = secret(bridge, "default", inbound, outbound)
+    bridge.stack.client("secretsmanager").put_secret_value(SecretId=name, SecretString=value)
+
+
+def signed_with(bridge: Bridge, session_id: str, secrets: list[str]) -> list[bool]:
+    """For each of `secrets`, whether all callbacks of a session were signed with it."""
+    calls = bridge.to_relay.of(session_id)
+    return [
+        all(
+            is_signed([secret], call.headers["X-LB-Timestamp"], call.headers["X-LB-Signature"], call.body)
+            for call in calls
+        )
+        for secret in secrets
+    ]
 
 
 def test_secret_rotated_on_both_sides_loses_nothing(bridge: Bridge, session: str) -> None:
-    old_inbound, old_outbound = bridge.peer.settings.inbound_secret, bridge.peer.settings.outbound_secret
-    new_inbound, new_outbound = "inbound-2", "outbound-2"
+    old, new = bridge.peer.settings, ("inbound-2", "outbound-2")
     before, meanwhile, after = (f"{session}-{when}" for when in ("before", "meanwhile", "after"))
     # Both functions have just read the old secrets.
     bridge.conversation(session).wait(bridge.queue.push(session, "hello"))
-    pushed = [bridge.queue.push(before, "HOLD the old secrets")]
-    until("the model is asked", lambda: bridge.model.held)
+    pushed = [bridge.queue.push(before, f"HOLD {before}")]
+    until("the model is asked", lambda: f"HOLD {before}" in bridge.model.held)
 
-    write_secrets(bridge, [new_inbound, old_inbound], [new_outbound, old_outbound])
-    bridge.peer.reconfigure(inbound_secret=new_inbound, outbound_secret=new_outbound)
+    rotate(bridge, [new[0], old.inbound_secret], [new[1], old.outbound_secret])
+    bridge.peer.reconfigure(inbound_secret=new[0], outbound_secret=new[1])
     pushed += [bridge.queue.push(meanwhile, f"between {n}") for n in range(3)]
     bridge.model.release()
     turns = [bridge.conversation(sent.session_id).wait(sent, PUSH_SEES_A_ROTATION) for sent in pushed]
-    write_secrets(bridge, [new_inbound], [new_outbound])
+    rotate(bridge, [new[0]], [new[1]])
     pushed.append(bridge.queue.push(after, "the new secrets"))
     turns.append(bridge.conversation(after).wait(pushed[-1]))
 
-    texts = ["HOLD the old secrets", "between 0", "between 1", "between 2", "the new secrets"]
+    texts = [f"HOLD {before}", "between 0", "between 1", "between 2", "the new secrets"]
     assert [turn.text for turn in turns] == [f"echo: {text}" for text in texts]
     assert {bridge.ledger(sent)["state"] for sent in pushed} == {"delivered"}
-    # The reply that LangBot was working on came with the old secret, all others with the new one.
-    outbound = {old_outbound: "old", new_outbound: "new"}
-    signed = [signed_with(bridge, id_, outbound) for id_ in (before, meanwhile, after)]
-    assert signed == [{"old"}, {"new"}, {"new"}]
 
 
-def signed_with(bridge: Bridge, session_id: str, secrets: dict[str, str]) -> set[str]:
-    """The names of those of `secrets` that a session's callbacks were signed with."""
-    return {
-        name
-        for call in bridge.to_relay.of(session_id)
-        for secret, name in secrets.items()
-        if is_signed([secret], call.headers["X-LB-Timestamp"], call.headers["X-LB-Signature"], call.body)
-    }
+@pytest.fixture
+def fresh_bot(bridge: Bridge) -> Iterator[str]:
+    """The name of a bot that the relay has not met; LangBot calls back under it, with its own secrets."""
+    settings, target = bridge.peer.settings, bridge.to_relay.target
+    bridge.to_relay.target = target.removesuffix("default") + "rotating"
+    yield "rotating"
+    bridge.to_relay.target = target
+    bridge.peer.reconfigure(inbound_secret=settings.inbound_secret, outbound_secret=settings.outbound_secret)
+
+
+def test_old_secret_serves_until_langbot_has_the_new_one(
+    bridge: Bridge, session: str, fresh_bot: str
+) -> None:
+    old, new = bridge.peer.settings, ("inbound-3", "outbound-3")
+    before, after = f"{session}-before", f"{session}-after"
+    name, value = secret(bridge, fresh_bot, [new[0], old.inbound_secret], [new[1], old.outbound_secret])
+    bridge.stack.client("secretsmanager").create_secret(Name=name, SecretString=value)
+
+    held = bridge.queue.push(before, f"HOLD {before}", bot=fresh_bot)
+    until("the model is asked", lambda: f"HOLD {before}" in bridge.model.held)
+    bridge.peer.reconfigure(inbound_secret=new[0], outbound_secret=new[1])
+    bridge.model.release()
+    next_ = bridge.queue.push(after, "hello", bot=fresh_bot)
+
+    assert bridge.conversation(before, fresh_bot).wait(held).text == f"echo: HOLD {before}"
+    assert bridge.conversation(after, fresh_bot).wait(next_).text == "echo: hello"
+    assert [exchange.status for exchange in bridge.to_bot.of(before)] == [401, 202]
+    assert [exchange.status for exchange in bridge.to_bot.of(after)] == [202]
+    # LangBot finishes what it was working on with the secret that it had then.
+    assert signed_with(bridge, before, [old.outbound_secret, new[1]]) == [True, False]
+    assert signed_with(bridge, after, [old.outbound_secret, new[1]]) == [False, True]

@@ -18,6 +18,9 @@ from relay.rules.signing import sign
 PLUGIN = Path(__file__).with_name("plugin")
 RUNTIME = Path(__file__).with_name("runtime.py")
 RUNNER = "plugin:relay/Peer/default"
+DISCARD = "DISCARD"
+"""LangBot takes messages with this in their text, and throws them away."""
+
 BOOT_SECONDS = 150
 # Ends the command and all that it started when this process closes the pipe or dies, however it dies.
 UNTIL_STDIN_CLOSES = 'exec 3<&0; (cat <&3 >/dev/null; kill -KILL 0) & exec "$@" </dev/null 3<&-'
@@ -109,16 +112,15 @@ class Peer:
         self._pipeline = self._call("POST", "pipelines", pipeline)["uuid"]
         self.settings = settings
         self._save_pipeline()
-        binding = {
-            "event_pattern": "message.received",
-            "target_type": "pipeline",
-            "target_uuid": self._pipeline,
-        }
+        route = {"event_pattern": "message.received", "enabled": True}
+        unwanted = {"field": "message_text", "operator": "contains", "value": DISCARD}
+        routes = [
+            route | {"target_type": "discard", "target_uuid": "", "filters": [unwanted], "priority": 1},
+            route | {"target_type": "pipeline", "target_uuid": self._pipeline, "filters": [], "priority": 0},
+        ]
         bot = {"name": "peer", "description": "", "adapter": "http_bot", "enable": True}
-        bindings = [binding | {"filters": [], "priority": 0, "enabled": True}]
-        self._bot = self._call(
-            "POST", "platform/bots", bot | {"adapter_config": self._adapter(), "event_bindings": bindings}
-        )["uuid"]
+        settings_of_bot = {"adapter_config": self._adapter(), "event_bindings": routes}
+        self._bot = self._call("POST", "platform/bots", bot | settings_of_bot)["uuid"]
 
     def reconfigure(self, **changes: Any) -> None:
         """Changes fields of Settings while LangBot runs.

@@ -33,13 +33,15 @@ class Model:
         self._server.server_close()
 
     def release(self) -> None:
-        """Lets every held answer go, and later ones too."""
-        self._released.set()
+        """Lets every held answer go."""
+        released, self._released = self._released, threading.Event()
+        released.set()
 
     def answer(self, text: str) -> Iterator[str]:
         if "HOLD" in text:
+            released = self._released
             self.held.append(text)
-            self._released.wait(HOLD_AT_MOST)
+            released.wait(HOLD_AT_MOST)
         if long := re.search(r"LONG:(\d+):(\d+)", text):
             count, gap = (int(number) for number in long.groups())
             for n in range(1, count + 1):

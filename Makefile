@@ -1,0 +1,76 @@
+# The commands of this project; `make` alone lists them.
+# What they need is installed into this folder first: .venv for tools and tests, .local for the rest.
+
+PYTHON ?= python3
+EMULATOR := .local/emulator/bin/python
+PY := .venv/bin/python
+LOCAL_PATH := .local/package:functions:infra
+SAM_CLI := 1.170.0
+UV := 0.13.9
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What the caller has set for other work must not reach the local stack.
+export no_proxy := 127.0.0.1,$(no_proxy)
+unexport PYTHONPATH AWS_PROFILE
+
+.PHONY: help demo local test test-langbot check bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+# exec: a SIGTERM to make shall reach Python, not a shell in front of it.
+demo: .local/.package .local/.emulator  ## messages of two sessions through the stack, and their replies
+	@PYTHONPATH=$(LOCAL_PATH) exec $(EMULATOR) -m local.demo
+
+local: .local/.package .local/.emulator  ## the stack, until Ctrl-C; outputs in .local/outputs.json
+	@PYTHONPATH=$(LOCAL_PATH) exec $(EMULATOR) -m local.stack
+
+test: .venv/.tests .local/.package .local/.emulator  ## every test that needs no LangBot
+	$(PY) -m pytest --ignore=tests/langbot
+
+test-langbot: .venv/.tests .local/.package .local/.emulator  ## the tests against a real LangBot, which they install
+	$(PY) -m pytest tests/langbot
+
+check: .venv/.tests .local/.sam-$(SAM_CLI)  ## format, lint, types, template
+	$(PY) -m ruff format --check
+	$(PY) -m ruff check
+	$(PY) -m mypy functions infra tests
+	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
+
+bench: .venv/.tests .local/.package .local/.emulator  ## figures for the README
+	PYTHONPATH=functions:infra exec $(PY) tests/bench.py
+
+clean:  ## remove what was installed and built here
+	rm -rf .venv .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# ---------------------------------------------------------------- what is installed, once
+
+# $(call venv,folder): a fresh environment.
+define venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed; $(PYTHON) is {sys.version.split()[0]}: name another, as in make PYTHON=python3.13")'
+	@$(PYTHON) -m venv --clear $(1)
+endef
+
+.local/.emulator: infra/local/requirements.txt
+	@echo "Installing the emulator into .local/emulator (once, about half a minute) ..."
+	$(call venv,.local/emulator)
+	@.local/emulator/bin/pip install -q -r $<
+	@touch $@
+
+# What the functions run on, beside them as in a Lambda package: the emulator has a botocore of its own.
+.local/.package: requirements.txt .local/.emulator
+	@echo "Installing what the functions run on into .local/package (once, about ten seconds) ..."
+	@rm -rf .local/package
+	@.local/emulator/bin/pip install -q --no-warn-conflicts --target .local/package -r $<
+	@touch $@
+
+.venv/.tests: tests/requirements.txt requirements.txt
+	@echo "Installing tools and test libraries into .venv (once, about half a minute) ..."
+	$(call venv,.venv)
+	@.venv/bin/pip install -q -r $<
+	@touch $@
+
+.local/.sam-$(SAM_CLI):
+	@echo "Installing the AWS SAM CLI into .local/sam (once, a minute or two) ..."
+	$(call venv,.local/sam)
+	@.local/sam/bin/pip install -q aws-sam-cli==$(SAM_CLI) uv==$(UV)
+	@touch $@

@@ -1,0 +1,135 @@
+"""The main job, end to end: messages of two sessions through the stack, and their replies; `make demo`."""
+
+import shutil
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay import Conversation, NotAnswered, Parked, Queue, Sent, Stack
+from relay.rules.turn import turns
+
+from local.sample_bot import SampleBot
+from local.stack import LOCAL, OUTPUTS, StackError, stack_from_environment
+
+MESSAGES = {
+    "ticket-1": ["Hello, is anybody there?", "Tell me a story, LONG:8:150", "Thank you"],
+    "ticket-2": ["MULTI answers, please", "And a short one: LONG:4:300", "Thank you"],
+}
+GIVE_UP_AFTER = 45
+QUIET = 1
+"""Seconds without a new part after which nothing more is expected of finished turns."""
+
+
+@dataclass
+class Session:
+    """One session of the demonstration, with what was sent and what has landed so far."""
+
+    name: str
+    talk: Conversation
+    to_send: deque[str]
+    sent: list[Sent] = field(default_factory=list)
+    parts: list[dict[str, Any]] = field(default_factory=list)
+
+    def answered(self) -> bool:
+        """Whether there is a finished turn for each message so far."""
+        return sum(turn.finished for turn in turns(self.parts)) >= len(self.sent)
+
+    def show_new(self) -> bool:
+        """Prints the parts that have landed since; whether there were any."""
+        new = self.talk.parts(self.parts[-1]["part"] if self.parts else "")
+        for part in new:
+            if self.parts and part["reply_to"] != self.parts[-1]["reply_to"]:
+                self.show_end()
+            self.parts.append(part)
+            line = f"{self.name}  {part['sequence']:>3}  {' '.join(part['text'].split())}"
+            width = shutil.get_terminal_size().columns
+            print(line if len(line) <= width else line[: width - 3] + "...", flush=True)
+        return bool(new)
+
+    def show_end(self) -> None:
+        """Marks the end of the turn that the last part belongs to."""
+        if self.parts:
+            last = turns(self.parts)[-1]
+            count = f"{len(last.parts)} part{'s' if len(last.parts) > 1 else ''}"
+            print(f"{self.name}       -- {'end of turn' if last.finished else 'not finished'}, {count} --")
+
+    def faults(self, bot: SampleBot | None) -> list[str]:
+        """What is missing, double or out of order."""
+        found = []
+        replies = []
+        for number, sent in enumerate(self.sent, 1):
+            try:
+                replies.append(self.talk.wait(sent, timeout=0).reply_to)
+            except (NotAnswered, Parked) as error:
+                found.append(f"message {number}: {error}")
+        if not found and replies != list(dict.fromkeys(part["reply_to"] for part in self.parts)):
+            found.append("the turns are not those of the messages, in the order of the messages")
+        if self.parts != self.talk.parts():
+            found.append("a part landed before one that was there already")
+        if len({part["digest"] for part in self.parts}) != len(self.parts):
+            found.append("a part is there twice")
+        if bot:
+            emitted = [_mark(part) for part in bot.emitted if part["session_id"] == self.name]
+            landed = [_mark(part) for part in self.parts]
+            if landed != emitted:
+                found.append(
+                    f"the bot sent {len(emitted)} parts and {len(landed)} landed, or in another order"
+                )
+        return [f"{self.name}: {fault}" for fault in found]
+
+
+def _mark(part: dict[str, Any]) -> tuple[Any, ...]:
+    return part["reply_to"], part["sequence"], part["is_final"], part["message"]
+
+
+def run(bot: SampleBot | None) -> int:
+    """Sends the messages, shows the replies, and returns the exit code."""
+    stack = Stack.from_file(LOCAL / OUTPUTS)
+    queue = Queue(stack)
+    sessions = [Session(name, Conversation(stack, name), deque(texts)) for name, texts in MESSAGES.items()]
+    start = quiet_since = time.monotonic()
+    print("\nsession   seq  text so far")
+    while time.monotonic() < start + GIVE_UP_AFTER:
+        for session in sessions:
+            # A real LangBot may merge messages that wait, so it gets the next when it has answered.
+            while session.to_send and (bot or session.answered()):
+                session.sent.append(queue.push(session.name, session.to_send.popleft()))
+            if session.show_new():
+                quiet_since = time.monotonic()
+        done = all(session.answered() and not session.to_send for session in sessions)
+        if done and time.monotonic() > quiet_since + QUIET:
+            break
+        time.sleep(0.1)
+    for session in sessions:
+        session.show_end()
+    faults = [fault for session in sessions for fault in session.faults(bot)]
+    if faults:
+        print("\nSomething went wrong:", *faults, sep="\n  ", file=sys.stderr)
+        return 1
+    messages = sum(len(session.sent) for session in sessions)
+    parts = sum(len(session.parts) for session in sessions)
+    seconds = time.monotonic() - start
+    print(f"\n{messages} messages, {parts} reply parts: each once, in order, in {seconds:.1f} s.")
+    return 0
+
+
+def main() -> int:
+    """Starts the stack, runs the demonstration, ends the stack."""
+    start = time.monotonic()
+    print("Starting the stack of template.yaml (a few seconds) ...", flush=True)
+    try:
+        with stack_from_environment() as bot:
+            which = "the sample bot" if bot else "the bot of BOT_URL"
+            print(f"It is up after {time.monotonic() - start:.1f} s, with {which}.")
+            return run(bot)
+    except KeyboardInterrupt:
+        return 130
+    except StackError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""Runs in the emulator's own Python: ministack, for as long as the parent lives.
+
+The argument is the folder with what requirements.txt pins; only the functions get to see it.
+"""
+
+import os
+import signal
+import sys
+import threading
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()  # returns when the parent closes the pipe, or dies however it dies
+    os.killpg(0, signal.SIGKILL)  # the functions' processes too
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["PYTHONPATH"] = sys.argv.pop()
+    from ministack.app import main  # type: ignore[import-not-found]
+
+    main()

@@ -1,0 +1,315 @@
+"""The stack of template.yaml on this machine, in the emulator ministack; `make local`."""
+
+import io
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import requests
+from botocore.exceptions import ClientError
+
+from local.sample_bot import SampleBot
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL = ROOT / ".local"
+REGION = "us-east-1"
+NAME = "relay-local"
+OUTPUTS = "outputs.json"
+API = "relay"
+"""The id of the HTTP API, which is part of CallbackUrl."""
+READY_WITHIN = 60
+"""Seconds that the emulator, and then the stack, may take to come up."""
+
+
+class StackError(Exception):
+    """The stack cannot run; the text says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """A running stack; `outputs` is what outputs.json holds."""
+
+    outputs: dict[str, str]
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of this stack's AWS, with every right."""
+        return _client(service, self.outputs["EndpointUrl"])
+
+    def connect(self, url: str, inbound_secret: str, outbound_secret: str, bot: str = "default") -> None:
+        """Writes a bot's secret as one does after making the bot in LangBot."""
+        name = self.outputs["BotSecretPrefix"] + bot
+        text = json.dumps({"url": url, "inbound_secret": inbound_secret, "outbound_secret": outbound_secret})
+        manager = self.client("secretsmanager")
+        try:
+            manager.put_secret_value(SecretId=name, SecretString=text)
+        except manager.exceptions.ResourceNotFoundException:
+            manager.create_secret(Name=name, SecretString=text)
+
+
+@contextmanager
+def local_stack(
+    port: int = 0, parameters: Mapping[str, str] | None = None, folder: Path = LOCAL
+) -> Iterator[LocalStack]:
+    """Starts the stack and ends it; `port` 0 takes a free one, `folder` gets outputs.json and the log.
+
+    Raises StackError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    outputs_file = folder / OUTPUTS
+    port = port or _free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    with _emulator(port, folder / "ministack.log"):
+        outputs = _deploy(endpoint, parameters or {})
+        outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
+        try:
+            yield LocalStack(outputs)
+        finally:
+            outputs_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _emulator(port: int, log: Path) -> Iterator[None]:
+    python = LOCAL / "emulator/bin/python"
+    if not python.exists():
+        raise StackError("the emulator is not installed; start the stack with make, which installs it")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise StackError(
+                f"port {port} is already in use; end what listens there, or name another in PORT"
+            ) from None
+    with tempfile.TemporaryDirectory(prefix="relay-local-", ignore_cleanup_errors=True) as scratch:
+        # Nothing else of the environment: its AWS_* must not decide what the emulator or a function does.
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "TMPDIR": scratch,
+            "HOME": scratch,
+            "TZ": "UTC",
+            "AUTH": "true",
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "MINISTACK_HOST": "127.0.0.1",
+            "MINISTACK_REGION": REGION,
+            "S3_DATA_DIR": f"{scratch}/s3",
+            "STATE_DIR": f"{scratch}/state",
+            # Two emulators would meet on these listeners' fixed ports, and clear each other's containers.
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "DOCKER_HOST": f"unix://{scratch}/no-docker",
+        }
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                [python, "-I", Path(__file__).with_name("emulator.py"), LOCAL / "package"],
+                env=environment,
+                cwd=scratch,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            _wait_until_up(child, port, log)
+            yield
+        finally:
+            child.communicate()  # closes its stdin, which ends it: see emulator.py
+
+
+def _wait_until_up(child: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    while time.monotonic() < deadline and child.poll() is None:
+        try:
+            if requests.get(f"http://127.0.0.1:{port}/_ministack/health", timeout=2).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.05)
+    raise StackError(f"the emulator did not start; its log is {log}")
+
+
+def _deploy(endpoint: str, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Does what `sam package` and `sam deploy` do, and adds the routes that the emulator lacks."""
+    bucket, key = f"{NAME}-code", "functions.zip"
+    s3 = _client("s3", endpoint)
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key=key, Body=_functions())
+    template, found = re.subn(
+        r"^( *CodeUri:) functions/$",
+        rf"\1 s3://{bucket}/{key}",
+        (ROOT / "template.yaml").read_text(),
+        flags=re.MULTILINE,
+    )
+    if not found:
+        raise StackError("template.yaml has no line `CodeUri: functions/`")
+    outputs = _create(_client("cloudformation", endpoint), template, parameters)
+    _add_routes(endpoint)
+    # The host name of the output would need a resolver; the emulator takes the same by path.
+    outputs["CallbackUrl"] = f"{endpoint}/_aws/execute-api/{API}/callbacks/default"
+    return outputs | {"EndpointUrl": endpoint, "Region": REGION}
+
+
+def _functions() -> bytes:
+    source = ROOT / "functions"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(source.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(source))
+    return buffer.getvalue()
+
+
+def _create(cloudformation: Any, template: str, parameters: Mapping[str, str]) -> dict[str, str]:
+    try:
+        known = {
+            p["ParameterKey"] for p in cloudformation.validate_template(TemplateBody=template)["Parameters"]
+        }
+        if unknown := parameters.keys() - known:  # which the emulator would let pass
+            raise StackError(
+                f"template.yaml has no parameter {min(unknown)}; it has {', '.join(sorted(known))}"
+            )
+        cloudformation.create_stack(
+            StackName=NAME,
+            TemplateBody=template,
+            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            # The emulator's way to choose an API's id, so that LangBot's form is filled in only once.
+            Tags=[{"Key": "ms-custom-id", "Value": API}],
+        )
+    except ClientError as error:
+        raise StackError(f"the stack was refused: {error.response['Error']['Message']}") from None
+    deadline = time.monotonic() + READY_WITHIN
+    while True:
+        stack = cloudformation.describe_stacks(StackName=NAME)["Stacks"][0]
+        if stack["StackStatus"] == "CREATE_COMPLETE":
+            return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        if stack["StackStatus"] != "CREATE_IN_PROGRESS" or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    events = cloudformation.describe_stack_events(StackName=NAME)["StackEvents"]
+    failed = [
+        f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
+        for event in reversed(events)
+        if event["ResourceStatus"].endswith("FAILED")
+    ]
+    raise StackError("\n  ".join([f"the stack ended as {stack['StackStatus']}", *failed]))
+
+
+def _add_routes(endpoint: str) -> None:
+    """Routes and integrations of the HttpApi, which the emulator does not read from its OpenAPI body."""
+    cloudformation = _client("cloudformation", endpoint)
+    gateway = _client("apigatewayv2", endpoint)
+    functions = _client("lambda", endpoint)
+    template = cloudformation.get_template(StackName=NAME, TemplateStage="Processed")["TemplateBody"]
+    template = json.loads(template) if isinstance(template, str) else template
+    (definition,) = (r for r in template["Resources"].values() if r["Type"] == "AWS::ApiGatewayV2::Api")
+    for path, methods in definition["Properties"]["Body"]["paths"].items():
+        for method, operation in methods.items():
+            integration = operation["x-amazon-apigateway-integration"]
+            logical = re.search(r"\$\{(\w+)\.Arn\}", json.dumps(integration["uri"]))
+            if not logical:
+                raise StackError(f"{method} {path} does not lead to a function")
+            resource = cloudformation.describe_stack_resource(StackName=NAME, LogicalResourceId=logical[1])
+            name = resource["StackResourceDetail"]["PhysicalResourceId"]
+            created = gateway.create_integration(
+                ApiId=API,
+                IntegrationType="AWS_PROXY",
+                IntegrationUri=functions.get_function(FunctionName=name)["Configuration"]["FunctionArn"],
+                PayloadFormatVersion=integration["payloadFormatVersion"],
+            )
+            gateway.create_route(
+                ApiId=API,
+                RouteKey=f"{method.upper()} {path}",
+                Target=f"integrations/{created['IntegrationId']}",
+            )
+
+
+def _client(service: str, endpoint: str) -> Any:
+    return boto3.client(  # type: ignore[call-overload]
+        service,
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def stack_from_environment() -> Iterator[SampleBot | None]:
+    """The stack as PORT and PARAMETERS say, connected to BOT_URL or, without one, to a sample bot.
+
+    Yields that sample bot. Raises StackError. SIGTERM ends the stack as Ctrl-C does.
+    """
+    environ = os.environ
+    port = environ.get("PORT") or "4566"
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise StackError(f"PORT must be a port number, not {port!r}")
+    parameters = parse_parameters(environ.get("PARAMETERS", ""))
+    url, inbound = environ.get("BOT_URL"), environ.get("BOT_INBOUND_SECRET")
+    if url and not inbound:
+        raise StackError("BOT_URL needs BOT_INBOUND_SECRET, the inbound secret of that bot in LangBot")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as ends:
+        stack = ends.enter_context(local_stack(int(port), parameters))
+        outbound = environ.get("BOT_OUTBOUND_SECRET", "")
+        bot = None
+        if not url or not inbound:
+            inbound, outbound = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+            bot = ends.enter_context(SampleBot(stack.outputs["CallbackUrl"], inbound, outbound))
+            url = bot.url
+        stack.connect(url, inbound, outbound)
+        yield bot
+
+
+def parse_parameters(text: str) -> dict[str, str]:
+    """Template parameters from `Name=Value Name=Value`. Raises StackError."""
+    parameters = {}
+    for pair in text.split():
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise StackError(f'PARAMETERS must read "Name=Value Name=Value"; {pair!r} is no such pair')
+        parameters[name] = value
+    return parameters
+
+
+def main() -> int:
+    """Runs the stack until Ctrl-C."""
+    print("Starting the stack (a few seconds) ...", flush=True)
+    try:
+        with stack_from_environment() as bot:
+            for name, value in json.loads((LOCAL / OUTPUTS).read_text()).items():
+                print(f"  {name:18} {value}")
+            print(f"  {'bot':18} {bot.url if bot else os.environ['BOT_URL']}")
+            print("It runs until Ctrl-C. Outputs: .local/outputs.json; log: .local/ministack.log", flush=True)
+            while True:
+                signal.pause()
+    except KeyboardInterrupt:
+        print("\nThe stack has ended.")
+        return 0
+    except StackError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
