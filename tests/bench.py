@@ -20,7 +20,6 @@ from uuid import uuid4
 
 from local.sample_bot import SampleBot
 from local.stack import LocalStack, local_stack
-
 from relay import Conversation, Queue, Stack
 from relay.rules.signing import sign
 
@@ -68,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.server.answered.set()
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         pass
 
 
@@ -113,7 +112,10 @@ def fresh(function: str) -> dict[str, Any]:
         event["Records"][0]["messageId"] = uuid4().hex
     else:
         now = str(int(time.time()))
-        event["headers"] |= {"x-lb-timestamp": now, "x-lb-signature": sign("out", now, event["body"].encode())}
+        event["headers"] |= {
+            "x-lb-timestamp": now,
+            "x-lb-signature": sign("out", now, event["body"].encode()),
+        }
     return event
 
 
@@ -134,7 +136,7 @@ def main() -> None:
             for one in sent:
                 Conversation(stack, one.session_id).wait(one, timeout=120)
             seconds = time.perf_counter() - started
-            print(f"{MESSAGES} messages of 10 sessions, each answered: {seconds:.1f} s, {MESSAGES / seconds:.0f}/s")
+            print(f"{MESSAGES} messages of 10 sessions, all answered: {seconds:.1f} s")
 
 
 if __name__ == "__main__":

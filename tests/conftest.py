@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 from local.sample_bot import SampleBot
 from local.stack import LocalStack, local_stack
-
 from relay import Conversation, Queue, Sent, Stack
 from relay.edge.table import from_item, to_item
 from relay.rules.ledger import message_key
@@ -19,7 +18,7 @@ T = TypeVar("T")
 IN, OUT = "in-secret", "out-secret"
 
 
-def eventually(look: Callable[[], T], within: float = 20, what: str = "what was waited for") -> T:
+def eventually(look: Callable[[], T | None], within: float = 20, what: str = "what was waited for") -> T:
     """The first true value that `look` gives."""
     deadline = time.monotonic() + within
     while not (found := look()):

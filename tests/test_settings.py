@@ -1,5 +1,4 @@
 import pytest
-
 from relay.settings import PushSettings, Settings, SettingsError
 
 ENV = {

@@ -105,7 +105,9 @@ class Courier:
                 self.queues.show_after(queued, delay)
             except (ClientError, BotoCoreError) as error:
                 # It comes back all the same, when its visibility time-out is over.
-                log.error("a delay could not be set", extra=describe(error))
+                log.error(
+                    "a delay could not be set", extra=describe(error) | {"message_id": queued.message_id}
+                )
         return [queued.message_id for queued, _ in kept]
 
     def _one(self, queued: Queued, lines: _Lines, seconds_left: Callable[[], float]) -> int | None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 import trustme
-
 from relay.edge import langbot
 from relay.edge.langbot import LangBot, NoAnswer, NotSent
 from relay.rules.bot import Bot
@@ -189,7 +188,7 @@ def test_tls_that_breaks_otherwise_proves_nothing(post):
 
 
 def test_no_answer_in_time_leaves_open_what_became_of_the_message(post):
-    with peer(lambda connection: time.sleep(0.6)) as bot, pytest.raises(NoAnswer, match="within 0.3 s"):
+    with peer(lambda connection: time.sleep(0.6)) as bot, pytest.raises(NoAnswer, match="no answer within"):
         post(bot.url)
     assert len(bot.requests) == 1
 

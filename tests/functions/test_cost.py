@@ -5,12 +5,11 @@ from collections import Counter
 
 import pytest
 from conftest import OUT
-from test_callback import body, headers
-from test_push_dies import courier, deliver, queued  # noqa: F401
-
 from relay.edge.bots import Bots
 from relay.edge.replies import Replies
 from relay.receive import Receiver
+from test_callback import body, headers
+from test_push_dies import courier, deliver, queued  # noqa: F401
 
 
 @pytest.fixture

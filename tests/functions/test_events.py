@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import pytest
 from conftest import OUT
-
 from relay.rules.signing import sign
 
 EVENTS = Path(__file__).parents[2] / "events"

@@ -7,14 +7,13 @@ import pytest
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
 from conftest import IN, OUT
 from local.sample_bot import Answer
-from test_callback import body, headers
-from test_push_dies import courier, deliver, queued  # noqa: F401
-
 from relay.edge.bots import Bots
 from relay.edge.replies import Replies
 from relay.receive import Receiver
 from relay.rules.signing import NotAuthentic
 from relay.rules.strict_json import Malformed
+from test_callback import body, headers
+from test_push_dies import courier, deliver, queued  # noqa: F401
 
 
 @pytest.fixture
@@ -59,7 +58,9 @@ def test_a_part_is_logged_by_its_bot_and_never_by_its_text(talk, lines):
     stack = deployed.stack
     receiver = Receiver(
         Bots(deployed.client("secretsmanager"), deployed.local.outputs["BotSecretPrefix"]),
-        Replies(deployed.client("dynamodb"), stack.replies_table, deployed.client("s3"), stack.overflow_bucket),
+        Replies(
+            deployed.client("dynamodb"), stack.replies_table, deployed.client("s3"), stack.overflow_bucket
+        ),
         keep_days=1,
     )
     raw = body(talk, message=[{"type": "Plain", "text": "private words"}])

@@ -8,7 +8,6 @@ from itertools import count
 import pytest
 from conftest import eventually
 from local.sample_bot import OVERLOADED, Answer
-
 from relay.deliver import Courier
 from relay.edge.bots import Bots
 from relay.edge.langbot import LangBot
@@ -123,7 +122,9 @@ def test_an_accepted_id_that_is_on_record_survives_a_second_delivery(talk, couri
 
 @pytest.mark.parametrize(("part", "method"), [("ledger", "write"), ("queues", "park")])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_message_whose_function_died_while_parking_is_on_the_parked_queue(talk, courier, part, method, when):
+def test_a_message_whose_function_died_while_parking_is_on_the_parked_queue(
+    talk, courier, part, method, when
+):
     message = queued(talk, text=None)
     with pytest.raises(Died):
         deliver(replace(courier, **{part: Dying(getattr(courier, part), method, when)}), message)

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-
 from relay.rules.delivery import (
     BACKOFF_CAP,
     Answer,
@@ -45,7 +44,9 @@ def test_202_is_accepted_under_the_id_that_langbot_gives():
     assert (outcome.verdict, outcome.accepted_message_id) == (Verdict.ACCEPTED, "in_1")
 
 
-@pytest.mark.parametrize("given", [BURNED, FULL, BUSY, SEEN, UNSIGNED, NO_BOT, HTML, Answer(403, b""), Answer(301, b"")])
+@pytest.mark.parametrize(
+    "given", [BURNED, FULL, BUSY, SEEN, UNSIGNED, NO_BOT, HTML, Answer(403, b""), Answer(301, b"")]
+)
 def test_what_langbot_or_the_network_refuses_is_tried_again(given):
     outcome = classify("push", given, FRESH, NOW)
     assert (outcome.verdict, outcome.messages_fault) == (Verdict.REFUSED, False)

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-
 from relay.rules.message import MAX_REQUEST, InvalidMessage, expects_reply, parse, request_body
 
 
@@ -20,7 +19,10 @@ def message(**fields):
         ('{"session_id": 7, "text": "x"}', "session_id must be string"),
         ('{"session_id": null, "text": "x"}', "session_id must be string"),
         ('{"session_id": "", "text": "x"}', "session_id must be longer than or equal to 1 characters"),
-        ('{"session_id": "%s", "text": "x"}' % ("s" * 481), "session_id must be shorter than or equal to 480"),
+        (
+            '{"session_id": "%s", "text": "x"}' % ("s" * 481),
+            "session_id must be shorter than or equal to 480",
+        ),
         ('{"session_id": "a"}', "give either message or text"),
         ('{"session_id": "a", "text": "x", "message": [{"type": "X"}]}', "give either message or text"),
         ('{"session_id": "a", "text": ""}', "text must be longer than or equal to 1"),
@@ -46,7 +48,10 @@ def message(**fields):
         ('{"session_id": "a", "text": "x", "n": %s}' % ("9" * 5000), "not valid JSON"),
         ('{"session_id": "a", "session_id": "b", "text": "x"}', "a key stands twice"),
         ("[" * 10_000 + "]" * 10_000, "nested deeper than 200 levels"),
-        ('{"session_id": "a", "text": "x", "n": %s}' % ("[" * 300 + "]" * 300), "nested deeper than 200 levels"),
+        (
+            '{"session_id": "a", "text": "x", "n": %s}' % ("[" * 300 + "]" * 300),
+            "nested deeper than 200 levels",
+        ),
     ],
 )
 def test_an_invalid_message_is_refused_by_the_name_of_its_fault(body, reason):
@@ -69,7 +74,10 @@ def test_text_is_shorthand_for_one_plain_segment():
 
 
 def test_segments_go_to_the_bot_as_they_came():
-    segments = [{"type": "Plain", "text": "é\n"}, {"type": "Image", "base64": "data:…", "odd": [1, 2.5, None]}]
+    segments = [
+        {"type": "Plain", "text": "é\n"},
+        {"type": "Image", "base64": "data:…", "odd": [1, 2.5, None]},
+    ]
     body = json.dumps({"session_id": "t-1", "message": segments})
     assert json.loads(request_body(parse(body), None))["message"] == segments
 

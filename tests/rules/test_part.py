@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recordings import RECORDINGS, callbacks
-
 from relay.rules.part import moments, parse, part
 from relay.rules.strict_json import Malformed
 
@@ -91,7 +90,9 @@ def test_the_stamp_is_utc_where_the_zone_is_known_and_as_written_otherwise(times
     assert created_at.strftime("%H:%M:%S.%f") == created
 
 
-@pytest.mark.parametrize("timestamp", [None, 5, "", "soon", "2026-13-01T00:00:00", [], "9999-12-31T23:59:59-23:59"])
+@pytest.mark.parametrize(
+    "timestamp", [None, 5, "", "soon", "2026-13-01T00:00:00", [], "9999-12-31T23:59:59-23:59"]
+)
 def test_without_a_usable_stamp_the_signed_time_orders_the_part(timestamp):
     found, created_at = moments(timestamp, SIGNED, None)
     assert found.isoformat() == "2026-11-22T13:00:48"

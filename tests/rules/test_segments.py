@@ -1,5 +1,4 @@
 import pytest
-
 from relay.rules.segments import collapse, text_of
 
 
@@ -15,12 +14,18 @@ IMAGE = {"type": "Image", "base64": "data:image/png;base64,AAAA"}
     ("answer", "reply"),
     [
         (plain("w1 ", "w1 w2 ", "w1 w2 w3", "w1 w2 w3"), plain("w1 w2 w3")),
-        (plain("part 1 of 3", "part 2 of 3", "part 3 of 3"), plain("part 1 of 3", "part 2 of 3", "part 3 of 3")),
+        (
+            plain("part 1 of 3", "part 2 of 3", "part 3 of 3"),
+            plain("part 1 of 3", "part 2 of 3", "part 3 of 3"),
+        ),
         ([AT, *plain("a"), AT, *plain("ab"), AT, *plain("abc")], [AT, *plain("abc")]),
         ([*plain("see"), IMAGE], [*plain("see"), IMAGE]),
         ([IMAGE, *plain("a", "ab")], [IMAGE, *plain("ab")]),
         ([*plain("a"), IMAGE, *plain("ab")], [*plain("a"), IMAGE, *plain("ab")]),
-        (plain("w1", "w1 w2", "Agent runner execution failed."), plain("w1 w2", "Agent runner execution failed.")),
+        (
+            plain("w1", "w1 w2", "Agent runner execution failed."),
+            plain("w1 w2", "Agent runner execution failed."),
+        ),
         ([], []),
         ([IMAGE, IMAGE], [IMAGE, IMAGE]),
     ],

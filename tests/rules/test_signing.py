@@ -3,7 +3,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from relay.rules.signing import WINDOW, NotAuthentic, is_signed, sign, signed_time
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data/signing-vectors.json").read_text("utf-8"))
@@ -39,7 +38,19 @@ def test_a_time_outside_the_window_is_refused(age):
 
 @pytest.mark.parametrize(
     "text",
-    ["inf", "nan", "1e400", "-5", "+5", " 1795352448", "1795352448,1795352448", "9" * 5000, "١٧٩٥", "0x10", "1."],
+    [
+        "inf",
+        "nan",
+        "1e400",
+        "-5",
+        "+5",
+        " 1795352448",
+        "1795352448,1795352448",
+        "9" * 5000,
+        "١٧٩٥",
+        "0x10",
+        "1.",
+    ],
 )
 def test_what_is_no_plain_number_is_refused(text):
     with pytest.raises(NotAuthentic, match="not a time"):

@@ -1,6 +1,5 @@
 import pytest
 from recordings import recorded
-
 from relay.rules.part import parse, part
 from relay.rules.turn import turns
 
@@ -70,7 +69,9 @@ def test_an_image_is_in_the_reply_beside_its_text():
 
 
 def test_a_second_answer_under_the_same_id_is_a_second_run():
-    (turn,) = read(("in_1", True, True, "first"), ("in_1", True, False, "sec"), ("in_1", True, True, "second"))
+    (turn,) = read(
+        ("in_1", True, True, "first"), ("in_1", True, False, "sec"), ("in_1", True, True, "second")
+    )
     assert (turn.text, turn.finished) == ("firstsecond", True)
 
 
@@ -86,7 +87,10 @@ def test_parts_that_are_not_streamed_add_up():
 
 def test_turns_that_overlap_are_told_apart():
     first, second = read(
-        ("in_1", True, False, "a"), ("in_2", True, False, "x"), ("in_1", True, True, "ab"), ("in_2", True, True, "xy")
+        ("in_1", True, False, "a"),
+        ("in_2", True, False, "x"),
+        ("in_1", True, True, "ab"),
+        ("in_2", True, True, "xy"),
     )
     assert (first.text, second.text) == ("ab", "xy")
 

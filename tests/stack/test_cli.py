@@ -24,7 +24,13 @@ def relay(talk, tmp_path):
         if start:
             return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)
         return subprocess.run(
-            command, cwd=tmp_path, env=env | (aws or {}), input=text, capture_output=True, text=True, timeout=60
+            command,
+            cwd=tmp_path,
+            env=env | (aws or {}),
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
 
     return relay
@@ -77,7 +83,10 @@ def test_without_a_stack_the_line_says_how_to_get_one(relay, tmp_path):
     (tmp_path / ".local/outputs.json").unlink()
     done = relay("push", "s", "hello")
     assert done.returncode == 1
-    assert done.stderr == "relay: no local stack here: there is no .local/outputs.json; `make local` starts one\n"
+    assert (
+        done.stderr
+        == "relay: no local stack here: there is no .local/outputs.json; `make local` starts one\n"
+    )
 
 
 def test_a_deployed_stack_is_found_by_its_name(talk, relay):

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from conftest import IN, OUT
 from local.sample_bot import SampleBot
-
 from relay import Conversation, Queue
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = re.findall(r"```(bash|python)\n(.*?)```", (ROOT / "docs/querying.md").read_text("utf-8"), re.DOTALL)
+EXAMPLES = re.findall(
+    r"```(bash|python)\n(.*?)```", (ROOT / "docs/querying.md").read_text("utf-8"), re.DOTALL
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,9 @@ def answered(deployed):
 
 @pytest.mark.parametrize(("language", "example"), EXAMPLES)
 def test_an_example_runs_and_shows_the_conversation(answered, language, example):
-    command = ["bash", "-euo", "pipefail", "-c", example] if language == "bash" else [sys.executable, "-c", example]
+    command = (
+        ["bash", "-euo", "pipefail", "-c", example] if language == "bash" else [sys.executable, "-c", example]
+    )
     done = subprocess.run(command, env=answered, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert "hello" in done.stdout

@@ -37,7 +37,8 @@ NEEDS = {
     ],
 }
 RESOURCES = sorted({resource for needs in NEEDS.values() for _, resource in needs} | {"bots-of-others"})
-ACTIONS = sorted({action for needs in NEEDS.values() for action, _ in needs}) + [
+ACTIONS = [
+    *sorted({action for needs in NEEDS.values() for action, _ in needs}),
     "dynamodb:DeleteItem",
     "dynamodb:UpdateItem",
     "dynamodb:Scan",
