@@ -7,21 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_settings import ENV as VARIABLES
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
-ENV = {
-    "PATH": os.defpath,
-    "PYTHONPATH": str(FUNCTIONS),
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "BOT_SECRET_PREFIX": "relay/bots/",
-    "REPLIES_TABLE": "replies",
-    "OVERFLOW_BUCKET": "bucket",
-    "KEEP_DAYS": "90",
-    "PUSH_QUEUE_URL": "https://sqs/push.fifo",
-    "PARKED_QUEUE_URL": "https://sqs/parked.fifo",
-    "MESSAGES_TABLE": "messages",
-    "RETRY_FOR": "21600",
-}
+ENV = {"PATH": os.defpath, "PYTHONPATH": str(FUNCTIONS), "AWS_DEFAULT_REGION": "us-east-1"} | VARIABLES
 
 
 SHOW = "print(json.dumps(sorted(sys.modules)))"

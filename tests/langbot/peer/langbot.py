@@ -149,11 +149,6 @@ class Peer:
             headers["X-LB-Idempotency-Key"] = key
         return requests.post(self.bot_url, body, headers=headers, timeout=30)
 
-    def log(self, lines: int = 30) -> str:
-        """The last lines of LangBot's log."""
-        text = (self._home / "langbot.log").read_text("utf-8", "replace")
-        return "\n".join(text.splitlines()[-lines:])
-
     def _adapter(self) -> dict[str, Any]:
         return {
             "inbound_secret": self.settings.inbound_secret,
@@ -228,7 +223,7 @@ class Peer:
         while time.monotonic() < deadline:
             for name, process in self._processes.items():
                 if process.poll() is not None:
-                    raise self._failed(f"its process {name} ended with {process.returncode}")
+                    raise self._failed(f"its process {name} ended with {process.returncode}", name)
             try:
                 if condition():
                     return
@@ -237,8 +232,10 @@ class Peer:
             time.sleep(0.3)
         raise self._failed(f"{BOOT_SECONDS} s went by and it was not seen that LangBot {what}")
 
-    def _failed(self, why: str) -> PeerFailed:
-        return PeerFailed(f"{why}\nThe last lines of {self._home}/langbot.log:\n{self.log()}")
+    def _failed(self, why: str, process: str = "langbot") -> PeerFailed:
+        log = self._home / f"{process}.log"
+        last = log.read_text("utf-8", "replace").splitlines()[-30:]
+        return PeerFailed("\n".join([why, f"The last lines of {log}:", *last]))
 
 
 def _free_port() -> int:
