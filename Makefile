@@ -33,7 +33,7 @@ test-langbot: .venv/.tests .local/.package .local/.emulator  ## the tests agains
 check: .venv/.tests .local/.sam-$(SAM_CLI)  ## format, lint, types, template
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
-	$(PY) -m mypy functions infra tests/conftest.py tests/bench.py
+	$(PY) -m mypy functions infra tests/conftest.py tests/bench.py tests/langbot
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 
 bench: .venv/.tests .local/.package .local/.emulator  ## figures for the README

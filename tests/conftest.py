@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
+
 from local.sample_bot import SampleBot
 from local.stack import LocalStack, local_stack
 from relay import Conversation, Queue, Sent, Stack

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import requests
+
 from local.sample_bot import OVERLOADED, Answer, SampleBot
 
 CAPTURES = Path(__file__).with_name("data") / "captures"

@@ -1,4 +1,5 @@
 import pytest
+
 from relay.settings import PushSettings, Settings, SettingsError
 
 ENV = {

@@ -182,6 +182,7 @@ class Conversation:
     def wait(self, message: Sent, timeout: float = 60) -> Turn:
         """The finished turn that answers `message`, for which it waits `timeout` seconds.
 
+        Some bots speak again after a final part, and nothing says so beforehand: `turns` has it then.
         Raises Parked, and NotAnswered when the time is over.
         """
         key = to_item({"session": self._session, "message": message_key(message.sequence_number)})

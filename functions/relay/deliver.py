@@ -142,7 +142,8 @@ class Courier:
             if seconds_left() < time_needed(message.action):
                 return 0
             try:
-                bot = self.bots.get(message.bot)
+                # What failed may have failed by a secret or a url that was put right meanwhile.
+                bot = self.bots.get(message.bot, anew=history.attempts > 0)
                 outcome = self._attempt(queued, message, bot, history)
             except InvalidBot as fault:
                 log.error("the bot cannot be used", extra={"bot": message.bot, "error": str(fault)})

@@ -38,7 +38,7 @@ class Receiver:
         try:
             bot = self.bots.get(bot_name)
             if not is_signed(bot.outbound_secrets, timestamp, signature, raw):
-                bot = self.bots.get(bot_name, max_age=0)
+                bot = self.bots.get(bot_name, anew=True)
                 if not is_signed(bot.outbound_secrets, timestamp, signature, raw):
                     raise NotAuthentic("X-LB-Signature was made with none of the bot's secrets")
         except UnknownBot as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
+
 from relay import Conversation, NotAnswered, Parked, Queue, Stack
 from relay.client import StackNotFound
 from relay.rules.message import InvalidMessage

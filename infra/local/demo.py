@@ -7,11 +7,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay import Conversation, NotAnswered, Parked, Queue, Sent, Stack
-from relay.rules.turn import turns
-
 from local.sample_bot import SampleBot
 from local.stack import LOCAL, OUTPUTS, StackError, stack_from_environment
+from relay import Conversation, NotAnswered, Parked, Queue, Sent, Stack
+from relay.rules.turn import turns
 
 MESSAGES = {
     "ticket-1": ["Hello, is anybody there?", "Tell me a story, LONG:8:150", "Thank you"],

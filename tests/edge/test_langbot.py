@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 import trustme
+
 from relay.edge import langbot
 from relay.edge.langbot import LangBot, NoAnswer, NotSent
 from relay.rules.bot import Bot

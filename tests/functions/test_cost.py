@@ -4,12 +4,13 @@ import time
 from collections import Counter
 
 import pytest
+from test_callback import body, headers
+from test_push_dies import courier, deliver, queued  # noqa: F401
+
 from conftest import OUT
 from relay.edge.bots import Bots
 from relay.edge.replies import Replies
 from relay.receive import Receiver
-from test_callback import body, headers
-from test_push_dies import courier, deliver, queued  # noqa: F401
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_a_bad_request_does_not_ask_secrets_manager(talk, calls):
     from relay.rules.signing import NotAuthentic
 
     deployed = talk.deployed
-    bots = Bots(deployed.client("secretsmanager"), deployed.local.outputs["BotSecretPrefix"])
+    bots = Bots(deployed.client("secretsmanager"), deployed.local.outputs["BotSecretPrefix"], lambda: 0)
     receiver = Receiver(bots, None, keep_days=1)
     bots.get(talk.name)
     calls.clear()
@@ -78,4 +79,4 @@ def test_a_bad_request_does_not_ask_secrets_manager(talk, calls):
     for late in ("inf", str(int(time.time()) - 400)):
         with pytest.raises(NotAuthentic):
             receiver.receive("somebody", {"x-lb-timestamp": late, "x-lb-signature": "sha256=0"}, b"{}")
-    assert calls["GetSecretValue"] == 1  # once for "nobody"
+    assert calls["GetSecretValue"] == 2  # once for the bot, once for "nobody"

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+
 from conftest import OUT
 from relay.rules.signing import sign
 

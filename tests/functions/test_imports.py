@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from test_settings import ENV as VARIABLES
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"

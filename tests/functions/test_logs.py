@@ -5,6 +5,9 @@ import logging
 
 import pytest
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
+from test_callback import body, headers
+from test_push_dies import courier, deliver, queued  # noqa: F401
+
 from conftest import IN, OUT
 from local.sample_bot import Answer
 from relay.edge.bots import Bots
@@ -12,8 +15,6 @@ from relay.edge.replies import Replies
 from relay.receive import Receiver
 from relay.rules.signing import NotAuthentic
 from relay.rules.strict_json import Malformed
-from test_callback import body, headers
-from test_push_dies import courier, deliver, queued  # noqa: F401
 
 
 @pytest.fixture

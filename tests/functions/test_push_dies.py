@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
+
 from conftest import eventually
 from local.sample_bot import OVERLOADED, Answer
 from relay.deliver import Courier
@@ -36,9 +37,9 @@ class Dying:
             return method
         when, self._when = self._when, None
 
-        def dying(*arguments):
+        def dying(*arguments, **named):
             if when == "after":
-                method(*arguments)
+                method(*arguments, **named)
             raise Died
 
         return dying

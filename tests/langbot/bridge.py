@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
+
 from langbot.faults import Proxy
 from langbot.peer.langbot import Peer
 from langbot.peer.model import Model

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from langbot.bridge import Bridge
 from langbot.faults import Proxy
 from langbot.peer.langbot import Peer, Settings

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 import pytest
+
 from langbot.bridge import Bridge, until
 from langbot.faults import Server
 from langbot.peer.langbot import DISCARD, Peer

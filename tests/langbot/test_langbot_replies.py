@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
+
 from langbot.bridge import Bridge, until
 from relay import Parked
 

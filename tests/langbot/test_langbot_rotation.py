@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+
 from langbot.bridge import Bridge, until
 from relay.rules.signing import is_signed
 

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from relay.rules.bot import InvalidBot, parse
 
 GOOD = {"url": "https://bot.example/bots/1", "inbound_secret": "in", "outbound_secret": "out"}

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from relay.rules.delivery import (
     BACKOFF_CAP,
     Answer,

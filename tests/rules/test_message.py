@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from relay.rules.message import MAX_REQUEST, InvalidMessage, expects_reply, parse, request_body
 
 

@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from recordings import RECORDINGS, callbacks
 from relay.rules.part import moments, parse, part
 from relay.rules.strict_json import Malformed

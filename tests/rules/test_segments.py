@@ -1,4 +1,5 @@
 import pytest
+
 from relay.rules.segments import collapse, text_of
 
 

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from relay.rules.signing import WINDOW, NotAuthentic, is_signed, sign, signed_time
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data/signing-vectors.json").read_text("utf-8"))

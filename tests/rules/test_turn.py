@@ -1,4 +1,5 @@
 import pytest
+
 from recordings import recorded
 from relay.rules.part import parse, part
 from relay.rules.turn import turns

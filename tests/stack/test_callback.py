@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+
 from conftest import OUT
 from recordings import RECORDINGS, callbacks
 from relay.rules.signing import sign
@@ -206,7 +207,7 @@ def test_recorded_traffic_is_kept_in_the_order_in_which_it_was_emitted(talk, rec
         assert [part["message"] for part in talk.conversation(session).parts()] == [p["message"] for p in own]
 
 
-def test_a_rotated_secret_is_picked_up_without_a_redeploy(talk):
+def test_a_rotated_secret_is_picked_up_with_its_first_part(talk):
     raw = body(talk)
     assert post(talk, raw).status_code == 200
     talk.deployed.client("secretsmanager").put_secret_value(
@@ -215,10 +216,7 @@ def test_a_rotated_secret_is_picked_up_without_a_redeploy(talk):
             {"url": talk.bot.url, "inbound_secret": "in", "outbound_secret": ["new", OUT]}
         ),
     )
-    deadline = time.monotonic() + 20
-    while post(talk, raw, headers(raw, secret="new")).status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(1)
+    assert post(talk, raw, headers(raw, secret="new")).status_code == 200
     assert post(talk, raw, headers(raw, secret=OUT)).status_code == 200
 
 

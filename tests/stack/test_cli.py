@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from local.sample_bot import Answer
 
 ROOT = Path(__file__).parents[2]

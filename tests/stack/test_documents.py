@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from conftest import IN, OUT
 from local.sample_bot import SampleBot
 from relay import Conversation, Queue

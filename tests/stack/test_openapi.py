@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
-from conftest import OUT
 from openapi_spec_validator import validate_url
 from test_callback import body, headers
+
+from conftest import OUT
 
 SPEC = Path(__file__).parents[2] / "docs/openapi.yaml"
 

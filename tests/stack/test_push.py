@@ -4,7 +4,8 @@ import json
 import time
 
 import pytest
-from conftest import eventually
+
+from conftest import IN, OUT, eventually
 from local.sample_bot import OVERLOADED, Answer
 from relay import Parked
 
@@ -205,13 +206,22 @@ def test_a_message_that_an_item_cannot_hold_is_in_the_overflow_bucket(talk):
 
 
 def test_a_bot_that_has_no_url_yet_gets_its_messages_once_it_has(talk):
-    talk.deployed.local.connect("", "in-secret", "out-secret", bot=f"{talk.name}-2")
-    from relay import Conversation, Queue
-
-    sent = Queue(talk.deployed.stack).push(talk.session, "hello", bot=f"{talk.name}-2")
+    connect = talk.deployed.local.connect
+    connect("", IN, OUT, bot=talk.name)
+    sent = talk.push("hello")
     item = talk.deployed.state(sent, "retrying")
-    assert item["last_error"] == f"the secret of bot '{talk.name}-2': url is empty or missing"
-    assert isinstance(Conversation(talk.deployed.stack, talk.session, bot=f"{talk.name}-2").parts(), list)
+    assert item["last_error"] == f"the secret of bot '{talk.name}': url is empty or missing"
+    connect(talk.bot.url, IN, OUT, bot=talk.name)
+    assert talk.conversation().wait(sent).text == "echo: hello"
+
+
+def test_a_secret_that_was_wrong_is_read_anew_before_the_next_attempt(talk):
+    connect = talk.deployed.local.connect
+    connect(talk.bot.url, "wrong", OUT, bot=talk.name)
+    sent = talk.push("hello")
+    assert "answered 401" in talk.deployed.state(sent, "retrying")["last_error"]
+    connect(talk.bot.url, IN, OUT, bot=talk.name)
+    assert talk.conversation().wait(sent, timeout=30).text == "echo: hello"
 
 
 def test_sessions_go_out_side_by_side(talk):

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 REMEMBER = 60
 """Seconds for which a bot is used without asking again."""
 
-COOL_DOWN = 10
-"""Seconds that must pass between two questions about one bot, however many bad requests name it."""
+COOL_DOWN = 1
+"""Seconds between two questions about one bot that something failed with, however often it fails."""
 
 MOST = 1000
 """Names remembered at the most, so that made-up names cannot fill the memory."""
@@ -35,25 +35,41 @@ class Bots:
         self._prefix = prefix
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, Bot | None]] = {}
+        self._known: dict[str, Bot | None] = {}
+        self._asked_at: dict[tuple[str, bool], float] = {}
 
-    def get(self, name: str, max_age: float = REMEMBER) -> Bot:
-        """The bot `name`, not older than `max_age` seconds or COOL_DOWN, whichever is longer.
+    def get(self, name: str, anew: bool = False) -> Bot:
+        """The bot `name`, read within the last REMEMBER seconds.
+
+        With `anew`, read again unless that was done within COOL_DOWN seconds: for who has just failed
+        with what is remembered. A first such question is never put off, or a part that is signed with
+        a secret that has just changed would be refused, which LangBot takes for final.
 
         Raises UnknownBot, bot.InvalidBot, and botocore's errors where it was never read before.
         """
         if not rules.NAME.fullmatch(name):
             raise UnknownBot(f"no bot {name!r}: not a bot's name")
         with self._lock:
-            asked_at, bot = self._known.get(name, (-float("inf"), None))
-            if self._clock() - asked_at >= max(max_age if bot else 0, COOL_DOWN):
+            bot = self._known.get(name)
+            forced = anew and self._is_due(name, True, COOL_DOWN)
+            due = self._is_due(name, False, REMEMBER if bot else COOL_DOWN)
+            if due or forced or name not in self._known:
                 bot = self._ask(name, bot)
                 if len(self._known) >= MOST:
-                    self._known = {name: entry for name, entry in self._known.items() if entry[1]}
-                self._known[name] = (self._clock(), bot)
+                    self._known = {known: bot for known, bot in self._known.items() if bot}
+                    self._asked_at.clear()
+                self._known[name] = bot
         if bot is None:
             raise UnknownBot(f"no bot {name!r}: there is no secret {self._prefix}{name}")
         return bot
+
+    def _is_due(self, name: str, forced: bool, seconds: float) -> bool:
+        """Whether `seconds` have gone by since the last question of its kind, which this one is then."""
+        now = self._clock()
+        if now - self._asked_at.get((name, forced), -float("inf")) < seconds:
+            return False
+        self._asked_at[name, forced] = now
+        return True
 
     def _ask(self, name: str, last: Bot | None) -> Bot | None:
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import requests
+
 from relay.rules.signing import sign
 
 PLUGIN = Path(__file__).with_name("plugin")
