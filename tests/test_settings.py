@@ -1,6 +1,6 @@
 import pytest
 
-from relay.settings import PushSettings, Settings, SettingsError
+from relay.settings import CallbackSettings, PushSettings, SettingsError
 
 ENV = {
     "BOT_SECRET_PREFIX": "relay/bots/",
@@ -11,6 +11,8 @@ ENV = {
     "PARKED_QUEUE_URL": "https://sqs/parked.fifo",
     "MESSAGES_TABLE": "messages",
     "RETRY_FOR": "21600",
+    "ANSWER_DEADLINE": "900",
+    "UNSETTLED_QUEUE_URL": "https://sqs/unsettled",
 }
 
 
@@ -35,4 +37,4 @@ def test_a_number_that_is_none_is_named(variable):
 
 
 def test_callback_does_not_ask_for_what_only_push_needs():
-    Settings.from_env({name: ENV[name] for name in list(ENV)[:4]})
+    CallbackSettings.from_env({name: ENV[name] for name in list(ENV)[:4]})

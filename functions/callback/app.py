@@ -12,11 +12,11 @@ from relay.edge.replies import Replies
 from relay.receive import Receiver
 from relay.rules.signing import NotAuthentic
 from relay.rules.strict_json import Malformed
-from relay.settings import Settings
+from relay.settings import CallbackSettings
 
 log = logging.getLogger(__name__)
 
-settings = Settings.from_env()
+settings = CallbackSettings.from_env()
 receiver = Receiver(
     bots=Bots(client("secretsmanager"), settings.bot_secret_prefix),
     replies=Replies(client("dynamodb"), settings.replies_table, client("s3"), settings.overflow_bucket),

@@ -22,6 +22,7 @@ courier = Courier(
     queues=Queues(client("sqs"), settings.push_queue_url, settings.parked_queue_url),
     retry_for=settings.retry_for,
     keep_days=settings.keep_days,
+    answer_deadline=settings.answer_deadline,
 )
 
 

@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -18,15 +17,13 @@ from relay.edge.table import from_item, to_item
 from relay.rules import strict_json
 from relay.rules.ledger import State, from_utc, message_key
 from relay.rules.message import InvalidMessage, parse, request_body, session_key
-from relay.rules.part import utc
+from relay.rules.part import ZONES, utc
 from relay.rules.segments import Segment, text_of
 from relay.rules.turn import Turn, turns
 
 _MAX_SQS = 1 << 20
 # What SQS takes for a message group id.
 _GROUP = re.compile(r"[!-~]{1,128}")
-# A host's clock may be this far from UTC, either way.
-_ZONES = timedelta(hours=15)
 
 
 class StackNotFound(Exception):
@@ -196,7 +193,7 @@ class Conversation:
                 raise Parked(item["reason"])
             if reply_to := item.get("answered_by") or item.get("accepted_message_id"):
                 # Nothing of the reply can bear an earlier stamp than this, wherever LangBot's host is.
-                since = utc(from_utc(item["delivered_at"]) - _ZONES.total_seconds())
+                since = utc(from_utc(item["delivered_at"]) - ZONES)
                 own = [part for part in self._parts(since) if part["reply_to"] == reply_to]
                 if own and own[-1]["is_final"]:
                     return turns(own)[0]

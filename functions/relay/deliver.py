@@ -69,6 +69,7 @@ class Courier:
     queues: Queues
     retry_for: int
     keep_days: int
+    answer_deadline: int
     clock: Callable[[], float] = time.time
 
     def deliver(self, batch: Iterable[Queued], seconds_left: Callable[[], float]) -> list[str]:
@@ -141,6 +142,7 @@ class Courier:
                 return PAUSE
             if seconds_left() < time_needed(message.action):
                 return 0
+            self.ledger.note_bot(message.bot)
             try:
                 # What failed may have failed by a secret or a url that was put right meanwhile.
                 bot = self.bots.get(message.bot, anew=history.attempts > 0)
@@ -184,7 +186,9 @@ class Courier:
     ) -> None:
         if outcome.reply:
             self.replies.keep(self._sync_part(message, bot, outcome, now))
-        item = items.accepted(queued, message, outcome, history, bot.session_type, now, self.keep_days)
+        item = items.accepted(
+            queued, message, outcome, history, bot.session_type, now, self.keep_days, self.answer_deadline
+        )
         self.ledger.write(item)
         log.info(
             "delivered",

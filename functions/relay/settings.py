@@ -2,22 +2,16 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, Self
 
 
 class SettingsError(Exception):
     """The environment lacks something; the text names the variable."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What both functions need."""
-
-    bot_secret_prefix: str
-    replies_table: str
-    overflow_bucket: str
-    keep_days: int
+class _FromEnvironment:
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -31,14 +25,40 @@ class Settings:
             if kind.type is int and not text.isdecimal():
                 raise SettingsError(f"environment variable {variable} must be a whole number")
             values[name] = int(text) if kind.type is int else text
-        return cls(**values)  # type: ignore[arg-type]
+        return cls(**values)
 
 
 @dataclass(frozen=True)
-class PushSettings(Settings):
-    """What push needs; `retry_for` in seconds."""
+class CallbackSettings(_FromEnvironment):
+    """What callback needs."""
+
+    bot_secret_prefix: str
+    replies_table: str
+    overflow_bucket: str
+    keep_days: int
+
+
+@dataclass(frozen=True)
+class PushSettings(CallbackSettings):
+    """What push needs; `retry_for` and `answer_deadline` in seconds."""
 
     push_queue_url: str
     parked_queue_url: str
     messages_table: str
     retry_for: int
+    answer_deadline: int
+
+
+@dataclass(frozen=True)
+class SweepSettings(_FromEnvironment):
+    """What sweep needs."""
+
+    messages_table: str
+    replies_table: str
+
+
+@dataclass(frozen=True)
+class SettleSettings(SweepSettings):
+    """What settle needs."""
+
+    unsettled_queue_url: str

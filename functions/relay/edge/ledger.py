@@ -1,24 +1,143 @@
 """MessagesTable: what became of each message."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from relay.edge.table import TableWithOverflow, from_item, to_item
+from relay.rules.ledger import State, unknown_reply
+from relay.rules.settling import Final
+
+_OPEN = {":delivered": State.DELIVERED, ":unanswered": State.UNANSWERED}
+
+BOTS = "bots"
+"""Where the bots stand that messages were sent to; no session's key is without a `#`."""
 
 
 class Ledger:
-    """The states of messages. A message has one writer at a time: its session's place in the queue."""
+    """The states of messages.
 
-    def __init__(self, dynamodb: Any, table: str, s3: Any, bucket: str) -> None:
+    While a message is delivered it has one writer, its place in the queue; afterwards every write has
+    a condition, under which settling twice or in any order gives the same.
+    """
+
+    def __init__(self, dynamodb: Any, table: str, s3: Any = None, bucket: str = "") -> None:
         self._dynamodb = dynamodb
         self._table = table
         self._items = TableWithOverflow(dynamodb, table, s3, bucket)
+        self._noted: set[str] = set()
 
     def read(self, key: dict[str, str]) -> dict[str, Any] | None:
         """The item of a message, or None where nothing was written yet. Raises botocore's errors."""
-        answer = self._dynamodb.get_item(TableName=self._table, Key=to_item(key), ConsistentRead=True)
+        answer = self._dynamodb.get_item(TableName=self._table, Key=_key(key), ConsistentRead=True)
         return from_item(answer["Item"]) if "Item" in answer else None
 
     def write(self, item: dict[str, Any]) -> None:
         """Writes an item whole; a body that it cannot hold goes to the overflow bucket."""
         bare = {name: value for name, value in item.items() if name != "body"}
         self._items.put(item, bare, item["body"].encode(), f"messages/{item['message_id']}.json", once=False)
+
+    def note_bot(self, bot: str) -> None:
+        """Makes the sweep look after a bot: one write a bot in the life of a function."""
+        if bot not in self._noted:
+            self._dynamodb.put_item(TableName=self._table, Item=to_item({"session": BOTS, "message": bot}))
+            self._noted.add(bot)
+
+    def bots(self) -> list[str]:
+        """The bots that messages were sent to."""
+        return [item["message"] for item in self._query("#s = :s", {"#s": "session"}, {":s": BOTS})]
+
+    def overdue(self, bot: str, now: str) -> Iterator[dict[str, Any]]:
+        """The keys of a bot's messages whose deadline is before `now`."""
+        return self._query(
+            "#a = :a AND #d < :d",
+            {"#a": "awaiting", "#d": "due_at"},
+            {":a": bot, ":d": now},
+            IndexName="awaiting",
+        )
+
+    def answered_by(self, reply_to: str, session: str) -> dict[str, Any] | None:
+        """The key of the message that a turn answers."""
+        for key in self._by_reply(reply_to):
+            if key["session"] == session:
+                return key
+        return None
+
+    def claim(self, final: Final) -> dict[str, Any] | None:
+        """Gives a turn that is nobody's to the session's first message whose id is not known."""
+        unknown = unknown_reply(final.session)
+        for key in self._by_reply(unknown):
+            if self._update(
+                key,
+                "SET accepted_message_id = :r, awaited_reply = :r",
+                "#state IN (:delivered, :unanswered) AND awaited_reply = :u AND delivered_at <= :t",
+                {":r": final.reply_to, ":u": unknown, ":t": final.sent_at} | _OPEN,
+            ):
+                return key
+        return None
+
+    def later(self, key: dict[str, Any], most: int) -> list[dict[str, Any]]:
+        """The session's messages after one, in queue order."""
+        answer = self._dynamodb.query(
+            TableName=self._table,
+            KeyConditionExpression="#s = :s AND #m > :m",
+            ExpressionAttributeNames={"#s": "session", "#m": "message"},
+            ExpressionAttributeValues=to_item({":s": key["session"], ":m": key["message"]}),
+            Limit=most,
+        )
+        return [from_item(item) for item in answer["Items"]]
+
+    def answer(self, key: dict[str, Any], final: Final, indirect: bool = False) -> bool:
+        """Marks a message as answered, unless an earlier or a more direct answer was there."""
+        answered = "SET #state = :answered, answered_by = :r, answered_at = :t"
+        earlier = "attribute_not_exists(answered_at) OR answered_at > :t"
+        if indirect:
+            change = f"{answered}, indirect = :yes REMOVE awaiting, due_at"
+            condition = f"#state IN (:delivered, :unanswered) OR (indirect = :yes AND ({earlier}))"
+        else:
+            change = f"{answered} REMOVE awaiting, due_at, indirect"
+            condition = f"attribute_exists(delivered_at) AND (indirect = :yes OR {earlier})"
+        values = {":answered": State.ANSWERED, ":r": final.reply_to, ":t": final.sent_at, ":yes": True}
+        return self._update(key, change, condition, values | (_OPEN if indirect else {}))
+
+    def give_up(self, key: dict[str, Any], now: str, why: str) -> bool:
+        """Marks a message as unanswered; False where it was settled meanwhile."""
+        return self._update(
+            key,
+            "SET #state = :unanswered, unanswered_at = :now, last_error = :why REMOVE awaiting, due_at",
+            "#state = :delivered",
+            {":now": now, ":why": why} | _OPEN,
+        )
+
+    def _by_reply(self, reply: str) -> Iterator[dict[str, Any]]:
+        return self._query("#r = :r", {"#r": "awaited_reply"}, {":r": reply}, IndexName="by_reply")
+
+    def _query(
+        self, condition: str, names: dict[str, str], values: dict[str, Any], **more: str
+    ) -> Iterator[dict[str, Any]]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=to_item(values),
+            **more,
+        )
+        for page in pages:
+            yield from map(from_item, page["Items"])
+
+    def _update(self, key: dict[str, Any], change: str, condition: str, values: dict[str, Any]) -> bool:
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(key),
+                UpdateExpression=change,
+                ConditionExpression=condition,
+                ExpressionAttributeNames={"#state": "state"},
+                ExpressionAttributeValues=to_item(values),
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+
+def _key(item: dict[str, Any]) -> dict[str, Any]:
+    return to_item({"session": item["session"], "message": item["message"]})

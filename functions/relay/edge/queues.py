@@ -1,9 +1,11 @@
-"""The push queue and the parked queue."""
+"""The queues."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from relay.rules.ledger import Queued
+from relay.rules.settling import Final
 
 MAX_MESSAGE = 1 << 20
 """Bytes of an SQS message, its attributes included."""
@@ -45,3 +47,28 @@ class Queues:
         self._sqs.change_message_visibility(
             QueueUrl=self._push_url, ReceiptHandle=queued.receipt_handle, VisibilityTimeout=delay
         )
+
+
+class Unsettled:
+    """The queue of final parts that are looked at again."""
+
+    def __init__(self, sqs: Any, url: str) -> None:
+        self._sqs = sqs
+        self._url = url
+
+    def look_again(self, final: Final, looks: int, delay: int) -> None:
+        """Has `final` looked at again after `delay` seconds, for the `looks`-th time.
+
+        Raises botocore's errors.
+        """
+        self._sqs.send_message(
+            QueueUrl=self._url,
+            DelaySeconds=delay,
+            MessageBody=json.dumps({"final": asdict(final), "looks": looks}),
+        )
+
+    @staticmethod
+    def read(body: str) -> tuple[Final, int]:
+        """What `look_again` sent."""
+        fields = json.loads(body)
+        return Final(**fields["final"]), fields["looks"]

@@ -1,17 +1,19 @@
 """RepliesTable and what lies beside it in the overflow bucket."""
 
 import hashlib
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from relay.edge.table import TableWithOverflow
-from relay.rules.part import Part
+from relay.edge.table import TableWithOverflow, from_item, to_item
+from relay.rules.ledger import from_utc
+from relay.rules.part import ZONES, Part, utc
 
 
 class Replies:
     """Where reply parts are kept, each once: one conditional write and no read."""
 
-    def __init__(self, dynamodb: Any, table: str, s3: Any, bucket: str) -> None:
+    def __init__(self, dynamodb: Any, table: str, s3: Any = None, bucket: str = "") -> None:
         self._dynamodb = dynamodb
         self._table = table
         self._s3 = s3
@@ -43,3 +45,23 @@ class Replies:
             return 0
         stamp = datetime.fromisoformat(newest[0]["part"]["S"].split("#")[0] + "Z")
         return (stamp - datetime.fromisoformat(newest[0]["created_at"]["S"])).total_seconds()
+
+    def begun(self, session: str, since: str) -> set[str]:
+        """The turns of a session that have a part stamped after `since`."""
+        return {part["reply_to"] for part in self._since(session, since)}
+
+    def of_turn(self, session: str, reply_to: str, delivered_at: str) -> list[dict[str, Any]]:
+        """The parts that answer a message, in order; without what they say."""
+        since = utc(from_utc(delivered_at) - ZONES)
+        return [part for part in self._since(session, since) if part["reply_to"] == reply_to]
+
+    def _since(self, session: str, since: str) -> Iterator[dict[str, Any]]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="#s = :s AND #p > :p",
+            ProjectionExpression="#s, #p, reply_to, is_final, created_at, sent_at",
+            ExpressionAttributeNames={"#s": "session", "#p": "part"},
+            ExpressionAttributeValues=to_item({":s": session, ":p": since}),
+        )
+        for page in pages:
+            yield from map(from_item, page["Items"])

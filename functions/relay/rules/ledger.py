@@ -46,6 +46,11 @@ def unreadable_session(group: str) -> str:
     return f"#{group}"
 
 
+def unknown_reply(session: str) -> str:
+    """What a message awaits whose id is not known: any turn of its session that is nobody else's."""
+    return f"?{session}"
+
+
 def key(queued: Queued, message: Message | None) -> dict[str, str]:
     """The key of a message's item; `message` is None where the body is invalid."""
     return {
@@ -76,18 +81,23 @@ def accepted(
     bots_session_type: str | None,
     now: float,
     keep_days: int,
+    answer_deadline: int,
 ) -> dict[str, Any]:
     """The item of an accepted message: answered where the answer came with a reply, else delivered."""
+    expect_reply = expects_reply(message, bots_session_type)
     item = _common(queued, message, now, keep_days) | {
         "state": State.ANSWERED if outcome.reply else State.DELIVERED,
         "attempts": history.attempts + 1,
         "delivered_at": utc(now),
-        "expect_reply": expects_reply(message, bots_session_type),
+        "expect_reply": expect_reply,
+        "awaited_reply": outcome.accepted_message_id or unknown_reply(message.session),
     }
     if outcome.accepted_message_id is not None:
         item["accepted_message_id"] = outcome.accepted_message_id
     if outcome.reply:
         item |= {"answered_by": outcome.accepted_message_id, "answered_at": utc(now)}
+    elif expect_reply:
+        item |= {"awaiting": message.bot, "due_at": utc(now + answer_deadline)}
     return item
 
 

@@ -17,6 +17,9 @@ _BARE = (
 )
 _QUARTER = timedelta(minutes=15)
 _MAX_OFFSET = timedelta(hours=15)
+
+ZONES = _MAX_OFFSET.total_seconds()
+"""Seconds by which the clock of LangBot's host may differ from UTC, either way."""
 # The signed time has whole seconds and is taken after the stamp, so it reads up to 1 s earlier.
 _ROUNDING = timedelta(seconds=2)
 

@@ -1,0 +1,87 @@
+"""Turns "accepted" into "answered", or lets somebody know."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from relay.edge.ledger import Ledger
+from relay.edge.queues import Unsettled
+from relay.edge.replies import Replies
+from relay.rules.ledger import from_utc
+from relay.rules.part import utc
+from relay.rules.settling import MOST_MERGED, SECOND_LOOKS, Final, may_be_merged, merged
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settler:
+    """Marks the messages that a final part answers. Doing so twice, or in any order, gives the same."""
+
+    ledger: Ledger
+    replies: Replies
+    unsettled: Unsettled
+
+    def settle(self, final: Final, looks: int = 0) -> None:
+        """Settles what `final` answers; `looks` is how often it has been looked at before.
+
+        A message whose id is not known takes a turn that is nobody else's, but not at first sight: the
+        turn's own message may be on its way into the ledger. Raises botocore's errors.
+        """
+        own = self.ledger.answered_by(final.reply_to, final.session)
+        if own is None and looks:
+            own = self.ledger.claim(final)
+        if own is None:
+            if looks < len(SECOND_LOOKS):
+                self.unsettled.look_again(final, looks + 1, SECOND_LOOKS[looks])
+            else:
+                log.warning("a turn answers no message of the relay", extra={"session": final.session})
+            return
+        self.ledger.answer(own, final)
+        candidates = may_be_merged(final, self.ledger.later(own, MOST_MERGED))
+        if candidates:
+            begun = self.replies.begun(
+                final.session, _on_the_hosts_clock(final, candidates[0]["delivered_at"])
+            )
+            for item in merged(candidates, begun):
+                self.ledger.answer(item, final, indirect=True)
+
+
+def _on_the_hosts_clock(final: Final, moment: str) -> str:
+    """A time in UTC as the stamps of the session's parts would show it."""
+    ahead = from_utc(final.stamp + "Z") - from_utc(final.created_at)
+    return utc(from_utc(moment) + ahead)
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    """Finds the messages whose deadline has passed without a reply."""
+
+    ledger: Ledger
+    replies: Replies
+    clock: Callable[[], float] = time.time
+
+    def sweep(self) -> int:
+        """Marks each overdue message; how many are unanswered. Raises botocore's errors."""
+        now = utc(self.clock())
+        return sum(
+            self._overdue(key, now) for bot in self.ledger.bots() for key in self.ledger.overdue(bot, now)
+        )
+
+    def _overdue(self, key: dict[str, str], now: str) -> bool:
+        item = self.ledger.read(key)
+        if item is None or "awaiting" not in item:
+            return False
+        reply_to = item.get("accepted_message_id")
+        parts = self.replies.of_turn(item["session"], reply_to, item["delivered_at"]) if reply_to else []
+        finals = [part for part in parts if part["is_final"]]
+        if finals:
+            self.ledger.answer(key, Final.of(finals[0]))
+            return False
+        why = f"the reply broke off after {len(parts)} parts" if parts else "no reply"
+        if not self.ledger.give_up(key, now, why):
+            return False
+        ids = {"session": item["session"], "message_id": item["message_id"]}
+        log.error("unanswered", extra=ids | {"error": why})
+        return True
