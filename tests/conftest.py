@@ -57,6 +57,10 @@ class Deployed:
             f"state {' or '.join(states)} of {sent}",
         )
 
+    def accepted(self, sent: Sent) -> dict[str, Any]:
+        """The ledger's item of a message, once LangBot has it; it may be answered by then."""
+        return self.state(sent, "delivered", "answered")
+
 
 @pytest.fixture(scope="session")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:

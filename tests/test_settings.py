@@ -1,6 +1,6 @@
 import pytest
 
-from relay.settings import CallbackSettings, PushSettings, SettingsError
+from relay.settings import CallbackSettings, PushSettings, SettingsError, SettleSettings, SweepSettings
 
 ENV = {
     "BOT_SECRET_PREFIX": "relay/bots/",
@@ -21,7 +21,7 @@ def test_settings_are_read_from_the_environment():
     assert (settings.replies_table, settings.keep_days, settings.retry_for) == ("replies", 90, 21600)
 
 
-@pytest.mark.parametrize("missing", ENV)
+@pytest.mark.parametrize("missing", [name for name in ENV if name != "UNSETTLED_QUEUE_URL"])
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_a_missing_variable_is_named_in_one_line(missing, value):
     env = {name: text for name, text in ENV.items() if name != missing} | ({missing: value} if value else {})
@@ -36,5 +36,13 @@ def test_a_number_that_is_none_is_named(variable):
         PushSettings.from_env(ENV | {variable: "many"})
 
 
-def test_callback_does_not_ask_for_what_only_push_needs():
-    CallbackSettings.from_env({name: ENV[name] for name in list(ENV)[:4]})
+@pytest.mark.parametrize(
+    ("settings", "needs"),
+    [
+        (CallbackSettings, ["BOT_SECRET_PREFIX", "REPLIES_TABLE", "OVERFLOW_BUCKET", "KEEP_DAYS"]),
+        (SettleSettings, ["MESSAGES_TABLE", "REPLIES_TABLE", "UNSETTLED_QUEUE_URL"]),
+        (SweepSettings, ["MESSAGES_TABLE", "REPLIES_TABLE"]),
+    ],
+)
+def test_a_function_asks_only_for_what_it_needs(settings, needs):
+    settings.from_env({name: ENV[name] for name in needs})

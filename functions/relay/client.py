@@ -179,7 +179,9 @@ class Conversation:
     def wait(self, message: Sent, timeout: float = 60) -> Turn:
         """The finished turn that answers `message`, for which it waits `timeout` seconds.
 
-        Some bots speak again after a final part, and nothing says so beforehand: `turns` has it then.
+        That is its own turn; if there is none by then, the one that it was merged into. Some bots
+        speak again after a final part, and nothing says so beforehand: `turns` has it then.
+
         Raises Parked, and NotAnswered when the time is over.
         """
         key = to_item({"session": self._session, "message": message_key(message.sequence_number)})
@@ -191,16 +193,24 @@ class Conversation:
             item = from_item(answer.get("Item", {}))
             if item.get("state") == State.PARKED:
                 raise Parked(item["reason"])
-            if reply_to := item.get("answered_by") or item.get("accepted_message_id"):
-                # Nothing of the reply can bear an earlier stamp than this, wherever LangBot's host is.
-                since = utc(from_utc(item["delivered_at"]) - ZONES)
-                own = [part for part in self._parts(since) if part["reply_to"] == reply_to]
-                if own and own[-1]["is_final"]:
-                    return turns(own)[0]
+            if turn := self._finished(item, item.get("accepted_message_id")):
+                return turn
             if time.monotonic() >= deadline:
+                if turn := self._finished(item, item.get("answered_by")):
+                    return turn
                 state = item.get("state", "still on the push queue")
                 raise NotAnswered(f"no finished reply within {timeout:g} s; the message is {state}")
             time.sleep(0.3)
+
+    def _finished(self, item: dict[str, Any], reply_to: str | None) -> Turn | None:
+        """The turn `reply_to` of the message `item`, if it is finished."""
+        if reply_to is None:
+            return None
+        # Nothing of the reply can bear an earlier stamp than this, wherever LangBot's host is; of a turn
+        # that took in later messages, the final part is later too.
+        since = utc(from_utc(item["delivered_at"]) - ZONES)
+        own = [part for part in self._parts(since) if part["reply_to"] == reply_to]
+        return turns(own)[0] if own and own[-1]["is_final"] else None
 
     def _parts(self, after: str) -> Iterator[dict[str, Any]]:
         pages = self._dynamodb.get_paginator("query").paginate(

@@ -14,6 +14,7 @@ FUNCTIONS = Path(__file__).parents[2] / "functions"
 ENV = {"PATH": os.defpath, "PYTHONPATH": str(FUNCTIONS), "AWS_DEFAULT_REGION": "us-east-1"} | VARIABLES
 
 
+HANDLERS = ["push.app", "callback.app", "settle.app", "settle.sweep"]
 SHOW = "print(json.dumps(sorted(sys.modules)))"
 
 
@@ -22,18 +23,19 @@ def python(code, env):
 
 
 def modules(function):
-    code = f"import sys, json, {function}.app; " + SHOW
+    code = f"import sys, json, {function}; " + SHOW
     return set(json.loads(python(code, ENV).stdout))
 
 
-@pytest.mark.parametrize("function", ["push", "callback"])
+@pytest.mark.parametrize("function", HANDLERS)
 def test_no_function_imports_tracing_or_the_client(function):
     heavy = {"aws_xray_sdk", "relay.client", "pydantic", "jsonschema", "fastjsonschema"}
     assert not modules(function) & heavy
 
 
-def test_callback_does_not_import_an_http_client():
-    assert "requests" not in modules("callback")
+@pytest.mark.parametrize("function", HANDLERS[1:])
+def test_only_push_imports_an_http_client(function):
+    assert "requests" not in modules(function)
 
 
 def test_the_rules_know_nothing_of_aws_or_http():
@@ -43,9 +45,9 @@ def test_the_rules_know_nothing_of_aws_or_http():
     assert not loaded & {"boto3", "botocore", "requests", "urllib3", "http.client"}
 
 
-@pytest.mark.parametrize("function", ["push", "callback"])
+@pytest.mark.parametrize("function", HANDLERS)
 def test_a_missing_variable_ends_the_start_with_its_name(function):
-    env = {name: value for name, value in ENV.items() if name != "KEEP_DAYS"}
-    done = python(f"import {function}.app", env)
+    env = {name: value for name, value in ENV.items() if name != "REPLIES_TABLE"}
+    done = python(f"import {function}", env)
     assert done.returncode != 0
-    assert done.stderr.splitlines()[-1].endswith("environment variable KEEP_DAYS is not set")
+    assert done.stderr.splitlines()[-1].endswith("environment variable REPLIES_TABLE is not set")

@@ -18,6 +18,7 @@ from relay.edge.replies import Replies
 from relay.rules.ledger import Queued, key
 from relay.rules.message import parse
 
+ACCEPTED = ("delivered", "answered")  # its reply may have come by then
 numbers = count(int(time.time() * 1000))
 
 
@@ -58,6 +59,7 @@ def courier(talk):
         queues=Queues(deployed.client("sqs"), outputs["PushQueueUrl"], outputs["ParkedQueueUrl"]),
         retry_for=3600,
         keep_days=1,
+        answer_deadline=900,
     )
 
 
@@ -101,7 +103,7 @@ def test_a_message_whose_function_died_is_delivered_once(talk, courier, part, me
     with pytest.raises(Died):
         deliver(replace(courier, **{part: Dying(getattr(courier, part), method, when)}), message)
     assert deliver(courier, again(message)) == []
-    assert item(courier, message)["state"] == "delivered"
+    assert item(courier, message)["state"] in ACCEPTED
     eventually(talk.conversation().turns)
     assert [r.status for r in talk.bot.received].count(202) == 1
 
@@ -114,7 +116,7 @@ def test_a_message_that_was_written_down_is_not_posted_again(talk, courier):
 
 
 def test_an_accepted_id_that_is_on_record_survives_a_second_delivery(talk, courier):
-    message = queued(talk)
+    message = queued(talk, "SILENT")
     deliver(courier, message)
     before = item(courier, message)
     deliver(courier, again(message))
@@ -151,7 +153,7 @@ def test_a_sync_reply_whose_function_died_before_the_ledger_is_kept_once(talk, c
         deliver(replace(courier, ledger=Dying(courier.ledger, "write", "before")), message)
     deliver(courier, again(message))
     assert [part["text"] for part in talk.conversation().parts()] == ["echo: hello"]
-    assert item(courier, message)["state"] == "delivered"
+    assert item(courier, message)["state"] in ACCEPTED
 
 
 def test_a_burned_key_is_remembered_from_one_function_to_the_next(talk, courier):
@@ -181,7 +183,7 @@ def test_a_message_is_parked_once_its_time_is_up_and_not_before(talk, courier):
 def test_a_message_that_merely_waited_is_never_parked(talk, courier):
     old = replace(queued(talk), receive_count=5000, sent_at=time.time() - 13 * 86_400)
     assert deliver(courier, old) == []
-    assert item(courier, old)["state"] == "delivered"
+    assert item(courier, old)["state"] in ACCEPTED
 
 
 def test_a_message_for_which_there_is_no_time_left_is_not_tried(talk, courier):
@@ -195,6 +197,9 @@ def test_a_table_that_refuses_leaves_the_message_in_the_queue_and_the_other_sess
         def __init__(self, ledger, group):
             self.ledger, self.group = ledger, group
 
+        def note_bot(self, bot):
+            pass
+
         def write(self, item):
             if item["message_id"] == self.group:
                 raise OSError("no table")
@@ -203,9 +208,9 @@ def test_a_table_that_refuses_leaves_the_message_in_the_queue_and_the_other_sess
     message, other = queued(talk), replace(queued(talk), group="other")
     refusing = replace(courier, ledger=Refusing(courier.ledger, message.message_id))
     assert deliver(refusing, message, other) == [message.message_id]
-    assert item(courier, other)["state"] == "delivered"
+    assert item(courier, other)["state"] in ACCEPTED
     deliver(courier, again(message))
-    assert item(courier, message)["state"] == "delivered"
+    assert item(courier, message)["state"] in ACCEPTED
     assert [r.status for r in talk.bot.received].count(202) == 2
 
 
@@ -220,4 +225,5 @@ def test_a_parked_message_holds_nobody_up(talk, courier):
     talk.bot.answer_with(Answer(400))
     messages = [queued(talk, f"m{n}") for n in range(2)]
     assert deliver(courier, *messages) == []
-    assert [item(courier, message)["state"] for message in messages] == ["parked", "delivered"]
+    assert item(courier, messages[0])["state"] == "parked"
+    assert item(courier, messages[1])["state"] in ACCEPTED

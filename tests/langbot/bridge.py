@@ -49,6 +49,11 @@ class Bridge:
         )
         return from_item(answer.get("Item", {}))
 
+    def answered(self, sent: Sent) -> dict[str, Any]:
+        """What MessagesTable says of a message, once it is answered."""
+        until(f"{sent} is answered", lambda: self.ledger(sent).get("state") == "answered")
+        return self.ledger(sent)
+
 
 def until(what: str, condition: Callable[[], T], timeout: float = 45) -> T:
     """The first true value of `condition`; fails after `timeout` seconds, saying what was awaited."""

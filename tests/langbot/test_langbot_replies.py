@@ -29,9 +29,8 @@ def test_plain_message_is_answered_in_one_turn(bridge: Bridge, session: str) -> 
 
     assert turn.text == "echo: hello"
     assert bridge.conversation(session).turns() == [turn]
-    ledger = bridge.ledger(sent)
-    assert ledger["state"] == "delivered"
-    assert ledger["accepted_message_id"] == turn.reply_to
+    ledger = bridge.answered(sent)
+    assert ledger["accepted_message_id"] == ledger["answered_by"] == turn.reply_to
 
 
 def test_streamed_reply_comes_in_parts_and_reads_as_the_last(bridge: Bridge, session: str) -> None:
@@ -64,9 +63,11 @@ def test_merged_messages_are_answered_under_the_first_ones_id(bridge: Bridge, se
         bridge.peer.reconfigure(aggregation=False)
 
     assert turn.text == "echo: one\ntwo\nthree"
-    first, *others = [bridge.ledger(sent) for sent in (one, two, three)]
-    assert turn.reply_to == first["accepted_message_id"]
-    assert [ledger["state"] for ledger in others] == ["delivered", "delivered"]
+    ledgers = [bridge.answered(sent) for sent in (one, two, three)]
+    assert turn.reply_to == ledgers[0]["accepted_message_id"]
+    assert [ledger["answered_by"] for ledger in ledgers] == [turn.reply_to] * 3
+    assert [ledger.get("indirect", False) for ledger in ledgers] == [False, True, True]
+    assert bridge.conversation(session).wait(three, timeout=1) == turn
     assert bridge.conversation(session).turns() == [turn]
 
 

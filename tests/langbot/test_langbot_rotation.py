@@ -57,7 +57,8 @@ def test_secret_rotated_on_both_sides_loses_nothing(bridge: Bridge, session: str
 
     texts = [f"HOLD {before}", "between 0", "between 1", "between 2", "the new secrets"]
     assert [turn.text for turn in turns] == [f"echo: {text}" for text in texts]
-    assert {bridge.ledger(sent)["state"] for sent in pushed} == {"delivered"}
+    for sent in pushed:
+        bridge.answered(sent)
 
 
 @pytest.fixture

@@ -25,6 +25,35 @@ NEEDS = {
         ("xray:PutTraceSegments", "*"),
         ("xray:PutTelemetryRecords", "*"),
     ],
+    "SettleRole": [
+        ("dynamodb:GetRecords", "RepliesTable/stream"),
+        ("dynamodb:GetShardIterator", "RepliesTable/stream"),
+        ("dynamodb:DescribeStream", "RepliesTable/stream"),
+        ("dynamodb:ListStreams", "*"),
+        ("dynamodb:Query", "MessagesTable/index/by_reply"),
+        ("dynamodb:Query", "MessagesTable"),
+        ("dynamodb:UpdateItem", "MessagesTable"),
+        ("dynamodb:Query", "RepliesTable"),
+        ("sqs:SendMessage", "UnsettledQueue"),
+        ("sqs:ReceiveMessage", "UnsettledQueue"),
+        ("sqs:DeleteMessage", "UnsettledQueue"),
+        ("sqs:GetQueueAttributes", "UnsettledQueue"),
+        ("logs:CreateLogStream", "SettleLogs"),
+        ("logs:PutLogEvents", "SettleLogs"),
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+    ],
+    "SweepRole": [
+        ("dynamodb:Query", "MessagesTable/index/awaiting"),
+        ("dynamodb:Query", "MessagesTable"),
+        ("dynamodb:GetItem", "MessagesTable"),
+        ("dynamodb:UpdateItem", "MessagesTable"),
+        ("dynamodb:Query", "RepliesTable"),
+        ("logs:CreateLogStream", "SweepLogs"),
+        ("logs:PutLogEvents", "SweepLogs"),
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+    ],
     "CallbackRole": [
         ("dynamodb:PutItem", "RepliesTable"),
         ("s3:PutObject", "OverflowBucket/parts/x"),
@@ -40,7 +69,6 @@ RESOURCES = sorted({resource for needs in NEEDS.values() for _, resource in need
 ACTIONS = [
     *sorted({action for needs in NEEDS.values() for action, _ in needs}),
     "dynamodb:DeleteItem",
-    "dynamodb:UpdateItem",
     "dynamodb:Scan",
     "s3:GetObject",
     "s3:DeleteObject",
@@ -55,6 +83,7 @@ def resources(deployed):
     """Each name of RESOURCES as an ARN, and the physical names of the roles."""
     listed = deployed.client("cloudformation").describe_stack_resources(StackName="relay-local")
     physical = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in listed["StackResources"]}
+    streams = deployed.client("dynamodbstreams").list_streams(TableName=physical["RepliesTable"])
     account, region = "000000000000", deployed.stack.region
 
     def arn(name):
@@ -68,10 +97,12 @@ def resources(deployed):
                 return f"arn:aws:secretsmanager:{region}:{account}:secret:other/bots/any-AbCdEf"
             case "OverflowBucket":
                 return f"arn:aws:s3:::{physical[logical]}/{path}"
+        if path == "stream":
+            return streams["Streams"][0]["StreamArn"]
         if logical.endswith("Queue"):
             return f"arn:aws:sqs:{region}:{account}:{physical[logical].rpartition('/')[2]}"
         if logical.endswith("Table"):
-            return f"arn:aws:dynamodb:{region}:{account}:table/{physical[logical]}"
+            return f"arn:aws:dynamodb:{region}:{account}:table/{physical[logical]}{path and '/' + path}"
         return f"arn:aws:logs:{region}:{account}:log-group:{physical[logical]}:log-stream:x"
 
     return physical, {name: arn(name) for name in RESOURCES}
@@ -93,11 +124,12 @@ def test_a_role_may_do_what_its_function_needs_and_nothing_else(deployed, resour
         for name, arn in arns.items()
         if allowed(deployed, physical[role], action, arn)
     }
-    # X-Ray has no resources, so what is allowed on all is allowed on each.
-    assert {(a, r) for a, r in may if not a.startswith("xray:")} == {
-        need for need in NEEDS[role] if not need[0].startswith("xray:")
+    # What has no resources is allowed on all, and so on each.
+    everywhere = {action for action, name in NEEDS[role] if name == "*"}
+    assert {(action, name) for action, name in may if action not in everywhere} == {
+        need for need in NEEDS[role] if need[1] != "*"
     }
-    assert {a for a, r in may if r == "*"} == {a for a, r in NEEDS[role] if r == "*"}
+    assert {action for action, name in may if name == "*"} == everywhere
 
 
 def test_a_role_has_no_policy_but_the_templates_own(deployed, resources):

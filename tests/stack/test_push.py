@@ -14,8 +14,8 @@ def test_a_message_is_delivered_and_its_reply_read(talk):
     sent = talk.push("hello")
     turn = talk.conversation().wait(sent)
     assert (turn.text, turn.finished) == ("echo: hello", True)
-    item = talk.deployed.ledger(sent)
-    assert (item["state"], item["attempts"], item["message_id"]) == ("delivered", 1, sent.message_id)
+    item = talk.deployed.state(sent, "answered")
+    assert (item["attempts"], item["message_id"]) == (1, sent.message_id)
     assert item["accepted_message_id"] == turn.reply_to
     assert json.loads(item["body"])["text"] == "hello"
 
@@ -57,7 +57,7 @@ def test_a_session_stays_in_order_and_nothing_overtakes_a_failed_message(talk):
     talk.bot.answer_with(OVERLOADED, Answer(429))
     sent = [talk.push(f"m{n}") for n in range(5)]
     for one in sent:
-        talk.deployed.state(one, "delivered")
+        talk.deployed.accepted(one)
     accepted = [json.loads(r.body)["message"][0]["text"] for r in talk.bot.received if r.status == 202]
     assert accepted == [f"m{n}" for n in range(5)]
 
@@ -103,7 +103,7 @@ def test_an_unknown_message_that_was_not_accepted_is_delivered_under_the_same_ke
 def test_a_fault_of_the_bot_is_retried_and_seen_meanwhile(talk, status):
     talk.bot.answer_with(Answer(status, headers={"Location": "/elsewhere"}))
     sent = talk.push("hello")
-    retrying = talk.deployed.state(sent, "retrying", "delivered")
+    retrying = talk.deployed.state(sent, "retrying", "delivered", "answered")
     assert talk.conversation().wait(sent).text == "echo: hello"
     assert retrying["state"] == "retrying"
     assert f"answered {status}" in retrying["last_error"]
@@ -111,7 +111,7 @@ def test_a_fault_of_the_bot_is_retried_and_seen_meanwhile(talk, status):
 
 def test_retry_after_is_honoured(talk):
     talk.bot.answer_with(Answer(429, headers={"Retry-After": "4"}))
-    talk.deployed.state(talk.push("hello"), "delivered")
+    talk.deployed.accepted(talk.push("hello"))
     first, second = talk.bot.received
     assert second.at - first.answered_at >= 4
 
@@ -199,7 +199,7 @@ def test_a_message_that_langbot_would_find_too_large_is_parked_before_it_is_sent
 
 def test_a_message_that_an_item_cannot_hold_is_in_the_overflow_bucket(talk):
     sent = talk.push("x" * 500_000)
-    item = talk.deployed.state(sent, "delivered")
+    item = talk.deployed.accepted(sent)
     bucket = talk.deployed.stack.overflow_bucket
     kept = talk.deployed.client("s3").get_object(Bucket=bucket, Key=item["overflow"])["Body"].read()
     assert json.loads(kept)["text"] == "x" * 500_000
@@ -228,7 +228,7 @@ def test_sessions_go_out_side_by_side(talk):
     talk.bot.answer_with(*[Answer(delay=1.5)] * 8)
     sent = [talk.push("hello", session=f"{talk.session}-{n}") for n in range(4)]
     for one in sent:
-        talk.deployed.state(one, "delivered")
+        talk.deployed.accepted(one)
     arrived = [request.at for request in talk.bot.received]
     assert max(arrived) - min(arrived) < 3 * 1.5
 
@@ -275,5 +275,5 @@ def test_a_reset_goes_out_in_its_place_in_the_session(talk):
     talk.bot.answer_with(Answer(), Answer(200, {"code": 0, "msg": "reset", "data": {"removed": True}}))
     sent = [talk.push("one"), talk.push(action="reset"), talk.push("two")]
     for one in sent:
-        assert talk.deployed.state(one, "delivered")
+        assert talk.deployed.accepted(one)
     assert [r.path.rpartition("/")[2] for r in talk.bot.received] == ["sample", "reset", "sample"]

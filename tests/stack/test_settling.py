@@ -4,10 +4,10 @@ import json
 import time
 
 import pytest
-from conftest import OUT, eventually
-from local.sample_bot import Answer
 from test_callback import body, headers, post
 
+from conftest import OUT, eventually
+from local.sample_bot import Answer
 from relay import NotAnswered
 from relay.rules.signing import sign
 
@@ -37,7 +37,8 @@ def make_overdue(talk, sent):
 def reply(talk, reply_to, final=True, text="hi", **fields):
     """A part as LangBot posts it now."""
     message = [{"type": "Plain", "text": text}]
-    assert post(talk, body(talk, reply_to=reply_to, is_final=final, message=message, **fields)).status_code == 200
+    raw = body(talk, reply_to=reply_to, is_final=final, message=message, **fields)
+    assert post(talk, raw).status_code == 200
 
 
 def test_a_message_is_answered_by_its_own_final_part(talk):
@@ -58,7 +59,7 @@ def test_a_final_part_settles_the_messages_that_were_merged_into_its_turn(talk):
     assert {item["answered_by"] for item in settled} == {first["accepted_message_id"]}
     assert [item.get("indirect", False) for item in settled] == [False, True, True]
     assert [item["accepted_message_id"] for item in settled] == [i["accepted_message_id"] for i in items]
-    assert talk.conversation().wait(sent[2]).text == "hi"
+    assert talk.conversation().wait(sent[2], timeout=1).text == "hi"
 
 
 def test_an_earlier_message_without_an_answer_is_not_hidden(talk):
@@ -103,6 +104,12 @@ def test_a_later_reply_of_its_own_takes_over_from_the_turn_it_was_merged_into(ta
     item = eventually(lambda: i if (i := talk.deployed.ledger(second))["answered_by"] == ids[1] else None)
     assert "indirect" not in item
     assert talk.conversation().wait(second).text == "my own"
+
+
+def test_to_wait_for_a_message_is_to_wait_for_its_own_reply_while_there_is_time(talk):
+    first, second = talk.push("LONG:4:300"), talk.push("second")
+    assert talk.conversation().wait(first).text.startswith("w001")
+    assert talk.conversation().wait(second).text == "echo: second"
 
 
 def test_a_proactive_push_answers_nothing(talk):
