@@ -50,14 +50,6 @@ class _Line:
     down: bool = False
 
 
-class _Lines:
-    def __init__(self) -> None:
-        self._lines: dict[str, _Line] = {}
-
-    def __getitem__(self, bot: str) -> _Line:
-        return self._lines.setdefault(bot, _Line())
-
-
 @dataclass(frozen=True)
 class Courier:
     """Takes messages to bots and writes down what became of each."""
@@ -81,7 +73,7 @@ class Courier:
         sessions: dict[str, list[Queued]] = {}
         for queued in batch:
             sessions.setdefault(queued.group, []).append(queued)
-        lines = _Lines()
+        lines: dict[str, _Line] = {}
 
         def session(queue: list[Queued]) -> list[tuple[Queued, int]]:
             for place, queued in enumerate(queue):
@@ -111,7 +103,7 @@ class Courier:
                 )
         return [queued.message_id for queued, _ in kept]
 
-    def _one(self, queued: Queued, lines: _Lines, seconds_left: Callable[[], float]) -> int | None:
+    def _one(self, queued: Queued, lines: dict[str, _Line], seconds_left: Callable[[], float]) -> int | None:
         """Seconds after which the message must be seen again, or None where it is done with."""
         message, history = None, History()
         try:
@@ -124,7 +116,8 @@ class Courier:
             if items.is_done(recorded):
                 return None
             history = items.history(queued, recorded)
-            return self._send(queued, message, history, lines[message.bot], seconds_left)
+            line = lines.setdefault(message.bot, _Line())
+            return self._send(queued, message, history, line, seconds_left)
         except (InvalidMessage, UnknownBot) as fault:
             self._park(queued, message, Park(str(fault), history), str(fault))
             return None

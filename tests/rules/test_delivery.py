@@ -70,6 +70,8 @@ def test_what_is_the_messages_own_fault_is_parked_at_once(given):
         Answer(202, b"not JSON"),
         Answer(202, b"{}"),
         Answer(202, b'{"data": {"accepted_message_id": 7}}'),
+        Answer(202, b'{"data": {"accepted_message_id": ""}}'),
+        Answer(202, b'{"data": {"accepted_message_id": "%s"}}' % (b"x" * 1025)),
         Answer(202, ACCEPTED.body[:40]),
         Answer(200, b"<html>some other site"),
         Answer(204, b""),

@@ -131,6 +131,12 @@ def test_a_message_whose_id_is_not_known_takes_the_turn_that_is_nobody_elses(tal
     assert item["answered_by"] == item["accepted_message_id"] == turn.reply_to
 
 
+def test_a_reset_takes_no_turn(talk):
+    talk.bot.answer_with(Answer(200, {"code": 0, "msg": "reset", "data": {"removed": True}}))
+    sent = talk.push(action="reset")
+    assert "awaited_reply" not in talk.deployed.state(sent, "delivered")
+
+
 def test_a_reply_that_is_faster_than_the_ledger_still_settles_its_message(talk):
     talk.bot.answer_with(Answer(202, {"data": {"accepted_message_id": "in_early"}}, delay=1.5))
     sent = talk.push("SILENT")

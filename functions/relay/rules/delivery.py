@@ -19,6 +19,9 @@ PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}
 BACKOFF_CAP = 300
 """Seconds between two attempts at the most: well inside the 600 s for which LangBot knows a key."""
 
+MAX_REPLY_TO = 1024
+"""Characters of an id of LangBot's, which has 35; it is a key of ours, and DynamoDB takes 2,048 bytes."""
+
 VISIBILITY_CAP = 43_000
 """Seconds; SQS lets a received message be invisible for 12 hours in all."""
 
@@ -100,6 +103,10 @@ def _fields(body: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_REPLY_TO
+
+
 def _seconds(retry_after: str | None, now: float) -> float:
     try:
         if retry_after is None:
@@ -129,9 +136,9 @@ def classify(action: Action, answer: Answer, history: History, now: float) -> Ou
         )
 
     match action, status:
-        case "push", 202 if isinstance(data.get("accepted_message_id"), str):
+        case "push", 202 if _is_id(data.get("accepted_message_id")):
             return Outcome(Verdict.ACCEPTED, accepted_message_id=data["accepted_message_id"])
-        case "sync", 200 if isinstance(data.get("reply_to"), str) and isinstance(data.get("message"), list):
+        case "sync", 200 if _is_id(data.get("reply_to")) and isinstance(data.get("message"), list):
             reply = [segment for segment in data["message"] if isinstance(segment, dict)]
             return Outcome(Verdict.ACCEPTED, accepted_message_id=data["reply_to"], reply=reply)
         case "reset", 200 if code == 0:

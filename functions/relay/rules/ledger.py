@@ -90,8 +90,9 @@ def accepted(
         "attempts": history.attempts + 1,
         "delivered_at": utc(now),
         "expect_reply": expect_reply,
-        "awaited_reply": outcome.accepted_message_id or unknown_reply(message.session),
     }
+    if message.action != "reset":
+        item["awaited_reply"] = outcome.accepted_message_id or unknown_reply(message.session)
     if outcome.accepted_message_id is not None:
         item["accepted_message_id"] = outcome.accepted_message_id
     if outcome.reply:
