@@ -69,8 +69,9 @@ class Ledger:
             if self._update(
                 key,
                 "SET accepted_message_id = :r, awaited_reply = :r",
-                "#state IN (:delivered, :unanswered) AND awaited_reply = :u AND delivered_at <= :t",
-                {":r": final.reply_to, ":u": unknown, ":t": final.sent_at} | _OPEN,
+                # It counts as delivered from the 409 on, which can be later than its reply.
+                "#state IN (:delivered, :unanswered) AND awaited_reply = :u AND queued_at < :t",
+                {":r": final.reply_to, ":u": unknown, ":t": final.sent_before} | _OPEN,
             ):
                 return key
         return None

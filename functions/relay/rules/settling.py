@@ -10,7 +10,8 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Any
 
-from relay.rules.ledger import State
+from relay.rules.ledger import State, from_utc
+from relay.rules.part import utc
 
 MOST_MERGED = 100
 """Messages that one turn can answer: LangBot keeps no more of them in hand."""
@@ -32,6 +33,11 @@ class Final:
     stamp: str
     created_at: str
     sent_at: str
+
+    @property
+    def sent_before(self) -> str:
+        """The signed time has whole seconds; the end of that second."""
+        return utc(from_utc(self.sent_at) + 1)
 
     @classmethod
     def of(cls, part: dict[str, Any]) -> "Final":
