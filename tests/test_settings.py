@@ -13,6 +13,7 @@ ENV = {
     "RETRY_FOR": "21600",
     "ANSWER_DEADLINE": "900",
     "UNSETTLED_QUEUE_URL": "https://sqs/unsettled",
+    "SPILL_QUEUE_URL": "https://sqs/spill",
 }
 
 
@@ -21,7 +22,7 @@ def test_settings_are_read_from_the_environment():
     assert (settings.replies_table, settings.keep_days, settings.retry_for) == ("replies", 90, 21600)
 
 
-@pytest.mark.parametrize("missing", [name for name in ENV if name != "UNSETTLED_QUEUE_URL"])
+@pytest.mark.parametrize("missing", [name.upper() for name in PushSettings.__dataclass_fields__])
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_a_missing_variable_is_named_in_one_line(missing, value):
     env = {name: text for name, text in ENV.items() if name != missing} | ({missing: value} if value else {})
@@ -39,7 +40,10 @@ def test_a_number_that_is_none_is_named(variable):
 @pytest.mark.parametrize(
     ("settings", "needs"),
     [
-        (CallbackSettings, ["BOT_SECRET_PREFIX", "REPLIES_TABLE", "OVERFLOW_BUCKET", "KEEP_DAYS"]),
+        (
+            CallbackSettings,
+            ["BOT_SECRET_PREFIX", "REPLIES_TABLE", "OVERFLOW_BUCKET", "KEEP_DAYS", "SPILL_QUEUE_URL"],
+        ),
         (SettleSettings, ["MESSAGES_TABLE", "REPLIES_TABLE", "UNSETTLED_QUEUE_URL"]),
         (SweepSettings, ["MESSAGES_TABLE", "REPLIES_TABLE"]),
     ],

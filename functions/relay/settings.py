@@ -29,8 +29,8 @@ class _FromEnvironment:
 
 
 @dataclass(frozen=True)
-class CallbackSettings(_FromEnvironment):
-    """What callback needs."""
+class _KeepingSettings(_FromEnvironment):
+    """What a function that keeps parts needs."""
 
     bot_secret_prefix: str
     replies_table: str
@@ -39,7 +39,14 @@ class CallbackSettings(_FromEnvironment):
 
 
 @dataclass(frozen=True)
-class PushSettings(CallbackSettings):
+class CallbackSettings(_KeepingSettings):
+    """What callback needs."""
+
+    spill_queue_url: str
+
+
+@dataclass(frozen=True)
+class PushSettings(_KeepingSettings):
     """What push needs; `retry_for` and `answer_deadline` in seconds."""
 
     push_queue_url: str

@@ -50,6 +50,7 @@ def test_a_part_costs_one_write_and_no_read(talk, calls):
             deployed.client("s3"),
             deployed.stack.overflow_bucket,
         ),
+        spill=None,
         keep_days=1,
     )
 
@@ -69,7 +70,7 @@ def test_a_bad_request_does_not_ask_secrets_manager(talk, calls):
 
     deployed = talk.deployed
     bots = Bots(deployed.client("secretsmanager"), deployed.local.outputs["BotSecretPrefix"], lambda: 0)
-    receiver = Receiver(bots, None, keep_days=1)
+    receiver = Receiver(bots, None, None, keep_days=1)
     bots.get(talk.name)
     calls.clear()
     for bot in [talk.name] * 20 + ["nobody"] * 20 + ["NO BOT"] * 20:

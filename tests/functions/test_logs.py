@@ -62,6 +62,7 @@ def test_a_part_is_logged_by_its_bot_and_never_by_its_text(talk, lines):
         Replies(
             deployed.client("dynamodb"), stack.replies_table, deployed.client("s3"), stack.overflow_bucket
         ),
+        spill=None,
         keep_days=1,
     )
     raw = body(talk, message=[{"type": "Plain", "text": "private words"}])

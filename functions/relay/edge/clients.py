@@ -5,16 +5,17 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-# Everything must end well before LangBot's 15 s for a callback: two tries, 2 + 3 s each.
-_CONFIG = Config(
-    connect_timeout=2,
-    read_timeout=3,
-    retries={"total_max_attempts": 2, "mode": "standard"},
-    max_pool_connections=16,
-    tcp_keepalive=True,
-)
 
+def client(service: str, connect: float = 2, read: float = 3, tries: int = 2) -> Any:
+    """A client of an AWS service with short time-outs, in seconds; safe to share between threads.
 
-def client(service: str) -> Any:
-    """A client of an AWS service with short time-outs; safe to share between threads."""
-    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
+    A call ends within `tries` times `connect` plus `read`, and up to 1 s between two tries.
+    """
+    config = Config(
+        connect_timeout=connect,
+        read_timeout=read,
+        retries={"total_max_attempts": tries, "mode": "standard"},
+        max_pool_connections=16,
+        tcp_keepalive=True,
+    )
+    return boto3.client(service, config=config)  # type: ignore[call-overload]
