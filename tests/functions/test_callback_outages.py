@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from test_callback import body, headers, objects
+from test_logs import lines  # noqa: F401
+from test_push_dies import Died, Dying
 
 from conftest import eventually
 from relay.rules.part import utc
@@ -266,6 +268,58 @@ def test_a_spilled_part_that_comes_twice_is_stored_once(talk, callback, spilled)
     assert [callback.batch(text), callback.batch(text), callback.batch(text, text)] == [[], [], []]
     assert callback.post(raw)[0] == 200
     assert len(talk.conversation().parts()) == 1
+
+
+def test_a_spilled_part_is_stored_with_its_own_times_though_its_signature_is_hours_old(
+    talk, callback, spilled
+):
+    hours_ago = int(time.time()) - 5 * 3600
+    message = json.loads(spilled(body(talk, timestamp=utc(hours_ago + 8 * 3600).removesuffix("Z"))))
+    assert callback.batch(json.dumps(message | {"signed_at": hours_ago, "received_at": hours_ago + 1})) == []
+    (part,) = talk.conversation().parts()
+    assert (part["created_at"], part["sent_at"]) == (utc(hours_ago), utc(hours_ago))
+    assert part["received_at"] == utc(hours_ago + 1)
+    assert part["expires_at"] == hours_ago + 1 + 86_400
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_part_whose_function_died_while_spilling_is_stored_once(talk, callback, monkeypatch, when):
+    dying = Dying(callback.app.spill._sqs, "send_message", when)
+    monkeypatch.setattr(callback.app.spill, "_sqs", dying)
+    callback.table.mode = "refuses"
+    raw = body(talk)
+    with pytest.raises(Died):
+        callback.post(raw)
+    assert callback.post(raw)[0] == 200  # LangBot tries again
+    landed(talk)
+    callback.table.mode = "well"
+    assert callback.post(raw)[0] == 200
+    assert len(talk.conversation().parts()) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_spilled_part_whose_function_died_while_storing_it_is_stored_once(
+    talk, callback, spilled, monkeypatch, when
+):
+    text = spilled(body(talk))
+    replies = callback.app.receiver.replies
+    monkeypatch.setattr(replies, "_items", Dying(replies._items, "put", when))
+    with pytest.raises(Died):
+        callback.batch(text)
+    assert callback.batch(text) == []
+    assert len(talk.conversation().parts()) == 1
+
+
+def test_a_spilled_part_is_logged_by_its_bot_and_its_error_and_never_by_its_text(
+    talk,
+    callback,
+    lines,  # noqa: F811
+):
+    callback.table.mode = "refuses"
+    callback.post(body(talk, message=[{"type": "Plain", "text": "private words"}]))
+    (line,) = [json.loads(line) for line in lines if "spill queue" in line]
+    assert (line["bot"], line["error"]) == (talk.name, "AccessDeniedException")
+    assert "private words" not in "\n".join(lines)
 
 
 def test_a_batch_stays_in_the_queue_as_far_as_it_could_not_be_stored(talk, callback, spilled):

@@ -53,15 +53,17 @@ def quick(deployed):
 def test_a_thousand_parts_of_an_outage_are_all_there_afterwards_each_once_and_in_order(talk):
     # Ten minutes of it would be the same with more tries: time changes nothing in how it works.
     sessions = [f"{talk.session}-{number}" for number in range(20)]
-    now = int(time.time())
-    parts = [
-        body(talk, session_id=session, sequence=number % 7, timestamp=utc(now - 60 + number / 10))
-        for number in range(50)
-        for session in sessions
-    ]
-    signed = {raw: headers(raw, timestamp=str(now - place % 100)) for place, raw in enumerate(parts)}
+    start, ahead = int(time.time()) - 60, 8 * 3600
+    emitted, signed, received = {}, {}, {}
+    for number in range(50):
+        for session in sessions:
+            # Stamped as LangBot does, on its host's clock and without an offset.
+            at = start + number / 10
+            stamp = utc(at + ahead).removesuffix("Z")
+            raw = body(talk, session_id=session, sequence=number % 7, timestamp=stamp)
+            emitted[raw], signed[raw] = at, headers(raw, timestamp=str(int(at)))
+    parts = list(emitted)
     again = parts[::40]
-    received = {}
 
     def deliver(raw):
         before = time.time()
@@ -86,7 +88,7 @@ def test_a_thousand_parts_of_an_outage_are_all_there_afterwards_each_once_and_in
         own = [raw for raw in parts if json.loads(raw)["session_id"] == session]
         assert [part["digest"] for part in found[session]] == [hashlib.sha256(raw).hexdigest() for raw in own]
         for part, raw in zip(found[session], own, strict=True):
-            assert part["created_at"] == json.loads(raw)["timestamp"]
+            assert part["created_at"] == utc(emitted[raw])
             assert part["sent_at"] == utc(float(signed[raw]["X-LB-Timestamp"]))
             # Of a part that came more than once any reception can be the first to be stored.
             if raw not in again:
