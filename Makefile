@@ -25,7 +25,7 @@ local: .local/.package .local/.emulator  ## the stack, until Ctrl-C; outputs in 
 	@PYTHONPATH=$(LOCAL_PATH) exec $(EMULATOR) -m local.stack
 
 test: .venv/.tests .local/.package .local/.emulator  ## every test that needs no LangBot
-	$(PY) -m pytest --ignore=tests/langbot
+	$(PY) -m pytest -n 2 --ignore=tests/langbot
 
 test-langbot: .venv/.tests .local/.package .local/.emulator  ## the tests against a real LangBot, which they install
 	$(PY) -m pytest tests/langbot
