@@ -9,8 +9,14 @@ from test_push_dies import courier, deliver, queued  # noqa: F401
 
 from conftest import OUT
 from relay.edge.bots import Bots
+from relay.edge.ledger import Ledger
 from relay.edge.replies import Replies
 from relay.receive import Receiver
+from relay.rules.ledger import key
+from relay.rules.message import parse
+from relay.rules.part import utc
+from relay.rules.settling import Final
+from relay.settle import Settler
 
 
 @pytest.fixture
@@ -81,3 +87,23 @@ def test_a_bad_request_does_not_ask_secrets_manager(talk, calls):
         with pytest.raises(NotAuthentic):
             receiver.receive("somebody", {"x-lb-timestamp": late, "x-lb-signature": "sha256=0"}, b"{}")
     assert calls["GetSecretValue"] == 2  # once for the bot, once for "nobody"
+
+
+@pytest.mark.parametrize("before", [0, 30])
+def test_to_settle_costs_the_same_however_long_the_session_is(talk, courier, calls, before):  # noqa: F811
+    deployed = talk.deployed
+    settler = Settler(
+        Ledger(deployed.client("dynamodb"), deployed.stack.messages_table),
+        Replies(deployed.client("dynamodb"), deployed.stack.replies_table),
+        None,
+    )
+    for _ in range(before):
+        deliver(courier, queued(talk, "SILENT"))
+    message = queued(talk, "SILENT")
+    deliver(courier, message)
+    item = courier.ledger.read(key(message, parse(message.body)))
+    now = utc(time.time())
+    calls.clear()
+    settler.settle(Final(item["session"], item["accepted_message_id"], now.removesuffix("Z"), now, now))
+    # Two reads of half a unit; one write, of the item and of its place among those that wait.
+    assert calls == {"Query": 2, "UpdateItem": 1, "units": 3}

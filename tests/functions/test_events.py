@@ -1,11 +1,10 @@
 """The sample events, given to the deployed functions."""
 
 import json
+import re
 import time
 from pathlib import Path
 from uuid import uuid4
-
-import pytest
 
 from conftest import OUT
 from relay.rules.signing import sign
@@ -57,6 +56,43 @@ def test_callback_refuses_its_sample_event_unchanged_since_it_is_old(talk):
     assert invoke(talk.deployed, "CallbackFunction", event("callback"))["statusCode"] == 401
 
 
-@pytest.mark.parametrize("name", [path.stem for path in EVENTS.glob("*.json")])
-def test_every_sample_event_is_for_a_function_that_there_is(name):
-    assert (EVENTS.parent / "functions" / name / "app.py").exists()
+def test_settle_takes_its_sample_event(talk):
+    sent = talk.push("SILENT")
+    sample = event("settle")
+    image = sample["Records"][0]["dynamodb"]["NewImage"]
+    image["session"]["S"] = f"{talk.name}#{talk.session}"
+    image["reply_to"]["S"] = talk.deployed.state(sent, "delivered")["accepted_message_id"]
+    assert invoke(talk.deployed, "SettleFunction", sample) == {"batchItemFailures": []}
+    assert talk.deployed.ledger(sent)["state"] == "answered"
+
+
+def test_settle_takes_a_sample_of_what_is_looked_at_again(talk):
+    sent = talk.push("SILENT")
+    sample = event("unsettled")
+    record = sample["Records"][0]
+    fields = json.loads(record["body"])
+    fields["final"] |= {
+        "session": f"{talk.name}#{talk.session}",
+        "reply_to": talk.deployed.state(sent, "delivered")["accepted_message_id"],
+    }
+    record["body"] = json.dumps(fields)
+    assert invoke(talk.deployed, "SettleFunction", sample) == {"batchItemFailures": []}
+    assert talk.deployed.ledger(sent)["state"] == "answered"
+
+
+def test_callback_takes_a_sample_of_what_was_spilled(talk):
+    sample = event("spill")
+    record = sample["Records"][0]
+    record["body"] = json.dumps(json.loads(record["body"]) | {"bot": talk.name})
+    assert invoke(talk.deployed, "CallbackFunction", sample) == {"batchItemFailures": []}
+    session = json.loads(event("callback")["body"])["session_id"]
+    assert [part["text"] for part in talk.conversation(session).parts()] == ["echo: hello"]
+
+
+def test_sweep_takes_its_sample_event(deployed):
+    assert invoke(deployed, "SweepFunction", event("sweep")).keys() == {"unanswered"}
+
+
+def test_no_sample_event_is_without_a_test():
+    used = re.findall(r'event\("(\w+)"\)', Path(__file__).read_text("utf-8"))
+    assert {path.stem for path in EVENTS.glob("*.json")} == set(used)
