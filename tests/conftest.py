@@ -12,6 +12,12 @@ import pytest
 from local.sample_bot import SampleBot
 from local.stack import LocalStack, local_stack
 from relay import Conversation, Queue, Sent, Stack
+from relay.deliver import Courier
+from relay.edge.bots import Bots
+from relay.edge.langbot import LangBot
+from relay.edge.ledger import Ledger
+from relay.edge.queues import Queues
+from relay.edge.replies import Replies
 from relay.edge.table import from_item, to_item
 from relay.rules.ledger import message_key
 
@@ -95,3 +101,21 @@ def talk(deployed: Deployed) -> Iterator[Talk]:
     with SampleBot(deployed.callback_url(name), IN, OUT) as bot:
         deployed.local.connect(bot.url, IN, OUT, bot=name)
         yield Talk(deployed, bot, name, f"s-{uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def courier(talk: Talk) -> Courier:
+    """What push is made of, in this process, on the deployed tables and the test's bot."""
+    deployed = talk.deployed
+    outputs, stack = deployed.local.outputs, deployed.stack
+    dynamodb, s3 = deployed.client("dynamodb"), deployed.client("s3")
+    return Courier(
+        bots=Bots(deployed.client("secretsmanager"), outputs["BotSecretPrefix"]),
+        langbot=LangBot(),
+        ledger=Ledger(dynamodb, stack.messages_table, s3, stack.overflow_bucket),
+        replies=Replies(dynamodb, stack.replies_table, s3, stack.overflow_bucket),
+        queues=Queues(deployed.client("sqs"), outputs["PushQueueUrl"], outputs["ParkedQueueUrl"]),
+        retry_for=3600,
+        keep_days=1,
+        answer_deadline=900,
+    )

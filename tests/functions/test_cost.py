@@ -4,8 +4,8 @@ import time
 from collections import Counter
 
 import pytest
+from batches import deliver, queued
 from test_callback import body, headers
-from test_push_dies import courier, deliver, queued  # noqa: F401
 
 from conftest import OUT
 from relay.edge.bots import Bots
@@ -39,7 +39,7 @@ def calls(monkeypatch):
     return counted
 
 
-def test_a_delivered_message_costs_one_write_and_no_read(talk, courier, calls):  # noqa: F811
+def test_a_delivered_message_costs_one_write_and_no_read(talk, courier, calls):
     deliver(courier, queued(talk))
     calls.clear()
     deliver(courier, queued(talk))
@@ -90,7 +90,7 @@ def test_a_bad_request_does_not_ask_secrets_manager(talk, calls):
 
 
 @pytest.mark.parametrize("before", [0, 30])
-def test_to_settle_costs_the_same_however_long_the_session_is(talk, courier, calls, before):  # noqa: F811
+def test_to_settle_costs_the_same_however_long_the_session_is(talk, courier, calls, before):
     deployed = talk.deployed
     settler = Settler(
         Ledger(deployed.client("dynamodb"), deployed.stack.messages_table),

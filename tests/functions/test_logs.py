@@ -5,8 +5,8 @@ import logging
 
 import pytest
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
+from batches import deliver, queued
 from test_callback import body, headers
-from test_push_dies import courier, deliver, queued  # noqa: F401
 
 from conftest import IN, OUT
 from local.sample_bot import Answer
@@ -34,7 +34,7 @@ def lines():
     logger.removeHandler(handler)
 
 
-def test_a_delivery_is_logged_by_its_ids_and_never_by_its_text(talk, courier, lines):  # noqa: F811
+def test_a_delivery_is_logged_by_its_ids_and_never_by_its_text(talk, courier, lines):
     echo = {"code": 40001, "msg": "failed to parse message: input_value='private words'"}
     for answer in (Answer(), Answer(502, "private words"), Answer(400, echo), Answer(drop=True)):
         talk.bot.answer_with(answer)

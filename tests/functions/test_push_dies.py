@@ -1,25 +1,17 @@
 """A function that dies at any point loses nothing: real tables and a real bot, death made by hand."""
 
-import json
 import time
 from dataclasses import replace
-from itertools import count
 
 import pytest
+from batches import again, deliver, queued
 
 from conftest import eventually
 from local.sample_bot import OVERLOADED, Answer
-from relay.deliver import Courier
-from relay.edge.bots import Bots
-from relay.edge.langbot import LangBot
-from relay.edge.ledger import Ledger
-from relay.edge.queues import Queues
-from relay.edge.replies import Replies
-from relay.rules.ledger import Queued, key
+from relay.rules.ledger import key
 from relay.rules.message import parse
 
 ACCEPTED = ("delivered", "answered")  # its reply may have come by then
-numbers = count(int(time.time() * 1000))
 
 
 class Died(BaseException):
@@ -44,44 +36,6 @@ class Dying:
             raise Died
 
         return dying
-
-
-@pytest.fixture
-def courier(talk):
-    deployed = talk.deployed
-    outputs, stack = deployed.local.outputs, deployed.stack
-    dynamodb, s3 = deployed.client("dynamodb"), deployed.client("s3")
-    return Courier(
-        bots=Bots(deployed.client("secretsmanager"), outputs["BotSecretPrefix"]),
-        langbot=LangBot(),
-        ledger=Ledger(dynamodb, stack.messages_table, s3, stack.overflow_bucket),
-        replies=Replies(dynamodb, stack.replies_table, s3, stack.overflow_bucket),
-        queues=Queues(deployed.client("sqs"), outputs["PushQueueUrl"], outputs["ParkedQueueUrl"]),
-        retry_for=3600,
-        keep_days=1,
-        answer_deadline=900,
-    )
-
-
-def queued(talk, text="hello", receive_count=1, **more):
-    number = next(numbers)
-    return Queued(
-        message_id=f"id-{number}",
-        body=json.dumps({"session_id": talk.session, "bot": talk.name, "text": text} | more),
-        group=talk.session,
-        sequence_number=str(number),
-        receive_count=receive_count,
-        sent_at=time.time(),
-        receipt_handle="gone",
-    )
-
-
-def deliver(courier, *messages, seconds_left=80):
-    return courier.deliver(messages, lambda: seconds_left)
-
-
-def again(message):
-    return replace(message, receive_count=message.receive_count + 1)
 
 
 def item(courier, message):
