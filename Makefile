@@ -36,7 +36,7 @@ check: .venv/.tests .local/.sam-$(SAM_CLI)  ## format, lint, types, template
 	$(PY) -m mypy functions infra tests/conftest.py tests/bench.py tests/langbot
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 
-bench: .venv/.tests .local/.package .local/.emulator  ## figures for the README
+bench: .venv/.tests .local/.package .local/.emulator  ## cold starts and throughput
 	PYTHONPATH=functions:infra exec $(PY) tests/bench.py
 
 clean:  ## remove what was installed and built here

@@ -137,14 +137,15 @@ class Courier:
                 return 0
             self.ledger.note_bot(message.bot)
             try:
-                # What failed may have failed by a secret or a url that was put right meanwhile.
-                bot = self.bots.get(message.bot, anew=history.attempts > 0)
+                bot = self.bots.get(message.bot)
                 outcome = self._attempt(queued, message, bot, history)
             except InvalidBot as fault:
                 log.error("the bot cannot be used", extra={"bot": message.bot, "error": str(fault)})
                 outcome = Outcome(Verdict.REFUSED, str(fault))
             if outcome.verdict is not Verdict.ACCEPTED and not outcome.messages_fault:
                 line.down = True
+                # It may have failed by a secret or a url that is put right before the next attempt.
+                self.bots.doubt(message.bot)
 
         now = self.clock()
         if outcome.verdict is Verdict.ACCEPTED:

@@ -104,6 +104,24 @@ def test_the_last_good_secret_keeps_serving(bots, manager, clock, broken):
     assert bots.get("sales").inbound_secrets == ("in",)
 
 
+def test_who_doubts_a_secret_that_cannot_be_read_anew_is_told_so(bots, manager):
+    bots.get("sales")
+    manager.down = True
+    with pytest.raises(ClientError):
+        bots.get("sales", anew=True)
+    assert bots.get("sales").inbound_secrets == ("in",)
+
+
+def test_a_bot_that_failed_is_read_again_and_kept_where_it_cannot_be(bots, manager):
+    bots.get("sales")
+    bots.doubt("sales")
+    manager.secrets["sales"] = secret("new")
+    assert bots.get("sales").inbound_secrets == ("new",)
+    bots.doubt("sales")
+    manager.down = True
+    assert bots.get("sales").inbound_secrets == ("new",)
+
+
 def test_a_secret_that_was_never_read_and_cannot_be_is_an_error(bots, manager):
     manager.down = True
     for _ in range(2):  # and does not become an unknown bot, whose parts would be refused for good

@@ -134,7 +134,7 @@ def test_the_last_good_secret_serves_while_secrets_manager_refuses(talk):
     assert post(talk, body(talk)).status_code == 200
     with without(talk.deployed, "secretsmanager:GetSecretValue"):
         raw = body(talk, sequence=2)
-        # A wrong signature makes callback ask, which is refused: what it knew before still serves.
-        assert post(talk, raw, headers(raw, secret="wrong")).status_code == 401
+        # A wrong signature makes callback ask, which is refused: it cannot tell, and LangBot tries again.
+        assert post(talk, raw, headers(raw, secret="wrong")).status_code == 503
         assert post(talk, raw).status_code == 200
     assert len(talk.conversation().parts()) == 2

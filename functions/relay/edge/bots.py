@@ -41,11 +41,12 @@ class Bots:
     def get(self, name: str, anew: bool = False) -> Bot:
         """The bot `name`, read within the last REMEMBER seconds.
 
-        With `anew`, read again unless that was done within COOL_DOWN seconds: for who has just failed
-        with what is remembered. A first such question is never put off, or a part that is signed with
-        a secret that has just changed would be refused, which LangBot takes for final.
+        With `anew`, read again unless that was done within COOL_DOWN seconds: for a signature that
+        does not match. A first such question is never put off, or a part that is signed with a secret
+        that has just changed would be refused, which LangBot takes for final.
 
-        Raises UnknownBot, bot.InvalidBot, and botocore's errors where it was never read before.
+        Raises UnknownBot; bot.InvalidBot and botocore's errors where it was never read before, and with
+        `anew`.
         """
         if not rules.NAME.fullmatch(name):
             raise UnknownBot(f"no bot {name!r}: not a bot's name")
@@ -54,7 +55,7 @@ class Bots:
             forced = anew and self._is_due(name, True, COOL_DOWN)
             due = self._is_due(name, False, REMEMBER if bot else COOL_DOWN)
             if due or forced or name not in self._known:
-                bot = self._ask(name, bot)
+                bot = self._ask(name, None if forced else bot)
                 if len(self._known) >= MOST:
                     self._known = {known: bot for known, bot in self._known.items() if bot}
                     self._asked_at.clear()
@@ -62,6 +63,11 @@ class Bots:
         if bot is None:
             raise UnknownBot(f"no bot {name!r}: there is no secret {self._prefix}{name}")
         return bot
+
+    def doubt(self, name: str) -> None:
+        """Has a bot read again the next time it is asked for: a message has just failed with it."""
+        with self._lock:
+            self._asked_at.pop((name, False), None)
 
     def _is_due(self, name: str, forced: bool, seconds: float) -> bool:
         """Whether `seconds` have gone by since the last question of its kind, which this one is then."""
