@@ -13,7 +13,9 @@ from uuid import uuid4
 import boto3
 from botocore.exceptions import ClientError
 
-from relay.edge.table import from_item, to_item
+from relay.edge.ledger import Ledger
+from relay.edge.queues import MAX_MESSAGE
+from relay.edge.table import query
 from relay.rules import strict_json
 from relay.rules.ledger import State, from_utc, message_key
 from relay.rules.message import InvalidMessage, parse, request_body, session_key
@@ -21,7 +23,6 @@ from relay.rules.part import ZONES, utc
 from relay.rules.segments import Segment, text_of
 from relay.rules.turn import Turn, turns
 
-_MAX_SQS = 1 << 20
 # What SQS takes for a message group id.
 _GROUP = re.compile(r"[!-~]{1,128}")
 
@@ -142,8 +143,8 @@ class Queue:
         except UnicodeEncodeError:
             raise InvalidMessage("a text holds a lone surrogate") from None
         request_body(parse(body), session_type)
-        if size > _MAX_SQS:
-            raise InvalidMessage(f"the message is {size} bytes; SQS takes {_MAX_SQS}")
+        if size > MAX_MESSAGE:
+            raise InvalidMessage(f"the message is {size} bytes; SQS takes {MAX_MESSAGE}")
         answer = self._sqs.send_message(
             QueueUrl=self._url,
             MessageBody=body,
@@ -184,13 +185,11 @@ class Conversation:
 
         Raises Parked, and NotAnswered when the time is over.
         """
-        key = to_item({"session": self._session, "message": message_key(message.sequence_number)})
+        ledger = Ledger(self._dynamodb, self._stack.messages_table)
+        key = {"session": self._session, "message": message_key(message.sequence_number)}
         deadline = time.monotonic() + timeout
         while True:
-            answer = self._dynamodb.get_item(
-                TableName=self._stack.messages_table, Key=key, ConsistentRead=True
-            )
-            item = from_item(answer.get("Item", {}))
+            item = ledger.read(key) or {}
             if item.get("state") == State.PARKED:
                 raise Parked(item["reason"])
             if turn := self._finished(item, item.get("accepted_message_id")):
@@ -213,17 +212,16 @@ class Conversation:
         return turns(own)[0] if own and own[-1]["is_final"] else None
 
     def _parts(self, after: str) -> Iterator[dict[str, Any]]:
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._stack.replies_table,
-            KeyConditionExpression="#s = :s AND #p > :p",
-            ExpressionAttributeNames={"#s": "session", "#p": "part"},
+        found = query(
+            self._dynamodb,
+            self._stack.replies_table,
+            "#s = :s AND #p > :p",
+            {"#s": "session", "#p": "part"},
             # No key sorts before a space.
-            ExpressionAttributeValues=to_item({":s": self._session, ":p": after or " "}),
+            {":s": self._session, ":p": after or " "},
             ConsistentRead=True,
         )
-        for page in pages:
-            for item in page["Items"]:
-                yield self._resolved(from_item(item))
+        return map(self._resolved, found)
 
     def _resolved(self, part: dict[str, Any]) -> dict[str, Any]:
         if "overflow" not in part:

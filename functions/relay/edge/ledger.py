@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from relay.edge.table import TableWithOverflow, from_item, to_item
+from relay.edge.table import TableWithOverflow, from_item, query, to_item
 from relay.rules.ledger import State, unknown_reply
 from relay.rules.settling import Final
 
@@ -115,15 +115,7 @@ class Ledger:
     def _query(
         self, condition: str, names: dict[str, str], values: dict[str, Any], **more: str
     ) -> Iterator[dict[str, Any]]:
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression=condition,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=to_item(values),
-            **more,
-        )
-        for page in pages:
-            yield from map(from_item, page["Items"])
+        return query(self._dynamodb, self._table, condition, names, values, **more)
 
     def _update(self, key: dict[str, Any], change: str, condition: str, values: dict[str, Any]) -> bool:
         try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from relay.edge.table import TableWithOverflow, from_item, to_item
+from relay.edge.table import TableWithOverflow, query
 from relay.rules.ledger import from_utc
 from relay.rules.part import ZONES, Part, utc
 
@@ -56,12 +56,11 @@ class Replies:
         return [part for part in self._since(session, since) if part["reply_to"] == reply_to]
 
     def _since(self, session: str, since: str) -> Iterator[dict[str, Any]]:
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="#s = :s AND #p > :p",
+        return query(
+            self._dynamodb,
+            self._table,
+            "#s = :s AND #p > :p",
+            {"#s": "session", "#p": "part"},
+            {":s": session, ":p": since},
             ProjectionExpression="#s, #p, reply_to, is_final, created_at, sent_at",
-            ExpressionAttributeNames={"#s": "session", "#p": "part"},
-            ExpressionAttributeValues=to_item({":s": session, ":p": since}),
         )
-        for page in pages:
-            yield from map(from_item, page["Items"])

@@ -1,5 +1,6 @@
 """One PutItem into a table; what an item cannot hold goes to the overflow bucket."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +29,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return value
+
+
+def query(
+    dynamodb: Any, table: str, condition: str, names: dict[str, str], values: dict[str, Any], **more: Any
+) -> Iterator[dict[str, Any]]:
+    """The plain items of all pages of a query, in order. Raises botocore's errors."""
+    pages = dynamodb.get_paginator("query").paginate(
+        TableName=table,
+        KeyConditionExpression=condition,
+        ExpressionAttributeNames=names,
+        ExpressionAttributeValues=to_item(values),
+        **more,
+    )
+    for page in pages:
+        yield from map(from_item, page["Items"])
 
 
 class TableWithOverflow:
