@@ -14,6 +14,7 @@ from local.stack import LocalStack, local_stack
 from relay import Conversation, Queue, Sent, Stack
 from relay.deliver import Courier
 from relay.edge.bots import Bots
+from relay.edge.gate import Gate
 from relay.edge.langbot import LangBot
 from relay.edge.ledger import Ledger
 from relay.edge.queues import Queues
@@ -112,6 +113,7 @@ def courier(talk: Talk) -> Courier:
     return Courier(
         bots=Bots(deployed.client("secretsmanager"), outputs["BotSecretPrefix"]),
         langbot=LangBot(),
+        gate=Gate(dynamodb, stack.messages_table, max_awaiting=50, answer_deadline=900),
         ledger=Ledger(dynamodb, stack.messages_table, s3, stack.overflow_bucket),
         replies=Replies(dynamodb, stack.replies_table, s3, stack.overflow_bucket),
         queues=Queues(deployed.client("sqs"), outputs["PushQueueUrl"], outputs["ParkedQueueUrl"]),

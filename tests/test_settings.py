@@ -12,6 +12,7 @@ ENV = {
     "MESSAGES_TABLE": "messages",
     "RETRY_FOR": "21600",
     "ANSWER_DEADLINE": "900",
+    "MAX_AWAITING": "50",
     "UNSETTLED_QUEUE_URL": "https://sqs/unsettled",
     "SPILL_QUEUE_URL": "https://sqs/spill",
 }

@@ -5,6 +5,7 @@ from typing import Any
 from relay.deliver import Courier
 from relay.edge.bots import Bots
 from relay.edge.clients import client
+from relay.edge.gate import Gate
 from relay.edge.langbot import LangBot
 from relay.edge.ledger import Ledger
 from relay.edge.queues import Queues
@@ -17,6 +18,7 @@ dynamodb, s3 = client("dynamodb"), client("s3")
 courier = Courier(
     bots=Bots(client("secretsmanager"), settings.bot_secret_prefix),
     langbot=LangBot(),
+    gate=Gate(dynamodb, settings.messages_table, settings.max_awaiting, settings.answer_deadline),
     ledger=Ledger(dynamodb, settings.messages_table, s3, settings.overflow_bucket),
     replies=Replies(dynamodb, settings.replies_table, s3, settings.overflow_bucket),
     queues=Queues(client("sqs"), settings.push_queue_url, settings.parked_queue_url),

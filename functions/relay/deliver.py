@@ -2,16 +2,18 @@
 
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from relay.describe import describe
 from relay.edge.bots import Bots, UnknownBot
+from relay.edge.gate import Gate
 from relay.edge.langbot import LangBot, NoAnswer, NotSent, time_needed
 from relay.edge.ledger import Ledger
 from relay.edge.queues import Queues
@@ -25,29 +27,24 @@ from relay.rules.delivery import (
     Verdict,
     classify,
     idempotency_key,
+    lost_at,
     next_step,
 )
+from relay.rules.gate import Wait, until_there_is_room
 from relay.rules.ledger import Queued
-from relay.rules.message import InvalidMessage, Message, parse, request_body
+from relay.rules.message import InvalidMessage, Message, expects_reply, parse, request_body
 from relay.rules.part import Part, part, utc
 from relay.rules.part import parse as parse_part
 from relay.rules.segments import collapse
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 4
-"""Messages on their way to one bot at the same time: LangBot answers 429 from the fifth on."""
+AT_ONCE = 2
+"""Messages of one batch on their way to one bot at the same time. LangBot answers 429 from the fifth on, and
+there are two batches, unless MaximumConcurrency says otherwise."""
 
 PAUSE = 10
-"""Seconds until the messages come back that were not tried because their bot had just failed."""
-
-
-@dataclass
-class _Line:
-    """What the messages of one batch share of one bot."""
-
-    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_ONCE))
-    down: bool = False
+"""Seconds until a message comes back that could not be tried by no fault of its bot's."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,7 @@ class Courier:
 
     bots: Bots
     langbot: LangBot
+    gate: Gate
     ledger: Ledger
     replies: Replies
     queues: Queues
@@ -73,7 +71,7 @@ class Courier:
         sessions: dict[str, list[Queued]] = {}
         for queued in batch:
             sessions.setdefault(queued.group, []).append(queued)
-        lines: dict[str, _Line] = {}
+        lines: dict[str, threading.Semaphore] = {}
 
         def session(queue: list[Queued]) -> list[tuple[Queued, int]]:
             for place, queued in enumerate(queue):
@@ -103,7 +101,9 @@ class Courier:
                 )
         return [queued.message_id for queued, _ in kept]
 
-    def _one(self, queued: Queued, lines: dict[str, _Line], seconds_left: Callable[[], float]) -> int | None:
+    def _one(
+        self, queued: Queued, lines: dict[str, threading.Semaphore], seconds_left: Callable[[], float]
+    ) -> int | None:
         """Seconds after which the message must be seen again, or None where it is done with."""
         message, history = None, History()
         try:
@@ -116,42 +116,68 @@ class Courier:
             if items.is_done(recorded):
                 return None
             history = items.history(queued, recorded)
-            line = lines.setdefault(message.bot, _Line())
-            return self._send(queued, message, history, line, seconds_left)
+            with lines.setdefault(message.bot, threading.Semaphore(AT_ONCE)):
+                return self._send(queued, message, history, seconds_left)
         except (InvalidMessage, UnknownBot) as fault:
             self._park(queued, message, Park(str(fault), history), str(fault))
             return None
 
     def _send(
-        self,
-        queued: Queued,
-        message: Message,
-        history: History,
-        line: _Line,
-        seconds_left: Callable[[], float],
+        self, queued: Queued, message: Message, history: History, seconds_left: Callable[[], float]
     ) -> int | None:
-        with line.places:
-            if line.down:
-                return PAUSE
-            if seconds_left() < time_needed(message.action):
-                return 0
-            self.ledger.note_bot(message.bot)
-            try:
-                bot = self.bots.get(message.bot)
-                outcome = self._attempt(queued, message, bot, history)
-            except InvalidBot as fault:
-                log.error("the bot cannot be used", extra={"bot": message.bot, "error": str(fault)})
-                outcome = Outcome(Verdict.REFUSED, str(fault))
-            if outcome.verdict is not Verdict.ACCEPTED and not outcome.messages_fault:
-                line.down = True
-                # It may have failed by a secret or a url that is put right before the next attempt.
-                self.bots.doubt(message.bot)
+        if seconds_left() < time_needed(message.action):
+            return 0
+        bot = self._bot(message.bot)
+        session_type = bot.session_type if isinstance(bot, Bot) else None
+        body = request_body(message, session_type)
+        expected = expects_reply(message, session_type)
+        before = self.gate.enter(message.bot, expected, time_needed(message.action))
+        if isinstance(before, Wait):
+            if self.clock() > lost_at(queued.sent_at):
+                reason = "its bot took nothing until the queue would have dropped it"
+                self._park(queued, message, Park(reason, history), reason)
+                return None
+            return until_there_is_room(queued.receive_count) if before.full else math.ceil(before.seconds)
+        outcome = self._attempt(queued, message, bot, body, history)
+        delay = self._keep(queued, message, bot, outcome, history)
+        if outcome.bot_works:
+            self.gate.worked(message.bot, before)
+        else:
+            self.gate.failed(message.bot, before, outcome.retry_after)
+            # It may have failed by a secret or a url that is put right before the next attempt.
+            self.bots.doubt(message.bot)
+        return delay
 
+    def _bot(self, name: str) -> Bot | InvalidBot:
+        try:
+            bot = self.bots.get(name)
+            return bot if bot.url else InvalidBot(f"the secret of bot {name!r}: url is empty or missing")
+        except InvalidBot as fault:
+            return fault
+
+    def _attempt(
+        self, queued: Queued, message: Message, bot: Bot | InvalidBot, body: bytes, history: History
+    ) -> Outcome:
+        if isinstance(bot, InvalidBot):
+            log.error("the bot cannot be used", extra={"bot": message.bot, "error": str(bot)})
+            return Outcome(Verdict.REFUSED, str(bot))
+        try:
+            answer = self.langbot.post(bot, message.action, body, idempotency_key(queued.message_id, history))
+        except NotSent as fault:
+            return Outcome(Verdict.REFUSED, str(fault))
+        except NoAnswer as fault:
+            return Outcome(Verdict.UNKNOWN, str(fault))
+        return classify(message.action, answer, history, self.clock())
+
+    def _keep(
+        self, queued: Queued, message: Message, bot: Bot | InvalidBot, outcome: Outcome, history: History
+    ) -> int | None:
+        """Writes down what an attempt came to; seconds until the next, or None where there is none."""
         now = self.clock()
-        if outcome.verdict is Verdict.ACCEPTED:
+        if outcome.verdict is Verdict.ACCEPTED and isinstance(bot, Bot):
             self._accept(queued, message, bot, outcome, history, now)
             return None
-        step = next_step(outcome, history, now, self.retry_for)
+        step = next_step(outcome, history, now, self.retry_for, lost_at(queued.sent_at))
         if isinstance(step, Park):
             self._park(queued, message, step, outcome.reason)
             return None
@@ -162,18 +188,6 @@ class Courier:
             | {"attempts": step.history.attempts, "next_in": step.delay},
         )
         return step.delay
-
-    def _attempt(self, queued: Queued, message: Message, bot: Bot, history: History) -> Outcome:
-        if not bot.url:
-            raise InvalidBot(f"the secret of bot {bot.name!r}: url is empty or missing")
-        body = request_body(message, bot.session_type)
-        try:
-            answer = self.langbot.post(bot, message.action, body, idempotency_key(queued.message_id, history))
-        except NotSent as fault:
-            return Outcome(Verdict.REFUSED, str(fault))
-        except NoAnswer as fault:
-            return Outcome(Verdict.UNKNOWN, str(fault))
-        return classify(message.action, answer, history, self.clock())
 
     def _accept(
         self, queued: Queued, message: Message, bot: Bot, outcome: Outcome, history: History, now: float

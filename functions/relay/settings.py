@@ -54,6 +54,7 @@ class PushSettings(_KeepingSettings):
     messages_table: str
     retry_for: int
     answer_deadline: int
+    max_awaiting: int
 
 
 @dataclass(frozen=True)

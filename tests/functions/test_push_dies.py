@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from batches import again, deliver, queued
+from batches import again, at, deliver, queued
 
 from conftest import eventually
 from local.sample_bot import OVERLOADED, Answer
@@ -46,10 +46,14 @@ def item(courier, message):
     ("part", "method", "when"),
     [
         ("bots", "get", "before"),
+        ("gate", "enter", "before"),
+        ("gate", "enter", "after"),
         ("langbot", "post", "before"),
         ("langbot", "post", "after"),
         ("ledger", "write", "before"),
         ("ledger", "write", "after"),
+        ("gate", "worked", "before"),
+        ("gate", "worked", "after"),
     ],
 )
 def test_a_message_whose_function_died_is_delivered_once(talk, courier, part, method, when):
@@ -114,30 +118,50 @@ def test_a_burned_key_is_remembered_from_one_function_to_the_next(talk, courier)
     talk.bot.answer_with(OVERLOADED)
     message = queued(talk)
     assert deliver(courier, message) == [message.message_id]
-    assert deliver(courier, again(message)) == []
+    assert deliver(at(courier, time.time() + 3), again(message)) == []
     assert len(set(talk.keys())) == 2
     assert item(courier, message)["accepted_message_id"].startswith("in_")
+
+
+@pytest.mark.parametrize(("part", "method"), [("ledger", "write"), ("gate", "failed"), ("bots", "doubt")])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_message_whose_function_died_while_it_failed_is_delivered_once(talk, courier, part, method, when):
+    talk.bot.answer_with(Answer(502, takes="message"))
+    message = queued(talk)
+    with pytest.raises(Died):
+        deliver(replace(courier, **{part: Dying(getattr(courier, part), method, when)}), message)
+    assert deliver(at(courier, time.time() + 3), again(message)) == []
+    assert item(courier, message)["state"] in ACCEPTED
+    assert len(talk.bot.emitted) == 1
 
 
 def test_a_message_is_parked_once_its_time_is_up_and_not_before(talk, courier):
     talk.bot.answer_with(*[Answer(503)] * 3)
     message = queued(talk)
     now = int(time.time())
-    at = lambda seconds: replace(courier, clock=lambda: now + seconds)  # noqa: E731
-    assert deliver(at(0), message) == [message.message_id]
+    assert deliver(at(courier, now), message) == [message.message_id]
     message = again(message)
-    assert deliver(at(3599), message) == [message.message_id]
+    assert deliver(at(courier, now + 3599), message) == [message.message_id]
     assert item(courier, message)["state"] == "retrying"
     message = again(message)
-    assert deliver(at(3600), message) == []
+    assert deliver(at(courier, now + 3662), message) == []
     assert item(courier, message)["state"] == "parked"
-    assert item(courier, message)["reason"] == "tried for 3600 s, 3 times; at last answered 503"
+    assert item(courier, message)["reason"] == "tried for 3662 s, 3 times; at last answered 503"
 
 
 def test_a_message_that_merely_waited_is_never_parked(talk, courier):
     old = replace(queued(talk), receive_count=5000, sent_at=time.time() - 13 * 86_400)
     assert deliver(courier, old) == []
     assert item(courier, old)["state"] in ACCEPTED
+
+
+def test_a_message_that_the_queue_would_drop_is_parked_though_its_bot_lets_nothing_through(talk, courier):
+    talk.bot.answer_with(Answer(503))
+    other, message = queued(talk), replace(queued(talk), group="old", sent_at=time.time() - 13.6 * 86_400)
+    deliver(courier, other)
+    assert deliver(courier, message) == []
+    assert item(courier, message)["state"] == "parked"
+    assert len(talk.bot.received) == 1
 
 
 def test_a_message_for_which_there_is_no_time_left_is_not_tried(talk, courier):
@@ -150,9 +174,6 @@ def test_a_table_that_refuses_leaves_the_message_in_the_queue_and_the_other_sess
     class Refusing:
         def __init__(self, ledger, group):
             self.ledger, self.group = ledger, group
-
-        def note_bot(self, bot):
-            pass
 
         def write(self, item):
             if item["message_id"] == self.group:

@@ -13,6 +13,7 @@ from relay.rules.delivery import (
     backoff,
     classify,
     idempotency_key,
+    lost_at,
     next_step,
 )
 
@@ -20,6 +21,7 @@ NOW = 1_795_352_448.0
 FRESH = History()
 OPEN = History(attempts=1, unknown=True, first_failed_at=NOW)
 HOURS = 6 * 3600
+LATER = NOW + 14 * 86_400
 
 
 def answer(status, code=None, msg="", data=None, retry_after=None):
@@ -51,12 +53,12 @@ def test_202_is_accepted_under_the_id_that_langbot_gives():
 def test_what_langbot_or_the_network_refuses_is_tried_again(given):
     outcome = classify("push", given, FRESH, NOW)
     assert (outcome.verdict, outcome.messages_fault) == (Verdict.REFUSED, False)
-    assert isinstance(next_step(outcome, FRESH, NOW, HOURS), Retry)
+    assert isinstance(next_step(outcome, FRESH, NOW, HOURS, LATER), Retry)
 
 
 @pytest.mark.parametrize("given", [UNPARSED, TOO_LARGE])
 def test_what_is_the_messages_own_fault_is_parked_at_once(given):
-    step = next_step(classify("push", given, FRESH, NOW), FRESH, NOW, HOURS)
+    step = next_step(classify("push", given, FRESH, NOW), FRESH, NOW, HOURS, LATER)
     assert isinstance(step, Park)
     assert step.reason.startswith(f"answered {given.status}")
 
@@ -141,7 +143,7 @@ def test_a_sync_answer_brings_the_reply():
 
 
 def test_a_reset_that_langbot_cannot_do_is_parked_so_that_its_session_goes_on():
-    assert isinstance(next_step(classify("reset", BROKEN, FRESH, NOW), FRESH, NOW, HOURS), Park)
+    assert isinstance(next_step(classify("reset", BROKEN, FRESH, NOW), FRESH, NOW, HOURS, LATER), Park)
 
 
 def test_a_reset_that_worked_is_accepted():
@@ -150,7 +152,7 @@ def test_a_reset_that_worked_is_accepted():
 
 
 def test_backoff_doubles_up_to_its_cap():
-    assert [backoff(n) for n in (1, 2, 3, 8, 9, 10_000)] == [2, 4, 8, 256, BACKOFF_CAP, BACKOFF_CAP]
+    assert [backoff(n) for n in (1, 2, 3, 5, 6, 10_000)] == [2, 4, 8, 32, BACKOFF_CAP, BACKOFF_CAP]
 
 
 @pytest.mark.parametrize(
@@ -169,14 +171,14 @@ def test_backoff_doubles_up_to_its_cap():
 )
 def test_retry_after_is_honoured_where_it_asks_for_more_than_the_backoff(retry_after, delay):
     outcome = classify("push", answer(429, retry_after=retry_after), FRESH, NOW)
-    step = next_step(outcome, FRESH, NOW, HOURS)
+    step = next_step(outcome, FRESH, NOW, HOURS, LATER)
     assert isinstance(step, Retry)
     assert step.delay == delay
 
 
 def test_a_message_is_parked_when_its_time_is_up():
     old = History(attempts=80, first_failed_at=NOW - HOURS)
-    step = next_step(classify("push", BUSY, old, NOW), old, NOW, HOURS)
+    step = next_step(classify("push", BUSY, old, NOW), old, NOW, HOURS, LATER)
     assert isinstance(step, Park)
     assert "81 times" in step.reason
     assert "429" in step.reason
@@ -184,12 +186,31 @@ def test_a_message_is_parked_when_its_time_is_up():
 
 def test_the_last_attempt_is_made_when_the_time_is_up_and_not_later():
     nearly = History(attempts=80, first_failed_at=NOW - HOURS + 10)
-    step = next_step(classify("push", BUSY, nearly, NOW), nearly, NOW, HOURS)
+    step = next_step(classify("push", BUSY, nearly, NOW), nearly, NOW, HOURS, LATER)
     assert isinstance(step, Retry)
     assert step.delay == 10
 
 
 def test_the_time_runs_from_the_first_failure_and_not_from_the_queue():
-    step = next_step(classify("push", BUSY, FRESH, NOW), FRESH, NOW, HOURS)
+    step = next_step(classify("push", BUSY, FRESH, NOW), FRESH, NOW, HOURS, LATER)
     assert isinstance(step, Retry)
     assert step.history.first_failed_at == NOW
+
+
+def test_a_message_is_parked_before_the_queue_drops_it():
+    queued_at = NOW - 13.5 * 86_400
+    busy = classify("push", BUSY, FRESH, NOW)
+    assert isinstance(next_step(busy, FRESH, NOW, HOURS, lost_at(queued_at)), Park)
+    assert isinstance(next_step(busy, FRESH, NOW, HOURS, lost_at(queued_at + 1)), Retry)
+
+
+@pytest.mark.parametrize("given", [BURNED, BUSY, UNSIGNED, answer(502), SEEN])
+def test_a_bot_that_cannot_take_messages_is_not_said_to_work(given):
+    assert not classify("push", given, FRESH, NOW).bot_works
+
+
+@pytest.mark.parametrize(
+    ("action", "given"), [("push", ACCEPTED), ("push", answer(400)), ("sync", IN_FLIGHT)]
+)
+def test_a_bot_works_that_refuses_one_message_or_one_session(action, given):
+    assert classify(action, given, FRESH, NOW).bot_works

@@ -15,6 +15,8 @@ NEEDS = {
         ("sqs:SendMessage", "ParkedQueue"),
         ("dynamodb:PutItem", "MessagesTable"),
         ("dynamodb:GetItem", "MessagesTable"),
+        ("dynamodb:UpdateItem", "MessagesTable"),
+        ("dynamodb:Query", "MessagesTable/index/awaiting"),
         ("dynamodb:PutItem", "RepliesTable"),
         ("dynamodb:Query", "RepliesTable"),
         ("s3:PutObject", "OverflowBucket/messages/x"),

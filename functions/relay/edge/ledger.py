@@ -24,7 +24,6 @@ class Ledger:
         self._dynamodb = dynamodb
         self._table = table
         self._items = TableWithOverflow(dynamodb, table, s3, bucket)
-        self._noted: set[str] = set()
 
     def read(self, key: dict[str, str]) -> dict[str, Any] | None:
         """The item of a message, or None where nothing was written yet. Raises botocore's errors."""
@@ -35,12 +34,6 @@ class Ledger:
         """Writes an item whole; a body that it cannot hold goes to the overflow bucket."""
         bare = {name: value for name, value in item.items() if name != "body"}
         self._items.put(item, bare, item["body"].encode(), f"messages/{item['message_id']}.json", once=False)
-
-    def note_bot(self, bot: str) -> None:
-        """Makes the sweep look after a bot: one write a bot in the life of a function."""
-        if bot not in self._noted:
-            self._dynamodb.put_item(TableName=self._table, Item=to_item({"session": BOTS, "message": bot}))
-            self._noted.add(bot)
 
     def bots(self) -> list[str]:
         """The bots that messages were sent to."""

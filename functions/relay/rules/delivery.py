@@ -16,8 +16,12 @@ from relay.rules.segments import Segment
 
 PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}
 
-BACKOFF_CAP = 300
-"""Seconds between two attempts at the most: well inside the 600 s for which LangBot knows a key."""
+BACKOFF_CAP = 60
+"""Seconds between two attempts at the most: a bot that is back is not left to wait for long, and well inside
+the 600 s for which LangBot knows a key."""
+
+QUEUE_KEEPS = 14 * 86_400
+"""Seconds after which SQS drops a message without a word, PushQueue's MessageRetentionPeriod."""
 
 MAX_REPLY_TO = 1024
 """Characters of an id of LangBot's, which has 35; it is a key of ours, and DynamoDB takes 2,048 bytes."""
@@ -49,6 +53,7 @@ class Outcome:
 
     `messages_fault`: trying again cannot help. `key_was_new`: LangBot cannot have accepted the
     message before under this key. `reply`: the segments that a sync call was answered with.
+    `sessions_fault`: other sessions are not concerned.
     """
 
     verdict: Verdict
@@ -57,7 +62,13 @@ class Outcome:
     reply: list[Segment] | None = None
     messages_fault: bool = False
     key_was_new: bool = False
+    sessions_fault: bool = False
     retry_after: float = 0
+
+    @property
+    def bot_works(self) -> bool:
+        """Whether other messages for the bot need not wait."""
+        return self.verdict is Verdict.ACCEPTED or self.messages_fault or self.sessions_fault
 
 
 @dataclass(frozen=True)
@@ -126,12 +137,15 @@ def classify(action: Action, answer: Answer, history: History, now: float) -> Ou
     if not isinstance(data, dict):
         data = {}
 
-    def refused(messages_fault: bool = False, key_was_new: bool = False) -> Outcome:
+    def refused(
+        messages_fault: bool = False, key_was_new: bool = False, sessions_fault: bool = False
+    ) -> Outcome:
         return Outcome(
             Verdict.REFUSED,
             reason,
             messages_fault=messages_fault,
             key_was_new=key_was_new,
+            sessions_fault=sessions_fault,
             retry_after=_seconds(answer.retry_after, now),
         )
 
@@ -149,7 +163,7 @@ def classify(action: Action, answer: Answer, history: History, now: float) -> Ou
         case _, 400 | 413:
             return refused(messages_fault=True)
         case "sync", 409 if code == 40901 and isinstance(text, str) and "in flight" in text:
-            return refused(key_was_new=True)
+            return refused(key_was_new=True, sessions_fault=True)
         case _, 409 if code == 40901 and history.unknown:
             return Outcome(Verdict.ACCEPTED, reason)
         case _, 503:
@@ -175,18 +189,29 @@ class Park:
     history: History
 
 
-def next_step(outcome: Outcome, history: History, now: float, retry_for: int) -> Retry | Park:
-    """What happens to a message whose attempt was not accepted; `retry_for` seconds after its first
-    failure it is given up. Only attempts count: a message that merely waited is never parked."""
+def next_step(
+    outcome: Outcome, history: History, now: float, retry_for: int, give_up_at: float
+) -> Retry | Park:
+    """What happens to a message whose attempt was not accepted.
+
+    It is given up `retry_for` seconds after its first failure, and before the queue drops it, at
+    `give_up_at` (Unix seconds). Only attempts count: a message that merely waited is never parked.
+    """
     history = history.after(outcome, now)
-    left = (history.first_failed_at or now) + retry_for - now
+    left = min((history.first_failed_at or now) + retry_for, give_up_at) - now
     if outcome.messages_fault:
         return Park(outcome.reason, history)
     if left <= 0:
-        return Park(f"tried for {retry_for} s, {history.attempts} times; at last {outcome.reason}", history)
+        tried = now - (history.first_failed_at or now)
+        return Park(f"tried for {tried:.0f} s, {history.attempts} times; at last {outcome.reason}", history)
     # The last attempt is made when the time is up, not long after it.
     wait = min(max(backoff(history.attempts), outcome.retry_after), max(left, 1), VISIBILITY_CAP)
     return Retry(int(-(-wait // 1)), history)
+
+
+def lost_at(queued_at: float) -> float:
+    """When a message must be off the queue, half a day before SQS drops it; both in Unix seconds."""
+    return queued_at + QUEUE_KEEPS - 43_200
 
 
 def backoff(attempts: int) -> int:
