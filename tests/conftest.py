@@ -21,6 +21,7 @@ from relay.edge.queues import Queues
 from relay.edge.replies import Replies
 from relay.edge.table import from_item, to_item
 from relay.rules.ledger import message_key
+from relay.send import Sender
 
 T = TypeVar("T")
 IN, OUT = "in-secret", "out-secret"
@@ -111,9 +112,11 @@ def courier(talk: Talk) -> Courier:
     outputs, stack = deployed.local.outputs, deployed.stack
     dynamodb, s3 = deployed.client("dynamodb"), deployed.client("s3")
     return Courier(
-        bots=Bots(deployed.client("secretsmanager"), outputs["BotSecretPrefix"]),
-        langbot=LangBot(),
-        gate=Gate(dynamodb, stack.messages_table, max_awaiting=50, answer_deadline=900),
+        sender=Sender(
+            Bots(deployed.client("secretsmanager"), outputs["BotSecretPrefix"]),
+            LangBot(),
+            Gate(dynamodb, stack.messages_table, max_awaiting=50, answer_deadline=900),
+        ),
         ledger=Ledger(dynamodb, stack.messages_table, s3, stack.overflow_bucket),
         replies=Replies(dynamodb, stack.replies_table, s3, stack.overflow_bucket),
         queues=Queues(deployed.client("sqs"), outputs["PushQueueUrl"], outputs["ParkedQueueUrl"]),

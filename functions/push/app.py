@@ -11,14 +11,17 @@ from relay.edge.ledger import Ledger
 from relay.edge.queues import Queues
 from relay.edge.replies import Replies
 from relay.rules.ledger import Queued
+from relay.send import Sender
 from relay.settings import PushSettings
 
 settings = PushSettings.from_env()
 dynamodb, s3 = client("dynamodb"), client("s3")
 courier = Courier(
-    bots=Bots(client("secretsmanager"), settings.bot_secret_prefix),
-    langbot=LangBot(),
-    gate=Gate(dynamodb, settings.messages_table, settings.max_awaiting, settings.answer_deadline),
+    sender=Sender(
+        Bots(client("secretsmanager"), settings.bot_secret_prefix),
+        LangBot(),
+        Gate(dynamodb, settings.messages_table, settings.max_awaiting, settings.answer_deadline),
+    ),
     ledger=Ledger(dynamodb, settings.messages_table, s3, settings.overflow_bucket),
     replies=Replies(dynamodb, settings.replies_table, s3, settings.overflow_bucket),
     queues=Queues(client("sqs"), settings.push_queue_url, settings.parked_queue_url),

@@ -12,30 +12,29 @@ from dataclasses import dataclass
 from botocore.exceptions import BotoCoreError, ClientError
 
 from relay.describe import describe
-from relay.edge.bots import Bots, UnknownBot
-from relay.edge.gate import Gate
-from relay.edge.langbot import LangBot, NoAnswer, NotSent, time_needed
+from relay.edge.bots import UnknownBot
+from relay.edge.langbot import time_needed
 from relay.edge.ledger import Ledger
 from relay.edge.queues import Queues
 from relay.edge.replies import Replies
 from relay.rules import ledger as items
-from relay.rules.bot import Bot, InvalidBot
+from relay.rules.bot import Bot
 from relay.rules.delivery import (
     History,
     Outcome,
     Park,
     Verdict,
-    classify,
     idempotency_key,
     lost_at,
     next_step,
 )
 from relay.rules.gate import Wait, until_there_is_room
 from relay.rules.ledger import Queued
-from relay.rules.message import InvalidMessage, Message, expects_reply, parse, request_body
+from relay.rules.message import InvalidMessage, Message, parse
 from relay.rules.part import Part, part, utc
 from relay.rules.part import parse as parse_part
 from relay.rules.segments import collapse
+from relay.send import Sender
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +50,7 @@ PAUSE = 10
 class Courier:
     """Takes messages to bots and writes down what became of each."""
 
-    bots: Bots
-    langbot: LangBot
-    gate: Gate
+    sender: Sender
     ledger: Ledger
     replies: Replies
     queues: Queues
@@ -127,54 +124,17 @@ class Courier:
     ) -> int | None:
         if seconds_left() < time_needed(message.action):
             return 0
-        bot = self._bot(message.bot)
-        session_type = bot.session_type if isinstance(bot, Bot) else None
-        body = request_body(message, session_type)
-        expected = expects_reply(message, session_type)
-        before = self.gate.enter(message.bot, expected, time_needed(message.action))
-        if isinstance(before, Wait):
-            if self.clock() > lost_at(queued.sent_at):
+        key = idempotency_key(queued.message_id, history)
+        sent = self.sender.send(message, message.action, key, history)
+        now = self.clock()
+        if isinstance(sent, Wait):
+            if now > lost_at(queued.sent_at):
                 reason = "its bot took nothing until the queue would have dropped it"
                 self._park(queued, message, Park(reason, history), reason)
                 return None
-            return until_there_is_room(queued.receive_count) if before.full else math.ceil(before.seconds)
-        outcome = self._attempt(queued, message, bot, body, history)
-        delay = self._keep(queued, message, bot, outcome, history)
-        if outcome.bot_works:
-            self.gate.worked(message.bot, before)
-        else:
-            self.gate.failed(message.bot, before, outcome.retry_after)
-            # It may have failed by a secret or a url that is put right before the next attempt.
-            self.bots.doubt(message.bot)
-        return delay
-
-    def _bot(self, name: str) -> Bot | InvalidBot:
-        try:
-            bot = self.bots.get(name)
-            return bot if bot.url else InvalidBot(f"the secret of bot {name!r}: url is empty or missing")
-        except InvalidBot as fault:
-            return fault
-
-    def _attempt(
-        self, queued: Queued, message: Message, bot: Bot | InvalidBot, body: bytes, history: History
-    ) -> Outcome:
-        if isinstance(bot, InvalidBot):
-            log.error("the bot cannot be used", extra={"bot": message.bot, "error": str(bot)})
-            return Outcome(Verdict.REFUSED, str(bot))
-        try:
-            answer = self.langbot.post(bot, message.action, body, idempotency_key(queued.message_id, history))
-        except NotSent as fault:
-            return Outcome(Verdict.REFUSED, str(fault))
-        except NoAnswer as fault:
-            return Outcome(Verdict.UNKNOWN, str(fault))
-        return classify(message.action, answer, history, self.clock())
-
-    def _keep(
-        self, queued: Queued, message: Message, bot: Bot | InvalidBot, outcome: Outcome, history: History
-    ) -> int | None:
-        """Writes down what an attempt came to; seconds until the next, or None where there is none."""
-        now = self.clock()
-        if outcome.verdict is Verdict.ACCEPTED and isinstance(bot, Bot):
+            return until_there_is_room(queued.receive_count) if sent.full else math.ceil(sent.seconds)
+        outcome, bot = sent
+        if outcome.verdict is Verdict.ACCEPTED and bot:
             self._accept(queued, message, bot, outcome, history, now)
             return None
         step = next_step(outcome, history, now, self.retry_for, lost_at(queued.sent_at))

@@ -36,4 +36,5 @@ def at(courier, moment):
     """A courier at another time, in Unix seconds; it knows what the tables say, and nothing else."""
     ledger, deadline = courier.ledger, courier.answer_deadline
     clock = lambda: moment  # noqa: E731
-    return replace(courier, clock=clock, gate=Gate(ledger._dynamodb, ledger._table, 50, deadline, clock))
+    gate = Gate(ledger._dynamodb, ledger._table, 50, deadline, clock)
+    return replace(courier, clock=clock, sender=replace(courier.sender, gate=gate, clock=clock))

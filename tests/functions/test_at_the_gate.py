@@ -202,8 +202,10 @@ def test_a_probe_whose_function_died_is_made_again(talk, gate, clock):
 def test_a_place_costs_one_write(talk, courier, monkeypatch):
     deliver(courier, queued(talk))
     writes = []
-    update = courier.gate._update
-    monkeypatch.setattr(courier.gate, "_update", lambda *a, **more: writes.append(a) or update(*a, **more))
+    update = courier.sender.gate._update
+    monkeypatch.setattr(
+        courier.sender.gate, "_update", lambda *a, **more: writes.append(a) or update(*a, **more)
+    )
     for _ in range(3):
         deliver(courier, queued(talk))
     assert len(writes) == 3

@@ -38,6 +38,14 @@ class Dying:
         return dying
 
 
+def dying(courier, part, method, when):
+    """A courier that dies in one of its parts, or of its sender's."""
+    if hasattr(courier, part):
+        return replace(courier, **{part: Dying(getattr(courier, part), method, when)})
+    sender = replace(courier.sender, **{part: Dying(getattr(courier.sender, part), method, when)})
+    return replace(courier, sender=sender)
+
+
 def item(courier, message):
     return courier.ledger.read(key(message, parse(message.body)))
 
@@ -59,7 +67,7 @@ def item(courier, message):
 def test_a_message_whose_function_died_is_delivered_once(talk, courier, part, method, when):
     message = queued(talk)
     with pytest.raises(Died):
-        deliver(replace(courier, **{part: Dying(getattr(courier, part), method, when)}), message)
+        deliver(dying(courier, part, method, when), message)
     assert deliver(courier, again(message)) == []
     assert item(courier, message)["state"] in ACCEPTED
     eventually(talk.conversation().turns)
@@ -88,7 +96,7 @@ def test_a_message_whose_function_died_while_parking_is_on_the_parked_queue(
 ):
     message = queued(talk, text=None)
     with pytest.raises(Died):
-        deliver(replace(courier, **{part: Dying(getattr(courier, part), method, when)}), message)
+        deliver(dying(courier, part, method, when), message)
     parked = []
     assert deliver(replace(courier, queues=Recording(parked)), again(message)) == []
     assert [reason for _, _, reason in parked] == ["text must be string"]
@@ -108,7 +116,7 @@ class Recording:
 def test_a_sync_reply_whose_function_died_before_the_ledger_is_kept_once(talk, courier):
     message = queued(talk, action="sync")
     with pytest.raises(Died):
-        deliver(replace(courier, ledger=Dying(courier.ledger, "write", "before")), message)
+        deliver(dying(courier, "ledger", "write", "before"), message)
     deliver(courier, again(message))
     assert [part["text"] for part in talk.conversation().parts()] == ["echo: hello"]
     assert item(courier, message)["state"] in ACCEPTED
@@ -129,7 +137,7 @@ def test_a_message_whose_function_died_while_it_failed_is_delivered_once(talk, c
     talk.bot.answer_with(Answer(502, takes="message"))
     message = queued(talk)
     with pytest.raises(Died):
-        deliver(replace(courier, **{part: Dying(getattr(courier, part), method, when)}), message)
+        deliver(dying(courier, part, method, when), message)
     assert deliver(at(courier, time.time() + 3), again(message)) == []
     assert item(courier, message)["state"] in ACCEPTED
     assert len(talk.bot.emitted) == 1
