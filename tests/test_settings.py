@@ -13,6 +13,7 @@ ENV = {
     "RETRY_FOR": "21600",
     "ANSWER_DEADLINE": "900",
     "MAX_AWAITING": "50",
+    "RESEND_UNANSWERED": "0",
     "UNSETTLED_QUEUE_URL": "https://sqs/unsettled",
     "SPILL_QUEUE_URL": "https://sqs/spill",
 }
@@ -46,7 +47,18 @@ def test_a_number_that_is_none_is_named(variable):
             ["BOT_SECRET_PREFIX", "REPLIES_TABLE", "OVERFLOW_BUCKET", "KEEP_DAYS", "SPILL_QUEUE_URL"],
         ),
         (SettleSettings, ["MESSAGES_TABLE", "REPLIES_TABLE", "UNSETTLED_QUEUE_URL"]),
-        (SweepSettings, ["MESSAGES_TABLE", "REPLIES_TABLE"]),
+        (
+            SweepSettings,
+            [
+                "BOT_SECRET_PREFIX",
+                "MESSAGES_TABLE",
+                "REPLIES_TABLE",
+                "OVERFLOW_BUCKET",
+                "ANSWER_DEADLINE",
+                "MAX_AWAITING",
+                "RESEND_UNANSWERED",
+            ],
+        ),
     ],
 )
 def test_a_function_asks_only_for_what_it_needs(settings, needs):

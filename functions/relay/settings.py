@@ -29,44 +29,49 @@ class _FromEnvironment:
 
 
 @dataclass(frozen=True)
-class _KeepingSettings(_FromEnvironment):
-    """What a function that keeps parts needs."""
+class CallbackSettings(_FromEnvironment):
+    """What callback needs."""
 
     bot_secret_prefix: str
     replies_table: str
     overflow_bucket: str
     keep_days: int
-
-
-@dataclass(frozen=True)
-class CallbackSettings(_KeepingSettings):
-    """What callback needs."""
-
     spill_queue_url: str
 
 
 @dataclass(frozen=True)
-class PushSettings(_KeepingSettings):
-    """What push needs; `retry_for` and `answer_deadline` in seconds."""
+class _SendingSettings(_FromEnvironment):
+    """What a function that sends messages to bots needs; `answer_deadline` in seconds."""
 
-    push_queue_url: str
-    parked_queue_url: str
+    bot_secret_prefix: str
     messages_table: str
-    retry_for: int
+    replies_table: str
+    overflow_bucket: str
     answer_deadline: int
     max_awaiting: int
 
 
 @dataclass(frozen=True)
-class SweepSettings(_FromEnvironment):
-    """What sweep needs."""
+class PushSettings(_SendingSettings):
+    """What push needs; `retry_for` in seconds."""
 
-    messages_table: str
-    replies_table: str
+    push_queue_url: str
+    parked_queue_url: str
+    retry_for: int
+    keep_days: int
 
 
 @dataclass(frozen=True)
-class SettleSettings(SweepSettings):
+class SweepSettings(_SendingSettings):
+    """What sweep needs."""
+
+    resend_unanswered: int
+
+
+@dataclass(frozen=True)
+class SettleSettings(_FromEnvironment):
     """What settle needs."""
 
+    messages_table: str
+    replies_table: str
     unsettled_queue_url: str

@@ -1,8 +1,6 @@
-"""Turns "accepted" into "answered", or lets somebody know."""
+"""Turns "accepted" into "answered"."""
 
 import logging
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from relay.edge.ledger import Ledger
@@ -52,36 +50,3 @@ def _on_the_hosts_clock(final: Final, moment: str) -> str:
     """A time in UTC as the stamps of the session's parts would show it."""
     ahead = from_utc(final.stamp + "Z") - from_utc(final.created_at)
     return utc(from_utc(moment) + ahead)
-
-
-@dataclass(frozen=True)
-class Sweeper:
-    """Finds the messages whose deadline has passed without a reply."""
-
-    ledger: Ledger
-    replies: Replies
-    clock: Callable[[], float] = time.time
-
-    def sweep(self) -> int:
-        """Marks each overdue message; how many are unanswered. Raises botocore's errors."""
-        now = utc(self.clock())
-        return sum(
-            self._overdue(key, now) for bot in self.ledger.bots() for key in self.ledger.overdue(bot, now)
-        )
-
-    def _overdue(self, key: dict[str, str], now: str) -> bool:
-        item = self.ledger.read(key)
-        if item is None or "awaiting" not in item:
-            return False
-        reply_to = item.get("accepted_message_id")
-        parts = self.replies.of_turn(item["session"], reply_to, item["delivered_at"]) if reply_to else []
-        finals = [part for part in parts if part["is_final"]]
-        if finals:
-            self.ledger.answer(key, Final.of(finals[0]))
-            return False
-        why = f"the reply broke off after {len(parts)} parts" if parts else "no reply"
-        if not self.ledger.give_up(key, now, why):
-            return False
-        ids = {"session": item["session"], "message_id": item["message_id"]}
-        log.error("unanswered", extra=ids | {"error": why})
-        return True

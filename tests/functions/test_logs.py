@@ -2,10 +2,11 @@
 
 import json
 import logging
+import time
 
 import pytest
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
-from batches import deliver, queued
+from batches import at, deliver, queued
 from test_callback import body, headers
 
 from conftest import IN, OUT
@@ -36,10 +37,11 @@ def lines():
 
 def test_a_delivery_is_logged_by_its_ids_and_never_by_its_text(talk, courier, lines):
     echo = {"code": 40001, "msg": "failed to parse message: input_value='private words'"}
-    for answer in (Answer(), Answer(502, "private words"), Answer(400, echo), Answer(drop=True)):
+    answers = (Answer(), Answer(502, "private words"), Answer(400, echo), Answer(drop=True))
+    for minutes, answer in enumerate(answers):
         talk.bot.answer_with(answer)
         message = queued(talk, "private words")
-        deliver(courier, message)
+        deliver(at(courier, time.time() + 61 * minutes), message)
         assert json.loads(lines[-1])["message_id"] == message.message_id
     deliver(courier, queued(talk, text=["private words"]))
     logged = "\n".join(lines)

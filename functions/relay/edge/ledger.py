@@ -5,9 +5,11 @@ from typing import Any
 
 from relay.edge.table import TableWithOverflow, from_item, query, to_item
 from relay.rules.ledger import State, unknown_reply
+from relay.rules.part import utc
 from relay.rules.settling import Final
 
-_OPEN = {":delivered": State.DELIVERED, ":unanswered": State.UNANSWERED}
+_DELIVERED = {":delivered": State.DELIVERED}
+_OPEN = _DELIVERED | {":unanswered": State.UNANSWERED}
 
 BOTS = "bots"
 """Where the bots stand that messages were sent to; no session's key is without a `#`."""
@@ -23,6 +25,8 @@ class Ledger:
     def __init__(self, dynamodb: Any, table: str, s3: Any = None, bucket: str = "") -> None:
         self._dynamodb = dynamodb
         self._table = table
+        self._s3 = s3
+        self._bucket = bucket
         self._items = TableWithOverflow(dynamodb, table, s3, bucket)
 
     def read(self, key: dict[str, str]) -> dict[str, Any] | None:
@@ -34,6 +38,14 @@ class Ledger:
         """Writes an item whole; a body that it cannot hold goes to the overflow bucket."""
         bare = {name: value for name, value in item.items() if name != "body"}
         self._items.put(item, bare, item["body"].encode(), f"messages/{item['message_id']}.json", once=False)
+
+    def body(self, item: dict[str, Any]) -> str:
+        """The message of an item, as it was queued. Raises botocore's errors."""
+        if "overflow" not in item:
+            text: str = item["body"]
+            return text
+        raw: bytes = self._s3.get_object(Bucket=self._bucket, Key=item["overflow"])["Body"].read()
+        return raw.decode()
 
     def bots(self) -> list[str]:
         """The bots that messages were sent to."""
@@ -52,7 +64,7 @@ class Ledger:
         """The key of the message that a turn answers."""
         for key in self._by_reply(reply_to):
             if key["session"] == session:
-                return key
+                return {"session": session, "message": key["message"].partition("#")[0]}
         return None
 
     def claim(self, final: Final) -> dict[str, Any] | None:
@@ -101,6 +113,41 @@ class Ledger:
             "#state = :delivered",
             {":now": now, ":why": why} | _OPEN,
         )
+
+    def note_refusals(self, item: dict[str, Any], refusals: int) -> None:
+        """Keeps what the next attempt to send a message again needs. Raises botocore's errors."""
+        self._update(item, "SET refusals = :n", "#state = :delivered", {":n": refusals} | _DELIVERED)
+
+    def delivered_again(self, item: dict[str, Any], reply_to: str | None, now: float, deadline: int) -> None:
+        """Writes down that LangBot has accepted a message once more, unless it is settled meanwhile.
+
+        A reply under its id of before still answers it: an item beside it keeps that id. Raises botocore's
+        errors.
+        """
+        resends = item.get("resends", 0)
+        if "accepted_message_id" in item:
+            before = {
+                "session": item["session"],
+                "message": f"{item['message']}#{resends}",
+                "awaited_reply": item["accepted_message_id"],
+                "expires_at": item["expires_at"],
+            }
+            self._dynamodb.put_item(TableName=self._table, Item=to_item(before))
+        change = (
+            "SET awaited_reply = :r, delivered_at = :now, due_at = :due, resends = :n, "
+            "attempts = attempts + :one, accepted_message_id = :r REMOVE refusals"
+        )
+        if reply_to is None:
+            change = change.replace(", accepted_message_id = :r REMOVE ", " REMOVE accepted_message_id, ")
+        values = {
+            ":r": reply_to or unknown_reply(item["session"]),
+            ":now": utc(now),
+            ":due": utc(now + deadline),
+            ":was": item["due_at"],
+            ":n": resends + 1,
+            ":one": 1,
+        }
+        self._update(item, change, "#state = :delivered AND due_at = :was", values | _DELIVERED)
 
     def _by_reply(self, reply: str) -> Iterator[dict[str, Any]]:
         return self._query("#r = :r", {"#r": "awaited_reply"}, {":r": reply}, IndexName="by_reply")

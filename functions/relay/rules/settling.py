@@ -1,4 +1,4 @@
-"""Which messages a final part answers.
+"""Which messages a final part answers, and what is left to do for those that none answers.
 
 The message whose id the part carries is answered. So are the messages of its session that LangBot
 accepted after that one and before the part was sent, and that have no part of their own: LangBot merged
@@ -64,3 +64,11 @@ def may_be_merged(final: Final, later: Iterable[dict[str, Any]]) -> list[dict[st
 def merged(candidates: Iterable[dict[str, Any]], begun: Set[str]) -> list[dict[str, Any]]:
     """Of those, the ones without a part of their own; `begun` are the turns that have parts."""
     return [item for item in candidates if item.get("accepted_message_id") not in begun]
+
+
+def may_be_sent_again(item: dict[str, Any], times: int, answer_deadline: int, now: float) -> bool:
+    """Whether a message that nothing came for may go to its bot once more, so many `times` in all.
+
+    Where its bot takes nothing for as long as the deadline once more (seconds), it is given up.
+    """
+    return item.get("resends", 0) < times and now < from_utc(item["due_at"]) + answer_deadline
