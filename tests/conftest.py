@@ -87,7 +87,9 @@ class Talk:
     session: str
 
     def push(self, text: str | None = None, **more: Any) -> Sent:
-        return Queue(self.deployed.stack).push(more.pop("session", self.session), text, bot=self.name, **more)
+        return Queue(self.deployed.stack).push(
+            more.pop("session", self.session), text, bot=more.pop("bot", self.name), **more
+        )
 
     def conversation(self, session: str | None = None) -> Conversation:
         return Conversation(self.deployed.stack, self.session if session is None else session, bot=self.name)
