@@ -4,19 +4,21 @@ import time
 from collections import Counter
 
 import pytest
-from batches import deliver, queued
+from batches import at, deliver, queued
 from test_callback import body, headers
 
 from conftest import OUT
 from relay.edge.bots import Bots
 from relay.edge.ledger import Ledger
 from relay.edge.replies import Replies
+from relay.edge.table import to_item
 from relay.receive import Receiver
-from relay.rules.ledger import key
+from relay.rules.ledger import key, message_key
 from relay.rules.message import parse
 from relay.rules.part import utc
 from relay.rules.settling import Final
 from relay.settle import Settler
+from relay.sweep import Sweeper
 
 
 @pytest.fixture
@@ -90,21 +92,66 @@ def test_a_bad_request_does_not_ask_secrets_manager(talk, calls):
     assert calls["GetSecretValue"] == 2  # once for the bot, once for "nobody"
 
 
-@pytest.mark.parametrize("before", [0, 30])
-def test_to_settle_costs_the_same_however_long_the_session_is(talk, courier, calls, before):
+def fill(talk, messages):
+    """Makes a session of so many messages, each answered by a part, an hour ago."""
+    dynamodb, stack, session = (
+        talk.deployed.client("dynamodb"),
+        talk.deployed.stack,
+        f"{talk.name}#{talk.session}",
+    )
+    puts = []
+    for number in range(messages):
+        item = {
+            "session": session,
+            "message": message_key(str(number)),
+            "state": "answered",
+            "body": "x" * 300,
+        }
+        puts.append((stack.messages_table, item | {"awaited_reply": f"in_{number}"}))
+        at = utc(time.time() - 3600)
+        item = {"session": session, "part": f"{at[:-1]}#{number:06}#0", "text": "x" * 300}
+        puts.append(
+            (stack.replies_table, item | {"reply_to": f"in_{number}", "created_at": at, "sent_at": at})
+        )
+    for some in batched(puts, 24):
+        requests = {
+            table: [{"PutRequest": {"Item": to_item(item)}} for its, item in some if its == table]
+            for table in (stack.messages_table, stack.replies_table)
+        }
+        assert not dynamodb.batch_write_item(RequestItems=requests)["UnprocessedItems"]
+
+
+def batched(things, size):
+    return (things[at : at + size] for at in range(0, len(things), size))
+
+
+@pytest.fixture(params=[10, 10_000])
+def waiting(talk, courier, request):
+    """A message that waits for its reply, in a session of so many."""
+    fill(talk, request.param)
+    message = queued(talk, "SILENT")
+    deliver(courier, message)
+    return courier.ledger.read(key(message, parse(message.body)))
+
+
+def test_to_settle_costs_the_same_however_long_the_session_is(talk, waiting, calls):
     deployed = talk.deployed
     settler = Settler(
         Ledger(deployed.client("dynamodb"), deployed.stack.messages_table),
         Replies(deployed.client("dynamodb"), deployed.stack.replies_table),
         None,
     )
-    for _ in range(before):
-        deliver(courier, queued(talk, "SILENT"))
-    message = queued(talk, "SILENT")
-    deliver(courier, message)
-    item = courier.ledger.read(key(message, parse(message.body)))
     now = utc(time.time())
     calls.clear()
-    settler.settle(Final(item["session"], item["accepted_message_id"], now.removesuffix("Z"), now, now))
+    settler.settle(Final(waiting["session"], waiting["accepted_message_id"], now.removesuffix("Z"), now, now))
     # Two reads of half a unit; one write, of the item and of its place among those that wait.
     assert calls == {"Query": 2, "UpdateItem": 1, "units": 3}
+
+
+def test_to_sweep_costs_the_same_however_long_the_session_is(talk, courier, waiting, calls, monkeypatch):
+    monkeypatch.setattr("relay.edge.ledger.Ledger.bots", lambda _: [talk.name])
+    later = at(courier, time.time() + 901)
+    calls.clear()
+    assert Sweeper(courier.ledger, courier.replies, later.sender, 0, 900, later.clock).sweep(lambda: 60) == 1
+    # What is overdue, the message, how LangBot's clock stands, the parts since; then the write, as above.
+    assert calls == {"Query": 3, "GetItem": 1, "UpdateItem": 1, "units": 4.5}

@@ -7,7 +7,8 @@ from typing import Any
 
 from relay.edge.table import TableWithOverflow, query
 from relay.rules.ledger import from_utc
-from relay.rules.part import ZONES, Part, utc
+from relay.rules.part import Part, utc
+from relay.rules.signing import WINDOW
 
 
 class Replies:
@@ -51,8 +52,11 @@ class Replies:
         return {part["reply_to"] for part in self._since(session, since)}
 
     def of_turn(self, session: str, reply_to: str, delivered_at: str) -> list[dict[str, Any]]:
-        """The parts that answer a message, in order; without what they say."""
-        since = utc(from_utc(delivered_at) - ZONES)
+        """The parts that answer a message, in order; without what they say.
+
+        LangBot's clock may be off by the window of its signatures, and so may their stamps.
+        """
+        since = utc(from_utc(delivered_at) + self.clock_offset(session) - WINDOW)
         return [part for part in self._since(session, since) if part["reply_to"] == reply_to]
 
     def _since(self, session: str, since: str) -> Iterator[dict[str, Any]]:
