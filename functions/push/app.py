@@ -51,4 +51,5 @@ def queued(record: dict[str, Any]) -> Queued:
         receive_count=int(attributes["ApproximateReceiveCount"]),
         sent_at=int(attributes["SentTimestamp"]) / 1000,
         receipt_handle=record["receiptHandle"],
+        resend_of=record.get("messageAttributes", {}).get("resend_of", {}).get("stringValue"),
     )

@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from relay.client import Conversation, NotAnswered, Parked, Queue, Sent, Stack
+    from relay.client import Conversation, Messages, NotAnswered, NotOpen, Parked, Queue, Sent, Stack
 
-__all__ = ["Conversation", "NotAnswered", "Parked", "Queue", "Sent", "Stack"]
+__all__ = ["Conversation", "Messages", "NotAnswered", "NotOpen", "Parked", "Queue", "Sent", "Stack"]
 
 
 def __getattr__(name: str) -> object:

@@ -32,7 +32,11 @@ class StackNotFound(Exception):
 
 
 class Parked(Exception):
-    """The message will not be tried again unless somebody asks; the text is the reason."""
+    """The message will not be tried again unless somebody asks, or was dropped; the text is the reason."""
+
+
+class NotOpen(Exception):
+    """The message did not end badly, so there is nothing to do about it; the text says what became of it."""
 
 
 class NotAnswered(TimeoutError):
@@ -44,6 +48,7 @@ class Stack:
     """Where a deployed relay is: its outputs, and for a local one its endpoint."""
 
     push_queue_url: str
+    parked_queue_url: str
     messages_table: str
     replies_table: str
     overflow_bucket: str
@@ -75,6 +80,7 @@ class Stack:
         try:
             return cls(
                 push_queue_url=outputs["PushQueueUrl"],
+                parked_queue_url=outputs["ParkedQueueUrl"],
                 messages_table=outputs["MessagesTableName"],
                 replies_table=outputs["RepliesTableName"],
                 overflow_bucket=outputs["OverflowBucketName"],
@@ -160,6 +166,95 @@ def group_id(bot: str, session_id: str) -> str:
     return key if _GROUP.fullmatch(key) else sha256(key.encode()).hexdigest()
 
 
+class Messages:
+    """What became of messages, and what somebody can do about those that ended badly.
+
+    Whatever is cut off halfway can be done again: it ends the same.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._sqs = stack.client("sqs")
+        self._ledger = Ledger(
+            stack.client("dynamodb"), stack.messages_table, stack.client("s3"), stack.overflow_bucket
+        )
+
+    def parked(self) -> Iterator[dict[str, Any]]:
+        """The entries of all parked messages, in the order of their parking."""
+        return self._ledger.parked()
+
+    def of_session(self, session_id: str, bot: str = "default") -> Iterator[dict[str, Any]]:
+        """The entries of a session's messages, in queue order.
+
+        A message that cannot be read stands under its message group and the bot "".
+        """
+        return self._ledger.of_session(session_key(bot, session_id))
+
+    def body(self, item: dict[str, Any]) -> str:
+        """The message of an entry, as it was queued."""
+        return self._ledger.body(item)
+
+    def resend(self, item: dict[str, Any]) -> Sent | None:
+        """Sends a parked or unanswered message again, as its session's next; None where that was done before.
+
+        However often and by how many it is asked for, it is sent once: push sees to that, by the entry.
+        Raises NotOpen, and InvalidMessage for one that would only be parked again.
+        """
+        match item["state"]:
+            case State.RESENT:
+                sent = None
+            case State.PARKED | State.UNANSWERED:
+                sent = self._send(item)
+            case state:
+                raise NotOpen(f"the message is {state}: only a parked or unanswered one can be sent again")
+        self._off_the_parked_queue(item)
+        return sent
+
+    def _send(self, item: dict[str, Any]) -> Sent:
+        body = self.body(item)
+        message = parse(body)
+        answer = self._sqs.send_message(
+            QueueUrl=self._stack.push_queue_url,
+            MessageBody=body,
+            MessageGroupId=group_id(message.bot, message.session_id),
+            MessageDeduplicationId=f"resend-{item['message_id']}",
+            MessageAttributes={"resend_of": {"DataType": "String", "StringValue": item["message"]}},
+        )
+        return Sent(message.bot, message.session_id, answer["MessageId"], answer["SequenceNumber"])
+
+    def drop(self, item: dict[str, Any], reason: str) -> None:
+        """Closes a parked or unanswered message for good, with a reason. Raises NotOpen."""
+        if not self._ledger.drop(item, reason, time.time()):
+            state = (self._ledger.read(item) or item)["state"]
+            if state != State.DROPPED:
+                raise NotOpen(f"the message is {state}: only a parked or unanswered one can be dropped")
+        self._off_the_parked_queue(item)
+
+    def _off_the_parked_queue(self, item: dict[str, Any]) -> None:
+        """Deletes a message from ParkedQueue, if it is there; the others are seen again at once."""
+        url, found, others = self._stack.parked_queue_url, False, []
+        while not found and (messages := self._look(url)):
+            for message in messages:
+                if message["Attributes"]["MessageDeduplicationId"] == item["message_id"]:
+                    self._sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                    found = True
+                else:
+                    others.append(message["ReceiptHandle"])
+        for handle in others:
+            self._sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
+
+    def _look(self, url: str) -> list[dict[str, Any]]:
+        answer = self._sqs.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            AttributeNames=["MessageDeduplicationId"],
+            VisibilityTimeout=60,
+            WaitTimeSeconds=1,
+        )
+        messages: list[dict[str, Any]] = answer.get("Messages", [])
+        return messages
+
+
 class Conversation:
     """The replies of one session."""
 
@@ -190,8 +285,14 @@ class Conversation:
         deadline = time.monotonic() + timeout
         while True:
             item = ledger.read(key) or {}
-            if item.get("state") == State.PARKED:
-                raise Parked(item["reason"])
+            match item.get("state"):
+                case State.PARKED:
+                    raise Parked(item["reason"])
+                case State.DROPPED:
+                    raise Parked(f"dropped: {item['drop_reason']}")
+                case State.RESENT:
+                    key["message"] = item["resent_as"]
+                    continue
             if turn := self._finished(item, item.get("accepted_message_id")):
                 return turn
             if time.monotonic() >= deadline:

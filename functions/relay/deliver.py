@@ -108,15 +108,17 @@ class Courier:
             recorded = self.ledger.read(items.key(queued, message)) if queued.receive_count > 1 else None
             if recorded and recorded["state"] == items.State.PARKED:
                 # The function died between the ledger and the queue.
-                self.queues.park(queued, items.key(queued, message), recorded["reason"])
+                self.queues.park(queued, recorded)
                 return None
             if items.is_done(recorded):
+                return None
+            if queued.resend_of and not recorded and not self._may_repeat(queued, message, queued.resend_of):
                 return None
             history = items.history(queued, recorded)
             with lines.setdefault(message.bot, threading.Semaphore(AT_ONCE)):
                 return self._send(queued, message, history, seconds_left)
         except (InvalidMessage, UnknownBot) as fault:
-            self._park(queued, message, Park(str(fault), history), str(fault))
+            self._park(queued, message, Park(str(fault), history), Outcome(Verdict.REFUSED, str(fault)))
             return None
 
     def _send(
@@ -130,7 +132,7 @@ class Courier:
         if isinstance(sent, Wait):
             if now > lost_at(queued.sent_at):
                 reason = "its bot took nothing until the queue would have dropped it"
-                self._park(queued, message, Park(reason, history), reason)
+                self._park(queued, message, Park(reason, history), Outcome(Verdict.REFUSED, reason))
                 return None
             return until_there_is_room(queued.receive_count) if sent.full else math.ceil(sent.seconds)
         outcome, bot = sent
@@ -139,9 +141,9 @@ class Courier:
             return None
         step = next_step(outcome, history, now, self.retry_for, lost_at(queued.sent_at))
         if isinstance(step, Park):
-            self._park(queued, message, step, outcome.reason)
+            self._park(queued, message, step, outcome)
             return None
-        self.ledger.write(items.failed(queued, message, step, outcome.reason, now, self.keep_days))
+        self.ledger.write(items.failed(queued, message, step, outcome, now, self.keep_days))
         log.warning(
             "not delivered, will be tried again",
             extra={"session": message.session, "message_id": queued.message_id, "verdict": outcome.verdict}
@@ -184,9 +186,20 @@ class Courier:
         ).encode()
         return part(message.bot, raw, parse_part(raw), now, now, self.keep_days)
 
-    def _park(self, queued: Queued, message: Message | None, step: Park, error: str) -> None:
-        item = items.failed(queued, message, step, error, self.clock(), self.keep_days)
+    def _park(self, queued: Queued, message: Message | None, step: Park, outcome: Outcome) -> None:
+        item = items.failed(queued, message, step, outcome, self.clock(), self.keep_days)
         # First the ledger: a successor that finds it parked knows what is left to do.
         self.ledger.write(item)
-        self.queues.park(queued, items.key(queued, message), step.reason)
+        self.queues.park(queued, item)
         log.error("parked", extra={"session": item["session"], "message_id": queued.message_id})
+
+    def _may_repeat(self, queued: Queued, message: Message, original: str) -> bool:
+        """Whether this is the one repetition of a message that was asked for; if not, it is dropped."""
+        if not items.is_key(original):
+            raise InvalidMessage("resend_of is no message's key")
+        repetition = items.message_key(queued.sequence_number)
+        why_not = self.ledger.resend(message.session, original, repetition, self.clock())
+        if why_not:
+            self.ledger.write(items.dropped(queued, message, why_not, self.clock(), self.keep_days))
+            log.warning("not sent again", extra={"session": message.session, "message_id": queued.message_id})
+        return not why_not

@@ -1,8 +1,9 @@
-"""relay: send a message to a bot, wait for its answer, follow a session."""
+"""relay: send a message to a bot, wait for its answer, follow a session, see to what ended badly."""
 
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -11,15 +12,16 @@ from typing import Any, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from relay import Conversation, NotAnswered, Parked, Queue, Stack
+from relay import Conversation, Messages, NotAnswered, NotOpen, Parked, Queue, Stack
 from relay.client import StackNotFound
+from relay.rules.ledger import State
 from relay.rules.message import InvalidMessage
 
 EXIT_CODES = """\
 exit codes:
   0  done
   1  the stack could not be reached, or refused
-  2  the command or the message is not valid
+  2  the command or the message is not valid, or there is no such message
   3  the message was parked: it will not be tried again by itself
   4  no answer in time
 """
@@ -31,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--stack", metavar="NAME", help="a deployed stack (default: the local one)")
     common.add_argument("--bot", default="default", help="which bot (default: %(default)s)")
     common.add_argument("--json", action="store_true", help="one JSON document a line, for programs")
-    common.add_argument("session", help="the conversation, e.g. a ticket number")
+
+    session = argparse.ArgumentParser(add_help=False)
+    session.add_argument("session", help="the conversation, e.g. a ticket number")
 
     sending = argparse.ArgumentParser(add_help=False)
     sending.add_argument("--session-type", choices=["person", "group"], help="default: the bot's")
@@ -46,13 +50,32 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("push", parents=[common, sending, text], help="send a message; the reply comes later")
+    commands.add_parser(
+        "push", parents=[common, sending, session, text], help="send a message; the reply comes later"
+    )
     sync = commands.add_parser(
-        "sync", parents=[common, sending, text], help="send a message, print the reply"
+        "sync", parents=[common, sending, session, text], help="send a message, print the reply"
     )
     sync.add_argument("--timeout", type=float, default=90, metavar="SECONDS", help="default: %(default)s")
-    commands.add_parser("reset", parents=[common, sending], help="start the session's conversation anew")
-    commands.add_parser("tail", parents=[common], help="print a session's last ten parts and follow it")
+    commands.add_parser(
+        "reset", parents=[common, sending, session], help="start the session's conversation anew"
+    )
+    commands.add_parser("tail", parents=[common, session], help="print a session's last ten parts, follow it")
+    parked = commands.add_parser(
+        "parked", parents=[common], help="list what is parked; of one session, show it and what is unanswered"
+    )
+    parked.add_argument("session", nargs="?", help="show all of this session's, with what was said")
+    message = argparse.ArgumentParser(add_help=False)
+    message.add_argument("message_id", help="as `relay push` and `relay parked` print it")
+    commands.add_parser(
+        "resend",
+        parents=[common, session, message],
+        help="send a parked or unanswered message again, as the next",
+    )
+    drop = commands.add_parser(
+        "drop", parents=[common, session, message], help="close a parked or unanswered message for good"
+    )
+    drop.add_argument("reason", help="why; it is kept")
     return top
 
 
@@ -63,13 +86,20 @@ def main() -> int:
     options = parser().parse_args()
     try:
         stack = Stack.from_cloudformation(options.stack) if options.stack else Stack.from_file()
-        if options.command == "tail":
-            tail(stack, options)
+        match options.command:
+            case "tail":
+                tail(stack, options)
+            case "parked":
+                return parked(stack, options)
+            case "resend" | "drop":
+                return see_to(stack, options)
         return send(stack, options)
     except KeyboardInterrupt:
         return 0 if options.command == "tail" else 130
     except InvalidMessage as error:
         return fail(2, f"not a valid message: {error}")
+    except (NotOpen, NoSuchMessage) as error:
+        return fail(2, str(error))
     except Parked as error:
         return fail(3, f"parked: {error}")
     except NotAnswered as error:
@@ -78,6 +108,10 @@ def main() -> int:
         return fail(1, str(error))
     except (ClientError, BotoCoreError) as error:
         return fail(1, " ".join(str(error).split()))
+
+
+class NoSuchMessage(Exception):
+    """The session has no message of that id; the text says where it was looked for."""
 
 
 def fail(code: int, text: str) -> int:
@@ -101,6 +135,57 @@ def send(stack: Stack, options: argparse.Namespace) -> int:
         print(dump({"message_id": sent.message_id, "sequence_number": sent.sequence_number}))
     else:
         print(sent.message_id)
+    return 0
+
+
+def parked(stack: Stack, options: argparse.Namespace) -> int:
+    """Lists what is parked, a line each; of one session shows everything that ended badly."""
+    messages = Messages(stack)
+    if options.session is None:
+        for item in messages.parked():
+            fields = {name: item.get(name) for name in ("parked_at", "bot", "session_id", "session")}
+            fields |= {name: item[name] for name in ("message_id", "attempts", "reason")}
+            print(dump(fields) if options.json else summary(item))
+        return 0
+    for item in messages.of_session(options.session, options.bot):
+        if item["state"] in (State.PARKED, State.UNANSWERED):
+            shown = item | {"body": messages.body(item)}
+            print(dump(shown) if options.json else details(shown), flush=True)
+    return 0
+
+
+def summary(item: dict[str, Any]) -> str:
+    """A parked message on one line, without what was said in it."""
+    bot, _, session_id = item["session"].partition("#")
+    where = f"--bot {shlex.quote(bot)} {shlex.quote(session_id)}"
+    reason = " ".join(item["reason"].split())
+    return f"{item['parked_at'][:19]}Z  {where}  {item['message_id']}  {item['attempts']} attempts: {reason}"
+
+
+def details(item: dict[str, Any]) -> str:
+    """All that is known of a message, a line a field."""
+    lines = [f"{name:20} {dump(value) if name == 'last_answer' else value}" for name, value in item.items()]
+    return "\n".join([*sorted(lines), ""])
+
+
+def see_to(stack: Stack, options: argparse.Namespace) -> int:
+    """resend and drop."""
+    messages = Messages(stack)
+    for item in messages.of_session(options.session, options.bot):
+        if item["message_id"] == options.message_id:
+            break
+    else:
+        raise NoSuchMessage(
+            f"no message {options.message_id} in session {options.session} of bot {options.bot!r}"
+        )
+    if options.command == "drop":
+        messages.drop(item, options.reason)
+        return 0
+    sent = messages.resend(item)
+    if sent and options.json:
+        print(dump({"message_id": sent.message_id, "sequence_number": sent.sequence_number}))
+    else:
+        print(sent.message_id if sent else f"sent again before, as {item['resent_as']}")
     return 0
 
 

@@ -99,7 +99,7 @@ def test_a_message_whose_function_died_while_parking_is_on_the_parked_queue(
         deliver(dying(courier, part, method, when), message)
     parked = []
     assert deliver(replace(courier, queues=Recording(parked)), again(message)) == []
-    assert [reason for _, _, reason in parked] == ["text must be string"]
+    assert [entry["reason"] for _, entry in parked] == ["text must be string"]
 
 
 class Recording:
@@ -111,6 +111,23 @@ class Recording:
 
     def show_after(self, *arguments):
         pass
+
+
+@pytest.mark.parametrize("method", ["resend", "write"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_message_that_somebody_sends_again_is_sent_once_though_its_function_died(
+    talk, courier, method, when
+):
+    talk.bot.answer_with(Answer(400))
+    original = queued(talk)
+    deliver(courier, original)
+    repetition = replace(queued(talk), resend_of=key(original, parse(original.body))["message"])
+    with pytest.raises(Died):
+        deliver(dying(courier, "ledger", method, when), repetition)
+    assert deliver(courier, again(repetition)) == []
+    assert item(courier, original)["state"] == "resent"
+    assert item(courier, repetition)["state"] in ACCEPTED
+    assert [r.status for r in talk.bot.received].count(202) == 1
 
 
 def test_a_sync_reply_whose_function_died_before_the_ledger_is_kept_once(talk, courier):

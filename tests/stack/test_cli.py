@@ -136,3 +136,84 @@ def test_tail_for_people_marks_the_end_of_a_run(talk, relay):
 
 def test_help_explains_the_exit_codes(relay):
     assert "3  the message was parked" in relay("--help").stdout
+
+
+REFUSED = Answer(400, {"code": 40001, "msg": "failed to parse"})
+
+
+@pytest.fixture
+def parked(talk):
+    """A parked message."""
+    talk.bot.answer_with(REFUSED)
+    sent = talk.push("private words")
+    talk.deployed.state(sent, "parked")
+    return sent
+
+
+def test_parked_messages_are_listed_a_line_each_without_what_they_say(talk, relay, parked):
+    done = relay("parked")
+    (line,) = [line for line in done.stdout.splitlines() if talk.name in line]
+    assert f"--bot {talk.name} {talk.session}  {parked.message_id}  1 attempts: answered 400" in line
+    assert "private words" not in done.stdout
+
+
+def test_parked_messages_are_listed_for_programs(talk, relay, parked):
+    (item,) = [
+        i for i in map(json.loads, relay("parked", "--json").stdout.splitlines()) if i["bot"] == talk.name
+    ]
+    assert (item["message_id"], item["reason"]) == (parked.message_id, "answered 400: failed to parse")
+
+
+def test_a_sessions_parked_messages_are_shown_with_all_that_is_known(talk, relay, parked):
+    shown = relay("parked", "--bot", talk.name, talk.session).stdout
+    for known in (parked.message_id, "private words", "failed to parse", "attempts", "queued_at"):
+        assert known in shown
+
+
+def test_resend_prints_the_new_messages_id_and_a_second_time_says_so(talk, relay, parked):
+    done = relay("resend", "--bot", talk.name, talk.session, parked.message_id)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert talk.deployed.state(parked, "resent")
+    assert talk.keys()[-1] == f"{done.stdout.strip()}.0"
+    done = relay("resend", "--bot", talk.name, talk.session, parked.message_id)
+    assert (done.returncode, done.stdout[:21]) == (0, "sent again before, as")
+
+
+def test_drop_closes_a_message_with_its_reason(talk, relay, parked):
+    done = relay("drop", "--bot", talk.name, talk.session, parked.message_id, "asked in person")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert talk.deployed.ledger(parked)["drop_reason"] == "asked in person"
+
+
+def test_a_message_that_cannot_be_read_is_listed_shown_and_dropped(talk, relay):
+    sent = talk.deployed.client("sqs").send_message(
+        QueueUrl=talk.deployed.stack.push_queue_url,
+        MessageBody="no JSON",
+        MessageGroupId=talk.name,
+        MessageDeduplicationId=talk.name,
+    )["MessageId"]
+    deadline = time.monotonic() + 20
+    while sent not in (listed := relay("parked").stdout):
+        assert time.monotonic() < deadline
+    assert f"--bot '' {talk.name}  {sent}" in listed
+    assert "no JSON" in relay("parked", "--bot", "", talk.name).stdout
+    assert relay("resend", "--bot", "", talk.name, sent).returncode == 2
+    assert relay("drop", "--bot", "", talk.name, sent, "a typing error").returncode == 0
+    assert sent not in relay("parked").stdout
+
+
+@pytest.mark.parametrize(("command", "more"), [("resend", []), ("drop", ["why"])])
+def test_an_id_that_is_no_messages_is_refused(talk, relay, command, more):
+    done = relay(command, "--bot", talk.name, talk.session, "nothing", *more)
+    assert done.returncode == 2
+    assert done.stderr == f"relay: no message nothing in session {talk.session} of bot '{talk.name}'\n"
+
+
+def test_a_message_that_ended_well_is_not_sent_again(talk, relay):
+    sent = talk.push("hello")
+    talk.deployed.state(sent, "answered")
+    done = relay("resend", "--bot", talk.name, talk.session, sent.message_id)
+    assert done.returncode == 2
+    assert (
+        done.stderr == "relay: the message is answered: only a parked or unanswered one can be sent again\n"
+    )

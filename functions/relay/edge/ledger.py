@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from relay.edge.table import TableWithOverflow, from_item, query, to_item
-from relay.rules.ledger import State, unknown_reply
+from relay.rules.ledger import SOMEBODY, State, unknown_reply
 from relay.rules.part import utc
 from relay.rules.settling import Final
 
 _DELIVERED = {":delivered": State.DELIVERED}
+_BAD_ENDS = {":parked": State.PARKED, ":unanswered": State.UNANSWERED}
 _OPEN = _DELIVERED | {":unanswered": State.UNANSWERED}
 
 BOTS = "bots"
@@ -101,9 +102,13 @@ class Ledger:
             condition = f"#state IN (:delivered, :unanswered) OR (indirect = :yes AND ({earlier}))"
         else:
             change = f"{answered} REMOVE awaiting, due_at, indirect"
-            condition = f"attribute_exists(delivered_at) AND (indirect = :yes OR {earlier})"
+            condition = (
+                f"attribute_exists(delivered_at) AND #state <> :dropped AND (indirect = :yes OR {earlier})"
+            )
         values = {":answered": State.ANSWERED, ":r": final.reply_to, ":t": final.sent_at, ":yes": True}
-        return self._update(key, change, condition, values | (_OPEN if indirect else {}))
+        return self._update(
+            key, change, condition, values | (_OPEN if indirect else {":dropped": State.DROPPED})
+        )
 
     def give_up(self, key: dict[str, Any], now: str, why: str) -> bool:
         """Marks a message as unanswered; False where it was settled meanwhile."""
@@ -113,6 +118,47 @@ class Ledger:
             "#state = :delivered",
             {":now": now, ":why": why} | _OPEN,
         )
+
+    def resend(self, session: str, original: str, repetition: str, now: float) -> str | None:
+        """Makes `repetition` the one message that repeats `original`, both keys in `session`.
+
+        None where it is, and was before; else why it may not be. Raises botocore's errors.
+        """
+        key = {"session": session, "message": original}
+        if self._update(
+            key,
+            "SET #state = :resent, resent_as = :me, resent_at = :now REMOVE awaiting, due_at",
+            "#state IN (:parked, :unanswered)",
+            {":resent": State.RESENT, ":me": repetition, ":now": utc(now)} | _BAD_ENDS,
+        ):
+            return None
+        item = self.read(key)
+        if item is None:
+            return "the message that it repeats is not known"
+        if item.get("resent_as") == repetition:
+            return None
+        if "resent_as" in item:
+            return f"the message that it repeats was sent again before, as {item['resent_as']}"
+        return f"the message that it repeats is {item['state']}"
+
+    def drop(self, key: dict[str, Any], reason: str, now: float) -> bool:
+        """Closes a parked or unanswered message for good; False for any other. Raises botocore's errors."""
+        return self._update(
+            key,
+            "SET #state = :dropped, drop_reason = :reason, dropped_at = :now REMOVE awaiting, due_at",
+            "#state IN (:parked, :unanswered)",
+            {":dropped": State.DROPPED, ":reason": reason, ":now": utc(now)} | _BAD_ENDS,
+        )
+
+    def parked(self) -> Iterator[dict[str, Any]]:
+        """The messages that wait for somebody, in the order of their parking. Raises botocore's errors."""
+        keys = self._query("#a = :a", {"#a": "awaiting"}, {":a": SOMEBODY}, IndexName="awaiting")
+        return (item for key in keys if (item := self.read(key)))
+
+    def of_session(self, session: str) -> Iterator[dict[str, Any]]:
+        """The messages of a session, in queue order. Raises botocore's errors."""
+        items = self._query("#s = :s", {"#s": "session"}, {":s": session})
+        return (item for item in items if "state" in item)
 
     def note_refusals(self, item: dict[str, Any], refusals: int) -> None:
         """Keeps what the next attempt to send a message again needs. Raises botocore's errors."""

@@ -53,7 +53,7 @@ class Outcome:
 
     `messages_fault`: trying again cannot help. `key_was_new`: LangBot cannot have accepted the
     message before under this key. `reply`: the segments that a sync call was answered with.
-    `sessions_fault`: other sessions are not concerned.
+    `sessions_fault`: other sessions are not concerned. `answer`: what it was answered, if not accepted.
     """
 
     verdict: Verdict
@@ -64,6 +64,7 @@ class Outcome:
     key_was_new: bool = False
     sessions_fault: bool = False
     retry_after: float = 0
+    answer: Answer | None = None
 
     @property
     def bot_works(self) -> bool:
@@ -147,6 +148,7 @@ def classify(action: Action, answer: Answer, history: History, now: float) -> Ou
             key_was_new=key_was_new,
             sessions_fault=sessions_fault,
             retry_after=_seconds(answer.retry_after, now),
+            answer=answer,
         )
 
     match action, status:
@@ -170,7 +172,7 @@ def classify(action: Action, answer: Answer, history: History, now: float) -> Ou
             return refused(key_was_new=code == 50301)
         case _ if 300 <= status < 500:
             return refused()
-    return Outcome(Verdict.UNKNOWN, reason, retry_after=_seconds(answer.retry_after, now))
+    return Outcome(Verdict.UNKNOWN, reason, retry_after=_seconds(answer.retry_after, now), answer=answer)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,13 @@ SEQUENCE_WIDTH = 39
 """Digits of a padded SQS FIFO SequenceNumber, which has 128 bits."""
 
 
+SOMEBODY = "#somebody"
+"""Whom a parked message waits for, in place of a bot, none of which can be called so."""
+
+MOST_OF_ANSWER = 2048
+"""Bytes of a bot's last answer that are kept."""
+
+
 class State(StrEnum):
     """`retrying` is not an end: the message is still on the push queue and is tried again."""
 
@@ -21,11 +28,16 @@ class State(StrEnum):
     ANSWERED = "answered"
     UNANSWERED = "unanswered"
     PARKED = "parked"
+    RESENT = "resent"
+    DROPPED = "dropped"
 
 
 @dataclass(frozen=True)
 class Queued:
-    """A message as SQS handed it over; `sent_at` in Unix seconds."""
+    """A message as SQS handed it over; `sent_at` in Unix seconds.
+
+    `resend_of` is the key of the message of its session that it repeats, at somebody's wish.
+    """
 
     message_id: str
     body: str
@@ -34,11 +46,17 @@ class Queued:
     receive_count: int
     sent_at: float
     receipt_handle: str
+    resend_of: str | None = None
 
 
 def message_key(sequence_number: str) -> str:
     """The sort key of a message: queue order is sort order."""
     return sequence_number.zfill(SEQUENCE_WIDTH)
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` is what `message_key` makes."""
+    return len(text) == SEQUENCE_WIDTH and text.isascii() and text.isdecimal()
 
 
 def unreadable_session(group: str) -> str:
@@ -70,6 +88,8 @@ def _common(queued: Queued, message: Message | None, now: float, keep_days: int)
     }
     if message:
         item |= {"bot": message.bot, "session_id": message.session_id, "action": message.action}
+    if queued.resend_of:
+        item["resend_of"] = queued.resend_of
     return item
 
 
@@ -103,7 +123,12 @@ def accepted(
 
 
 def failed(
-    queued: Queued, message: Message | None, step: Retry | Park, reason: str, now: float, keep_days: int
+    queued: Queued,
+    message: Message | None,
+    step: Retry | Park,
+    outcome: Outcome,
+    now: float,
+    keep_days: int,
 ) -> dict[str, Any]:
     """The item of a message that was not accepted: what the next attempt needs, or why there is none."""
     history = step.history
@@ -112,13 +137,27 @@ def failed(
         "attempts": history.attempts,
         "refusals": history.refusals,
         "unknown": history.unknown,
-        "last_error": reason,
+        "last_error": outcome.reason,
     }
+    if outcome.answer:
+        text = outcome.answer.body[:MOST_OF_ANSWER].decode(errors="replace")
+        item["last_answer"] = {"status": outcome.answer.status, "body": text}
     if history.first_failed_at is not None:
         item["first_failed_at"] = utc(history.first_failed_at)
     if isinstance(step, Park):
         item |= {"state": State.PARKED, "reason": step.reason, "parked_at": utc(now)}
+        item |= {"awaiting": SOMEBODY, "due_at": utc(now)}
     return item
+
+
+def dropped(queued: Queued, message: Message, reason: str, now: float, keep_days: int) -> dict[str, Any]:
+    """The item of a message that is not sent at all, for `reason`."""
+    return _common(queued, message, now, keep_days) | {
+        "state": State.DROPPED,
+        "attempts": 0,
+        "dropped_at": utc(now),
+        "drop_reason": reason,
+    }
 
 
 def history(queued: Queued, item: dict[str, Any] | None) -> History:
