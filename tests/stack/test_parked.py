@@ -25,7 +25,9 @@ def park(talk, text="hello", **more):
     """A message that LangBot refused for good, and its entry."""
     talk.bot.answer_with(REFUSED)
     sent = talk.push(text, **more)
-    return sent, talk.deployed.state(sent, "parked")
+    item = talk.deployed.state(sent, "parked")
+    eventually(lambda: sent.message_id in on_the_parked_queue(talk))  # it comes there a moment later
+    return sent, item
 
 
 def on_the_parked_queue(talk):
@@ -69,7 +71,8 @@ def test_of_a_long_answer_the_first_two_kilobytes_are_kept(talk):
     sent = talk.push("hello")
     answer = talk.deployed.state(sent, "parked")["last_answer"]
     assert len(answer["body"].encode()) in (2048, 2050)  # a character cut in two counts as three bytes
-    assert "\ufffdä" in on_the_parked_queue(talk)[sent.message_id]["answer_body"]
+    beside = eventually(lambda: on_the_parked_queue(talk).get(sent.message_id))
+    assert "\ufffdä" in beside["answer_body"]
 
 
 def test_what_is_parked_is_listed_in_the_order_of_its_parking(talk, messages):
