@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
@@ -87,8 +88,8 @@ def post(
     return requests.post(bot.url + path, raw, headers=signed | keyed | headers, timeout=10)
 
 
-def say(bot: SampleBot, text: str, **more: Any) -> requests.Response:
-    body = {"session_id": "s-1", "message": [{"type": "Plain", "text": text}]}
+def say(bot: SampleBot, text: str, session: str = "s-1", **more: Any) -> requests.Response:
+    body = {"session_id": session, "message": [{"type": "Plain", "text": text}]}
     return post(bot, json.dumps(body).encode(), **more)
 
 
@@ -219,6 +220,34 @@ def test_a_dropped_request_is_accepted_only_where_it_is_told_to(bot: SampleBot, 
     assert receiver.take(1)[0].part["message"][0]["text"] == "echo: kept"
     assert receiver.callbacks.empty()
     assert [request.status for request in bot.received] == [None, None]
+
+
+def test_of_101_messages_in_hand_the_one_that_waits_longest_is_dropped_without_a_word(
+    bot: SampleBot, receiver: Receiver
+) -> None:
+    bot.awake.clear()
+    answers = [say(bot, f"m{n}", session=f"s-{n}") for n in range(101)]
+    assert {answer.status_code for answer in answers} == {202}
+    accepted = [answer.json()["data"]["accepted_message_id"] for answer in answers]
+    assert bot.dropped == [accepted[20]]  # 20 turns run, and those are not dropped
+    bot.awake.set()
+    replies = {callback.part["reply_to"] for callback in receiver.take(100)}
+    assert replies == set(accepted) - set(bot.dropped)
+    assert bot.most_in_hand == 100
+
+
+def test_20_turns_run_at_once_and_of_a_session_one(bot: SampleBot, receiver: Receiver) -> None:
+    def ended(*sessions: str) -> list[datetime]:
+        for session in sessions:
+            say(bot, "SLEEP:0.5", session=session)
+        return [
+            datetime.fromisoformat(callback.part["timestamp"]) for callback in receiver.take(len(sessions))
+        ]
+
+    side_by_side = ended(*(f"s-{n}" for n in range(21)))
+    assert 0.5 <= (max(side_by_side) - min(side_by_side)).total_seconds() < 5
+    first, second = ended("s-1", "s-1")
+    assert (second - first).total_seconds() >= 0.5
 
 
 def test_control_tells_the_bot_to_misbehave_and_what_it_received(bot: SampleBot) -> None:

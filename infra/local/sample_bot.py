@@ -1,7 +1,8 @@
 """A stand-in for LangBot's HTTP Bot, for the demonstration and for tests.
 
 It answers and calls back as LangBot 4.11.2 was recorded doing, `/reset` included, which fails there
-whatever is sent. It leaves out LangBot's limits on work in hand and the merging of messages.
+whatever is sent, and drops messages as LangBot does when it has too many in hand. It leaves out the
+merging of messages and LangBot's 429 to the fifth post at once, which is a matter of microseconds.
 
 Words in a message's text steer the reply: `LONG:n:ms` streams n parts, ms apart · `MULTI` three replies
 in one turn · `IMAGE` · `MIDFAIL` breaks off with no final part · `SILENT` never answers · `SLEEP:s` waits
@@ -41,6 +42,10 @@ CALLBACK_TIMEOUT = 15
 SYNC_TIMEOUT = 4 * CALLBACK_TIMEOUT
 FORGET_AFTER = 60
 """Seconds of silence after which a session counts its parts from 1 again."""
+AT_ONCE = 20
+"""Turns that run at the same time, of a session one."""
+IN_HAND = 100
+"""Turns that run or wait to; for one more, the one that has waited longest is dropped."""
 
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/"
@@ -116,9 +121,17 @@ class SampleBot:
         self.received: list[Received] = []
         self.emitted: list[dict[str, Any]] = []
         """The parts in the order in which the bot meant them, delivered or not."""
+        self.dropped: list[str] = []
+        """The ids of accepted messages that will never be answered, since IN_HAND later ones came."""
+        self.most_in_hand = 0
+        self.awake = threading.Event()
+        """While it is cleared, no turn begins to speak."""
+        self.awake.set()
         self._answers: deque[Answer] = deque()
         self._keys: dict[str, float] = {}
         self._sessions: dict[str, _Session] = {}
+        self._waiting: list[_Turn] = []
+        self._running: set[str] = set()
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", port), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}/bots/sample"
@@ -130,8 +143,11 @@ class SampleBot:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        with self._lock:
+            self._waiting.clear()
         for session in self._sessions.values():
             session.close()
+        self.awake.set()
 
     def answer_with(self, *answers: Answer) -> None:
         """Queues what the next requests get, one each."""
@@ -186,10 +202,34 @@ class SampleBot:
                     turn.session_id, self._sign, self.emitted
                 )
         if where[1] == "sync":
-            return 200, session.answer_at_once(turn)
-        session.turns.put(turn)
+            return 200, session.answer_at_once(turn, self._take)
+        self._take(turn)
         accepted = {"session_id": turn.session_id, "accepted_message_id": turn.id, "aggregating": True}
         return 202, {"code": 0, "msg": "accepted", "data": accepted}
+
+    def _take(self, turn: "_Turn") -> None:
+        with self._lock:
+            if len(self._waiting) + len(self._running) >= IN_HAND:
+                self.dropped.append(self._waiting.pop(0).id)
+            self._waiting.append(turn)
+            self.most_in_hand = max(self.most_in_hand, len(self._waiting) + len(self._running))
+            self._run_who_may()
+
+    def _run_who_may(self) -> None:
+        for turn in list(self._waiting):
+            if len(self._running) == AT_ONCE:
+                return
+            if turn.session_id not in self._running:
+                self._waiting.remove(turn)
+                self._running.add(turn.session_id)
+                threading.Thread(target=self._run, args=(turn,), daemon=True).start()
+
+    def _run(self, turn: "_Turn") -> None:
+        self.awake.wait()
+        self._sessions[turn.session_id].think(turn)
+        with self._lock:
+            self._running.remove(turn.session_id)
+            self._run_who_may()
 
     def _verified(self, request: Received) -> dict[str, Any]:
         if len(request.body) > MOST_BYTES:
@@ -293,7 +333,7 @@ class _Turn:
 
 
 class _Session:
-    """Turns of a session one after the other, and its callbacks one after the other."""
+    """What a session says in its turns, and its callbacks one after the other."""
 
     def __init__(
         self,
@@ -301,7 +341,6 @@ class _Session:
         sign: Callable[[bytes], tuple[str, dict[str, str]]],
         emitted: list[dict[str, Any]],
     ) -> None:
-        self.turns: queue.Queue[_Turn | None] = queue.Queue()
         self._session_id = session_id
         self._sign = sign
         self._emitted = emitted
@@ -312,32 +351,29 @@ class _Session:
         self._last = 0.0
         self._collected: Segments | None = None
         self._final = threading.Event()
-        for loop in (self._think, self._call_back):
-            threading.Thread(target=loop, daemon=True).start()
+        threading.Thread(target=self._call_back, daemon=True).start()
 
     def close(self) -> None:
         self._closed.set()
-        self.turns.put(None)
         self._callbacks.put(None)
 
-    def answer_at_once(self, turn: _Turn) -> dict[str, Any]:
+    def answer_at_once(self, turn: _Turn, take: Callable[[_Turn], None]) -> dict[str, Any]:
         if self._collected is not None:
             raise _Refused(409, 40901, "a sync request is already in flight for this session")
         collected: Segments = []
         self._collected = collected
         self._final.clear()
-        self.turns.put(turn)
+        take(turn)
         self._final.wait(SYNC_TIMEOUT)
         self._collected = None
         data = {"session_id": self._session_id, "reply_to": turn.id, "message": collected}
         return {"code": 0, "msg": "ok", "data": data}
 
-    def _think(self) -> None:
-        for turn in iter(self.turns.get, None):
-            for wait, message, final in turn.parts():
-                if self._closed.wait(wait):
-                    return
-                self._emit(turn.id, message, final)
+    def think(self, turn: _Turn) -> None:
+        for wait, message, final in turn.parts():
+            if self._closed.wait(wait):
+                return
+            self._emit(turn.id, message, final)
 
     def _emit(self, reply_to: str, message: Segments, final: bool) -> None:
         now = time.monotonic()
