@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,12 +100,19 @@ class Talk:
         return [request.headers["x-lb-idempotency-key"] for request in self.bot.received]
 
 
-@pytest.fixture
-def talk(deployed: Deployed) -> Iterator[Talk]:
+@contextmanager
+def new_bot(deployed: Deployed) -> Iterator[Talk]:
+    """A bot that is known to the stack, and a session with it."""
     name = f"bot-{uuid4().hex[:12]}"
     with SampleBot(deployed.callback_url(name), IN, OUT) as bot:
         deployed.local.connect(bot.url, IN, OUT, bot=name)
         yield Talk(deployed, bot, name, f"s-{uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def talk(deployed: Deployed) -> Iterator[Talk]:
+    with new_bot(deployed) as talk:
+        yield talk
 
 
 @pytest.fixture
