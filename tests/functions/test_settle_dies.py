@@ -7,7 +7,7 @@ from itertools import count
 from uuid import uuid4
 
 import pytest
-from batches import again, deliver, queued
+from batches import again, at, deliver, queued
 from test_callback import body, post
 from test_push_dies import Died
 
@@ -17,7 +17,9 @@ from relay.rules.ledger import from_utc, key
 from relay.rules.message import parse
 from relay.rules.part import utc
 from relay.rules.settling import Final
-from relay.settle import Settler, Sweeper
+from relay.send import Sender
+from relay.settle import Settler
+from relay.sweep import Sweeper
 
 
 class Life:
@@ -28,21 +30,26 @@ class Life:
 
     def of(self, worker):
         """`worker` with its parts living this life."""
-        return replace(worker, **{f.name: Mortal(getattr(worker, f.name), self) for f in fields(worker)})
+        parts = {field.name: getattr(worker, field.name) for field in fields(worker)}
+        return replace(
+            worker,
+            **{
+                name: self.of(part) if isinstance(part, Sender) else Mortal(part, self)
+                for name, part in parts.items()
+                if not isinstance(part, int) and not callable(part)
+            },
+        )
 
 
 class Mortal:
     def __init__(self, thing, life):
         self._thing, self._life = thing, life
 
-    def __call__(self, *arguments):
-        return self._thing(*arguments)
-
     def __getattr__(self, name):
         def method(*arguments, **named):
             self._life.calls -= 1
             last = self._life.calls == 0
-            if last and self._life.when == "before":
+            if self._life.calls < 0 or (last and self._life.when == "before"):
                 raise Died
             answer = getattr(self._thing, name)(*arguments, **named)
             if last:
@@ -62,17 +69,10 @@ class Looks:
         self.entries.append((final, looks))
 
 
-class OneBot:
-    """The ledger, as if there were no other bot."""
-
-    def __init__(self, ledger, bot):
-        self._ledger, self._bot = ledger, bot
-
-    def bots(self):
-        return [self._bot]
-
-    def __getattr__(self, name):
-        return getattr(self._ledger, name)
+@pytest.fixture(autouse=True)
+def alone(talk, monkeypatch):
+    """The sweep sees the test's own bot and no other."""
+    monkeypatch.setattr("relay.edge.ledger.Ledger.bots", lambda _: [talk.name])
 
 
 @dataclass
@@ -88,14 +88,16 @@ def settler(courier):
     return Settler(ledger=courier.ledger, replies=courier.replies, unsettled=Looks())
 
 
-def sweeper(talk, courier):
-    return Sweeper(ledger=OneBot(courier.ledger, talk.name), replies=courier.replies)
+def swept(courier, *messages, times=0):
+    """A sweep of a stack that sends messages again so many `times`."""
+    sweeper = Sweeper(courier.ledger, courier.replies, courier.sender, times, 900)
+    return Scene(sweeper, lambda sweep: sweep.sweep(lambda: 60), lambda: items_of(courier, *messages))
 
 
 def delivered(courier, *messages):
     for message in messages:
-        if deliver(courier, message):
-            assert deliver(courier, again(message)) == []
+        if deliver(at(courier, time.time()), message):
+            assert deliver(at(courier, time.time() + 5), again(message)) == []
     return items_of(courier, *messages)
 
 
@@ -144,7 +146,7 @@ def too_early(talk, courier):
 
 
 def make_overdue(courier, item):
-    courier.ledger.write(item | {"due_at": "2020-01-01T00:00:00.000000Z"})
+    courier.ledger.write(item | {"due_at": utc(time.time() - 1)})
 
 
 def overdue(talk, courier):
@@ -153,7 +155,7 @@ def overdue(talk, courier):
     assert post(talk, body(talk, reply_to=begun["accepted_message_id"], is_final=False)).status_code == 200
     for item in (silent, begun):
         make_overdue(courier, item)
-    return Scene(sweeper(talk, courier), lambda sweep: sweep.sweep(), lambda: items_of(courier, *messages))
+    return swept(courier, *messages)
 
 
 def missed(talk, courier):
@@ -163,7 +165,21 @@ def missed(talk, courier):
     for name in ("answered_at", "answered_by"):
         before.pop(name, None)
     make_overdue(courier, before | {"state": "delivered", "awaiting": talk.name})
-    return Scene(sweeper(talk, courier), lambda sweep: sweep.sweep(), lambda: items_of(courier, message))
+    return swept(courier, message)
+
+
+def sent_again(talk, courier):
+    message = queued(talk, "SILENT")
+    make_overdue(courier, *delivered(courier, message))
+    scene = swept(courier, message, times=1)
+
+    def items():
+        posted = [request for request in talk.bot.received if talk.session.encode() in request.body]
+        assert [request.status for request in posted].count(202) == 2
+        return items_of(courier, message)
+
+    scene.items = items
+    return scene
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -175,6 +191,7 @@ def missed(talk, courier):
         (too_early, 2, [("answered", None)]),
         (overdue, 8, [("unanswered", "no reply"), ("unanswered", "the reply broke off after 1 parts")]),
         (missed, 5, [("answered", None)]),
+        (sent_again, 7, [("delivered", None)]),
     ],
 )
 def test_what_a_dead_function_left_undone_the_next_one_does(talk, courier, scene, calls, outcome, when):
