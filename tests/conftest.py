@@ -101,10 +101,10 @@ class Talk:
 
 
 @contextmanager
-def new_bot(deployed: Deployed) -> Iterator[Talk]:
+def new_bot(deployed: Deployed, kind: type[SampleBot] = SampleBot) -> Iterator[Talk]:
     """A bot that is known to the stack, and a session with it."""
     name = f"bot-{uuid4().hex[:12]}"
-    with SampleBot(deployed.callback_url(name), IN, OUT) as bot:
+    with kind(deployed.callback_url(name), IN, OUT) as bot:
         deployed.local.connect(bot.url, IN, OUT, bot=name)
         yield Talk(deployed, bot, name, f"s-{uuid4().hex[:8]}")
 

@@ -153,11 +153,15 @@ class SampleBot:
         """Queues what the next requests get, one each."""
         self._answers.extend(answers)
 
+    def told(self, request: Received) -> Answer:
+        """What `request` gets; a test may decide that by the request."""
+        return self._answers.popleft() if self._answers else Answer(takes="message")
+
     def respond(self, request: Received) -> tuple[int, Any, dict[str, str]] | None:
         """Status, body and headers for a request, after any delay; None to drop the connection."""
         with self._lock:
             self.received.append(request)
-            told = self._answers.popleft() if self._answers else Answer(takes="message")
+            told = self.told(request)
         usual = told.status is None and not told.drop
         answer: tuple[int, Any] = (0, "")
         if usual or told.takes != "nothing":
@@ -202,12 +206,13 @@ class SampleBot:
                     turn.session_id, self._sign, self.emitted
                 )
         if where[1] == "sync":
-            return 200, session.answer_at_once(turn, self._take)
-        self._take(turn)
+            return 200, session.answer_at_once(turn, self.take)
+        self.take(turn)
         accepted = {"session_id": turn.session_id, "accepted_message_id": turn.id, "aggregating": True}
         return 202, {"code": 0, "msg": "accepted", "data": accepted}
 
-    def _take(self, turn: "_Turn") -> None:
+    def take(self, turn: "_Turn") -> None:
+        """Has an accepted message answered in its turn, unless too many come after it."""
         with self._lock:
             if len(self._waiting) + len(self._running) >= IN_HAND:
                 self.dropped.append(self._waiting.pop(0).id)
