@@ -46,7 +46,7 @@ def test_a_number_that_is_none_is_named(variable):
             CallbackSettings,
             ["BOT_SECRET_PREFIX", "REPLIES_TABLE", "OVERFLOW_BUCKET", "KEEP_DAYS", "SPILL_QUEUE_URL"],
         ),
-        (SettleSettings, ["MESSAGES_TABLE", "REPLIES_TABLE", "UNSETTLED_QUEUE_URL"]),
+        (SettleSettings, ["MESSAGES_TABLE", "REPLIES_TABLE", "UNSETTLED_QUEUE_URL", "ANSWER_DEADLINE"]),
         (
             SweepSettings,
             [

@@ -70,8 +70,9 @@ class SweepSettings(_SendingSettings):
 
 @dataclass(frozen=True)
 class SettleSettings(_FromEnvironment):
-    """What settle needs."""
+    """What settle needs; `answer_deadline` in seconds."""
 
     messages_table: str
     replies_table: str
     unsettled_queue_url: str
+    answer_deadline: int

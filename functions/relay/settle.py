@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from relay.edge.ledger import Ledger
 from relay.edge.queues import Unsettled
 from relay.edge.replies import Replies
+from relay.rules.gate import MERGED_PLACE_TIME, due_at
 from relay.rules.ledger import from_utc
 from relay.rules.part import utc
 from relay.rules.settling import MOST_MERGED, SECOND_LOOKS, Final, may_be_merged, merged
@@ -15,11 +16,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settler:
-    """Marks the messages that a final part answers. Doing so twice, or in any order, gives the same."""
+    """Marks the messages that a final part answers. Doing so twice, or in any order, gives the same.
+
+    `answer_deadline` in seconds.
+    """
 
     ledger: Ledger
     replies: Replies
     unsettled: Unsettled
+    answer_deadline: int
 
     def settle(self, final: Final, looks: int = 0) -> None:
         """Settles what `final` answers; `looks` is how often it has been looked at before.
@@ -42,8 +47,9 @@ class Settler:
             begun = self.replies.begun(
                 final.session, _on_the_hosts_clock(final, candidates[0]["delivered_at"])
             )
+            place_ends = from_utc(final.sent_at) + MERGED_PLACE_TIME
             for item in merged(candidates, begun):
-                self.ledger.answer(item, final, indirect=True)
+                self.ledger.answer_indirectly(item, final, due_at(place_ends, self.answer_deadline))
 
 
 def _on_the_hosts_clock(final: Final, moment: str) -> str:

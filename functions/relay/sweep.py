@@ -13,6 +13,7 @@ from relay.edge.ledger import Ledger
 from relay.edge.replies import Replies
 from relay.rules.delivery import History, Verdict, idempotency_key
 from relay.rules.gate import Wait
+from relay.rules.ledger import State
 from relay.rules.message import InvalidMessage, parse
 from relay.rules.part import utc
 from relay.rules.settling import Final, may_be_sent_again
@@ -63,6 +64,9 @@ class Sweeper:
         finals = [part for part in parts if part["is_final"]]
         if finals:
             self.ledger.answer(key, Final.of(finals[0]))
+            return False
+        if item["state"] != State.DELIVERED:
+            self.ledger.await_no_more(key)
             return False
         why = f"the reply broke off after {len(parts)} parts" if parts else "no reply"
         if not parts and may_be_sent_again(item, self.resend_unanswered, self.answer_deadline, now):

@@ -21,6 +21,7 @@ settler = Settler(
     ledger=Ledger(dynamodb, settings.messages_table),
     replies=Replies(dynamodb, settings.replies_table),
     unsettled=Unsettled(client("sqs"), settings.unsettled_queue_url),
+    answer_deadline=settings.answer_deadline,
 )
 
 

@@ -140,6 +140,7 @@ def test_to_settle_costs_the_same_however_long_the_session_is(talk, waiting, cal
         Ledger(deployed.client("dynamodb"), deployed.stack.messages_table),
         Replies(deployed.client("dynamodb"), deployed.stack.replies_table),
         None,
+        900,
     )
     now = utc(time.time())
     calls.clear()

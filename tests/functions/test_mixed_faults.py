@@ -304,7 +304,7 @@ def test_each_of_1000_messages_comes_to_an_end_that_has_its_reason(deployed, req
         emitted, kept = eventually(all_kept, within=90, what="all parts")
         for part in sorted(kept, key=lambda part: part["part"]):
             if part["is_final"]:  # as its last look would, ten minutes from now
-                Settler(ledger, replies, None).settle(Final.of(part), len(SECOND_LOOKS))
+                Settler(ledger, replies, None, 900).settle(Final.of(part), len(SECOND_LOOKS))
         clock.ahead += 3600
         Sweeper(ledger, replies, couriers[0].sender, 0, 60, clock).sweep(lambda: 60)
 

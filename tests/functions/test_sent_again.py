@@ -42,7 +42,7 @@ def texts(talk):
 
 def answer(courier, message, reply_to):
     now = utc(time.time())
-    settler = Settler(courier.ledger, courier.replies, None)
+    settler = Settler(courier.ledger, courier.replies, None, DEADLINE)
     settler.settle(Final(item(courier, message)["session"], reply_to, now.removesuffix("Z"), now, now))
 
 

@@ -85,7 +85,7 @@ class Scene:
 
 
 def settler(courier):
-    return Settler(ledger=courier.ledger, replies=courier.replies, unsettled=Looks())
+    return Settler(ledger=courier.ledger, replies=courier.replies, unsettled=Looks(), answer_deadline=900)
 
 
 def swept(courier, *messages, times=0):

@@ -124,13 +124,12 @@ class Gate:
 
     def _awaiting(self, bot: str, now: float) -> int:
         """The bot's messages that wait for an answer and have not given their places back."""
-        delivered_after = now - min(rules.PLACE_TIME, self._deadline)
         answer = self._dynamodb.query(
             TableName=self._table,
             IndexName="awaiting",
             Select="COUNT",
             KeyConditionExpression="awaiting = :bot AND due_at > :t",
-            ExpressionAttributeValues=to_item({":bot": bot, ":t": utc(delivered_after + self._deadline)}),
+            ExpressionAttributeValues=to_item({":bot": bot, ":t": utc(rules.due_at(now, self._deadline))}),
             Limit=self._most,
         )
         count: int = answer["Count"]

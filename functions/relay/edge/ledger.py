@@ -11,6 +11,7 @@ from relay.rules.settling import Final
 _DELIVERED = {":delivered": State.DELIVERED}
 _BAD_ENDS = {":parked": State.PARKED, ":unanswered": State.UNANSWERED}
 _OPEN = _DELIVERED | {":unanswered": State.UNANSWERED}
+_ANSWERED = "SET #state = :answered, answered_by = :r, answered_at = :t"
 
 BOTS = "bots"
 """Where the bots stand that messages were sent to; no session's key is without a `#`."""
@@ -93,22 +94,33 @@ class Ledger:
         )
         return [from_item(item) for item in answer["Items"]]
 
-    def answer(self, key: dict[str, Any], final: Final, indirect: bool = False) -> bool:
-        """Marks a message as answered, unless an earlier or a more direct answer was there."""
-        answered = "SET #state = :answered, answered_by = :r, answered_at = :t"
-        earlier = "attribute_not_exists(answered_at) OR answered_at > :t"
-        if indirect:
-            change = f"{answered}, indirect = :yes REMOVE awaiting, due_at"
-            condition = f"#state IN (:delivered, :unanswered) OR (indirect = :yes AND ({earlier}))"
-        else:
-            change = f"{answered} REMOVE awaiting, due_at, indirect"
-            condition = (
-                f"attribute_exists(delivered_at) AND #state <> :dropped AND (indirect = :yes OR {earlier})"
-            )
-        values = {":answered": State.ANSWERED, ":r": final.reply_to, ":t": final.sent_at, ":yes": True}
+    def answer(self, key: dict[str, Any], final: Final) -> bool:
+        """Marks a message as answered by its own turn, unless it was by an earlier part of that."""
         return self._update(
-            key, change, condition, values | (_OPEN if indirect else {":dropped": State.DROPPED})
+            key,
+            _ANSWERED + " REMOVE awaiting, due_at, indirect",
+            "attribute_exists(delivered_at) AND #state <> :dropped "
+            "AND (indirect = :yes OR attribute_not_exists(answered_at) OR answered_at > :t)",
+            _by(final) | {":yes": True, ":dropped": State.DROPPED},
         )
+
+    def answer_indirectly(self, item: dict[str, Any], final: Final, due_at: float) -> bool:
+        """Marks a message as answered by another's turn, unless it has a direct answer or a later turn took
+        it in. If it awaits its own it still does, until `due_at` (Unix seconds): it may not have been merged.
+        """
+        change, values = _ANSWERED + ", indirect = :yes", _by(final) | {":yes": True}
+        if "awaiting" in item:
+            change, values = change + ", due_at = :due", values | {":due": utc(due_at)}
+        return self._update(
+            item,
+            change,
+            "#state IN (:delivered, :unanswered) OR (indirect = :yes AND answered_at < :t)",
+            values | _OPEN,
+        )
+
+    def await_no_more(self, key: dict[str, Any]) -> None:
+        """Takes a message that is answered, if indirectly, out of those that wait."""
+        self._update(key, "REMOVE awaiting, due_at", "#state = :answered", {":answered": State.ANSWERED})
 
     def give_up(self, key: dict[str, Any], now: str, why: str) -> bool:
         """Marks a message as unanswered; False where it was settled meanwhile."""
@@ -216,6 +228,10 @@ class Ledger:
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return False
         return True
+
+
+def _by(final: Final) -> dict[str, Any]:
+    return {":answered": State.ANSWERED, ":r": final.reply_to, ":t": final.sent_at}
 
 
 def _key(item: dict[str, Any]) -> dict[str, Any]:

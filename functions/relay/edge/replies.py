@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from relay.edge.table import TableWithOverflow, query
+from relay.rules.delivery import KEY_LIFE
 from relay.rules.ledger import from_utc
 from relay.rules.part import Part, utc
 from relay.rules.signing import WINDOW
@@ -54,9 +55,10 @@ class Replies:
     def of_turn(self, session: str, reply_to: str, delivered_at: str) -> list[dict[str, Any]]:
         """The parts that answer a message, in order; without what they say.
 
-        LangBot's clock may be off by the window of its signatures, and so may their stamps.
+        LangBot may have had it for as long as it knows the key; and its clock, which stamps them, may be off
+        by the window of its signatures.
         """
-        since = utc(from_utc(delivered_at) + self.clock_offset(session) - WINDOW)
+        since = utc(from_utc(delivered_at) + self.clock_offset(session) - KEY_LIFE - WINDOW)
         return [part for part in self._since(session, since) if part["reply_to"] == reply_to]
 
     def _since(self, session: str, since: str) -> Iterator[dict[str, Any]]:

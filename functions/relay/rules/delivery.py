@@ -18,10 +18,13 @@ PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}
 
 BACKOFF_CAP = 60
 """Seconds between two attempts at the most: a bot that is back is not left to wait for long, and well inside
-the 600 s for which LangBot knows a key."""
+KEY_LIFE."""
 
 QUEUE_KEEPS = 14 * 86_400
 """Seconds after which SQS drops a message without a word, PushQueue's MessageRetentionPeriod."""
+
+KEY_LIFE = 600
+"""Seconds for which LangBot knows an idempotency key, and so by which a 409 can be later than the 202."""
 
 MAX_REPLY_TO = 1024
 """Characters of an id of LangBot's, which has 35; it is a key of ours, and DynamoDB takes 2,048 bytes."""

@@ -23,6 +23,10 @@ it. If not, that is safe for as long again: LangBot holds 100 turns, so with 50 
 their turns, 20 at a time: a model that says nothing is given up after 120 s (LangBot 4.11.2, config.yaml:
 `pending_queries_per_workspace`, `pipeline`, `first_event_timeout`)."""
 
+MERGED_PLACE_TIME = 30
+"""Seconds for which a message keeps its place that looks merged into another's turn, from the end of that:
+LangBot may be about to begin with it."""
+
 LONGEST_PAUSE = 60
 """Seconds between two attempts at a bot that fails, at the most; so also until it is seen to work again."""
 
@@ -103,6 +107,11 @@ def places(most: int, awaiting: int, standing: Standing, now: float) -> int:
     """
     lately = standing.taken if now - standing.window_ends < WINDOW else 0
     return max(0, most - awaiting - lately)
+
+
+def due_at(place_ends: float, answer_deadline: int) -> float:
+    """The deadline of a message whose place ends then, which is what places are counted by. Unix seconds."""
+    return place_ends + answer_deadline - min(PLACE_TIME, answer_deadline)
 
 
 def pause(failures: int, retry_after: float) -> float:
