@@ -1,6 +1,13 @@
 import pytest
 
-from relay.settings import CallbackSettings, PushSettings, SettingsError, SettleSettings, SweepSettings
+from relay.settings import (
+    CallbackSettings,
+    PushSettings,
+    SettingsError,
+    SettleSettings,
+    SweepSettings,
+    TellSettings,
+)
 
 ENV = {
     "BOT_SECRET_PREFIX": "relay/bots/",
@@ -16,6 +23,8 @@ ENV = {
     "RESEND_UNANSWERED": "0",
     "UNSETTLED_QUEUE_URL": "https://sqs/unsettled",
     "SPILL_QUEUE_URL": "https://sqs/spill",
+    "EVENT_BUS_NAME": "default",
+    "STACK_NAME": "relay",
 }
 
 
@@ -58,6 +67,10 @@ def test_a_number_that_is_none_is_named(variable):
                 "MAX_AWAITING",
                 "RESEND_UNANSWERED",
             ],
+        ),
+        (
+            TellSettings,
+            ["MESSAGES_TABLE", "REPLIES_TABLE", "OVERFLOW_BUCKET", "EVENT_BUS_NAME", "STACK_NAME"],
         ),
     ],
 )

@@ -15,12 +15,12 @@ from botocore.exceptions import ClientError
 
 from relay.edge.ledger import Ledger
 from relay.edge.queues import MAX_MESSAGE
+from relay.edge.replies import whole
 from relay.edge.table import query
-from relay.rules import strict_json
 from relay.rules.ledger import State, from_utc, message_key
 from relay.rules.message import InvalidMessage, parse, request_body, session_key
 from relay.rules.part import ZONES, utc
-from relay.rules.segments import Segment, text_of
+from relay.rules.segments import Segment
 from relay.rules.turn import Turn, turns
 
 # What SQS takes for a message group id.
@@ -328,6 +328,4 @@ class Conversation:
         if "overflow" not in part:
             return part
         self._s3 = self._s3 or self._stack.client("s3")
-        raw = self._s3.get_object(Bucket=self._stack.overflow_bucket, Key=part["overflow"])["Body"].read()
-        body: dict[str, Any] = strict_json.loads(raw)
-        return body | part | {"sequence": body["sequence"], "text": text_of(body["message"])}
+        return whole(part, self._s3, self._stack.overflow_bucket)

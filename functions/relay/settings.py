@@ -76,3 +76,14 @@ class SettleSettings(_FromEnvironment):
     replies_table: str
     unsettled_queue_url: str
     answer_deadline: int
+
+
+@dataclass(frozen=True)
+class TellSettings(_FromEnvironment):
+    """What tell needs."""
+
+    messages_table: str
+    replies_table: str
+    overflow_bucket: str
+    event_bus_name: str
+    stack_name: str

@@ -8,7 +8,6 @@ from relay.edge.queues import Unsettled
 from relay.edge.replies import Replies
 from relay.rules.gate import MERGED_PLACE_TIME, due_at
 from relay.rules.ledger import from_utc
-from relay.rules.part import utc
 from relay.rules.settling import MOST_MERGED, SECOND_LOOKS, Final, may_be_merged, merged
 
 log = logging.getLogger(__name__)
@@ -44,15 +43,8 @@ class Settler:
         self.ledger.answer(own, final)
         candidates = may_be_merged(final, self.ledger.later(own, MOST_MERGED))
         if candidates:
-            begun = self.replies.begun(
-                final.session, _on_the_hosts_clock(final, candidates[0]["delivered_at"])
-            )
+            accepted = from_utc(candidates[0]["delivered_at"])
+            begun = self.replies.begun(final.session, final.on_the_hosts_clock(accepted))
             place_ends = from_utc(final.sent_at) + MERGED_PLACE_TIME
             for item in merged(candidates, begun):
                 self.ledger.answer_indirectly(item, final, due_at(place_ends, self.answer_deadline))
-
-
-def _on_the_hosts_clock(final: Final, moment: str) -> str:
-    """A time in UTC as the stamps of the session's parts would show it."""
-    ahead = from_utc(final.stamp + "Z") - from_utc(final.created_at)
-    return utc(from_utc(moment) + ahead)

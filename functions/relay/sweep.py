@@ -80,7 +80,8 @@ class Sweeper:
                 why = f"no reply, and it cannot be sent again: {fault}"
         if not self.ledger.give_up(key, utc(now), why):
             return False
-        ids = {"session": item["session"], "message_id": item["message_id"]}
+        # The template counts these lines by their bot.
+        ids = {"bot": item["bot"], "session": item["session"], "message_id": item["message_id"]}
         log.error("unanswered", extra=ids | {"error": why})
         return True
 

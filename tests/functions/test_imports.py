@@ -14,7 +14,7 @@ FUNCTIONS = Path(__file__).parents[2] / "functions"
 ENV = {"PATH": os.defpath, "PYTHONPATH": str(FUNCTIONS), "AWS_DEFAULT_REGION": "us-east-1"} | VARIABLES
 
 
-HANDLERS = ["push.app", "callback.app", "settle.app", "settle.sweep"]
+HANDLERS = ["push.app", "callback.app", "settle.app", "settle.sweep", "settle.tell"]
 SHOW = "print(json.dumps(sorted(sys.modules)))"
 
 

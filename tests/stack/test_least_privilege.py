@@ -59,6 +59,24 @@ NEEDS = {
         ("xray:PutTraceSegments", "*"),
         ("xray:PutTelemetryRecords", "*"),
     ],
+    "TellRole": [
+        ("dynamodb:GetRecords", "RepliesTable/stream"),
+        ("dynamodb:GetShardIterator", "RepliesTable/stream"),
+        ("dynamodb:DescribeStream", "RepliesTable/stream"),
+        ("dynamodb:GetRecords", "MessagesTable/stream"),
+        ("dynamodb:GetShardIterator", "MessagesTable/stream"),
+        ("dynamodb:DescribeStream", "MessagesTable/stream"),
+        ("dynamodb:ListStreams", "*"),
+        ("dynamodb:Query", "MessagesTable/index/by_reply"),
+        ("dynamodb:GetItem", "MessagesTable"),
+        ("dynamodb:Query", "RepliesTable"),
+        ("s3:GetObject", "OverflowBucket/parts/x"),
+        ("events:PutEvents", "bus/default"),
+        ("logs:CreateLogStream", "TellLogs"),
+        ("logs:PutLogEvents", "TellLogs"),
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+    ],
     "CallbackRole": [
         ("dynamodb:PutItem", "RepliesTable"),
         ("s3:PutObject", "OverflowBucket/parts/x"),
@@ -76,7 +94,9 @@ NEEDS = {
         ("xray:PutTelemetryRecords", "*"),
     ],
 }
-RESOURCES = sorted({resource for needs in NEEDS.values() for _, resource in needs} | {"bots-of-others"})
+RESOURCES = sorted(
+    {resource for needs in NEEDS.values() for _, resource in needs} | {"bots-of-others", "bus/other"}
+)
 ACTIONS = [
     *sorted({action for needs in NEEDS.values() for action, _ in needs}),
     "dynamodb:DeleteItem",
@@ -93,7 +113,7 @@ def resources(deployed):
     """Each name of RESOURCES as an ARN, and the physical names of the roles."""
     listed = deployed.client("cloudformation").describe_stack_resources(StackName="relay-local")
     physical = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in listed["StackResources"]}
-    streams = deployed.client("dynamodbstreams").list_streams(TableName=physical["RepliesTable"])
+    streams = deployed.client("dynamodbstreams")
     account, region = "000000000000", deployed.stack.region
 
     def arn(name):
@@ -107,8 +127,10 @@ def resources(deployed):
                 return f"arn:aws:secretsmanager:{region}:{account}:secret:other/bots/any-AbCdEf"
             case "OverflowBucket":
                 return f"arn:aws:s3:::{physical[logical]}/{path}"
+            case "bus":
+                return f"arn:aws:events:{region}:{account}:event-bus/{path}"
         if path == "stream":
-            return streams["Streams"][0]["StreamArn"]
+            return streams.list_streams(TableName=physical[logical])["Streams"][0]["StreamArn"]
         if logical.endswith("Queue"):
             return f"arn:aws:sqs:{region}:{account}:{physical[logical].rpartition('/')[2]}"
         if logical.endswith("Table"):

@@ -39,6 +39,10 @@ class Final:
         """The signed time has whole seconds; the end of that second."""
         return utc(from_utc(self.sent_at) + 1)
 
+    def on_the_hosts_clock(self, moment: float) -> str:
+        """A time (Unix seconds) as the stamps of the session's parts would show it."""
+        return utc(moment + from_utc(self.stamp + "Z") - from_utc(self.created_at))
+
     @classmethod
     def of(cls, part: dict[str, Any]) -> "Final":
         """From an item of RepliesTable."""

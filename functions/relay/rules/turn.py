@@ -34,17 +34,22 @@ def turns(parts: Iterable[dict[str, Any]]) -> list[Turn]:
     return [_turn(reply_to, own) for (reply_to, _), own in grouped.items()]
 
 
-def _turn(reply_to: str, parts: list[dict[str, Any]]) -> Turn:
+def standing(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a turn's parts, in order, those whose segments are the reply; what a later one replaced is not."""
     # A run ends with a final part. Within it a streamed part carries the whole text so far.
-    done: list[Segment] = []
-    run: list[Segment] = []
+    done: list[dict[str, Any]] = []
+    run: list[dict[str, Any]] = []
     for part in parts:
-        run = part["message"] if part["stream"] else run + part["message"]
+        run = [part] if part["stream"] else [*run, part]
         if part["is_final"]:
             done, run = done + run, []
+    return done + run
+
+
+def _turn(reply_to: str, parts: list[dict[str, Any]]) -> Turn:
     return Turn(
         reply_to=reply_to,
         parts=tuple(parts),
-        message=tuple(done + run),
+        message=tuple(segment for part in standing(parts) for segment in part["message"]),
         finished=bool(parts[-1]["is_final"]),
     )
