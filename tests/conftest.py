@@ -1,5 +1,6 @@
 """The deployed template in the emulator, and for each test a bot of its own on it."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,6 +108,46 @@ def new_bot(deployed: Deployed, kind: type[SampleBot] = SampleBot) -> Iterator[T
     with kind(deployed.callback_url(name), IN, OUT) as bot:
         deployed.local.connect(bot.url, IN, OUT, bot=name)
         yield Talk(deployed, bot, name, f"s-{uuid4().hex[:8]}")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a queue hears of one bot on the event bus: a rule as users write it, and its target."""
+
+    sqs: Any
+    queue: str
+    events: list[dict[str, Any]]
+
+    def all(self, count: int, kind: str | None = None) -> list[dict[str, Any]]:
+        """The events so far, of one kind or all, once they are `count`."""
+
+        def look() -> list[dict[str, Any]] | None:
+            taken = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=0)
+            self.events.extend(json.loads(message["Body"]) for message in taken.get("Messages", []))
+            found = [event for event in self.events if kind in (None, event["detail-type"])]
+            return found if len(found) >= count else None
+
+        return eventually(look, 30, f"event {count} of {kind or 'any'} kind") if count else look() or []
+
+    def one(self, kind: str) -> dict[str, Any]:
+        """The data of the first event of a kind."""
+        data: dict[str, Any] = self.all(1, kind)[0]["detail"]["data"]
+        return data
+
+
+@pytest.fixture
+def heard(talk: Talk) -> Iterator[Heard]:
+    """What is told of the test's bot."""
+    events, sqs = talk.deployed.client("events"), talk.deployed.client("sqs")
+    queue = sqs.create_queue(QueueName=f"heard-{talk.name}")["QueueUrl"]
+    asked = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
+    pattern = {"source": ["langbot-relay"], "detail": {"data": {"bot": [talk.name]}}}
+    events.put_rule(Name=talk.name, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=talk.name, Targets=[{"Id": "heard", "Arn": asked["QueueArn"]}])
+    yield Heard(sqs, queue, [])
+    events.remove_targets(Rule=talk.name, Ids=["heard"])
+    events.delete_rule(Name=talk.name)
+    sqs.delete_queue(QueueUrl=queue)
 
 
 @pytest.fixture

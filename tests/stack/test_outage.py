@@ -22,10 +22,10 @@ def physical(deployed, logical):
 
 
 @contextmanager
-def without(deployed, *actions):
-    """Takes from callback's role the statements that allow one of `actions`."""
+def without(deployed, *actions, function="callback"):
+    """Takes from a function's role the statements that allow one of `actions`."""
     iam = deployed.client("iam")
-    policy = {"RoleName": physical(deployed, "CallbackRole"), "PolicyName": "callback"}
+    policy = {"RoleName": physical(deployed, f"{function.title()}Role"), "PolicyName": function}
     whole = iam.get_role_policy(**policy)["PolicyDocument"]
     left = [one for one in whole["Statement"] if not set(actions) & set(listed(one["Action"]))]
     assert len(left) == len(whole["Statement"]) - len(actions)
