@@ -5,10 +5,11 @@ from collections import Counter
 
 import pytest
 from batches import at, deliver, queued
-from test_callback import body, headers
+from test_callback import body, headers, post
 
 from conftest import OUT
 from relay.edge.bots import Bots
+from relay.edge.bus import Bus
 from relay.edge.ledger import Ledger
 from relay.edge.replies import Replies
 from relay.edge.table import to_item
@@ -19,6 +20,7 @@ from relay.rules.part import utc
 from relay.rules.settling import Final
 from relay.settle import Settler
 from relay.sweep import Sweeper
+from relay.tell import Change, Teller
 
 
 @pytest.fixture
@@ -156,3 +158,26 @@ def test_to_sweep_costs_the_same_however_long_the_session_is(talk, courier, wait
     assert Sweeper(courier.ledger, courier.replies, later.sender, 0, 900, later.clock).sweep(lambda: 60) == 1
     # What is overdue, the message, how LangBot's clock stands, the parts since; then the write, as above.
     assert calls == {"Query": 3, "GetItem": 1, "UpdateItem": 1, "units": 4.5}
+
+
+@pytest.mark.parametrize("before", [0, 30])
+def test_to_tell_of_a_turn_costs_the_same_however_long_the_session_is(talk, calls, before):
+    deployed, stack = talk.deployed, talk.deployed.stack
+    teller = Teller(
+        Ledger(deployed.client("dynamodb"), stack.messages_table),
+        Replies(
+            deployed.client("dynamodb"), stack.replies_table, deployed.client("s3"), stack.overflow_bucket
+        ),
+        Bus(deployed.client("events"), "default", "relay"),
+    )
+    old = time.time() - 1200
+    for number in range(before):
+        stamp = utc(old + number).removesuffix("Z")
+        assert post(talk, body(talk, reply_to=f"in_{number}", timestamp=stamp)).status_code == 200
+    sent = talk.push("LONG:5:20")
+    talk.conversation().wait(sent)
+    last = talk.conversation().parts()[-1]
+    calls.clear()
+    assert teller.tell([Change("1", {}, last, time.time())]) == []
+    # The message by its reply, half a unit; its item, and the five parts, one each, read consistently.
+    assert calls == {"Query": 2, "GetItem": 1, "PutEvents": 1, "units": 2.5}

@@ -1,4 +1,4 @@
-"""The sample events, given to the deployed functions."""
+"""The sample events: those that the functions take, given to the deployed ones, and those that they send."""
 
 import json
 import re
@@ -6,10 +6,15 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+import fastjsonschema
+import pytest
+
 from conftest import OUT
 from relay.rules.signing import sign
 
 EVENTS = Path(__file__).parents[2] / "events"
+SCHEMAS = EVENTS.parent / "docs/events"
+SENT = ["reply_completed", "message_unanswered", "message_parked", "bot_unreachable", "bot_recovered"]
 
 
 def event(name):
@@ -91,6 +96,77 @@ def test_callback_takes_a_sample_of_what_was_spilled(talk):
 
 def test_sweep_takes_its_sample_event(deployed):
     assert invoke(deployed, "SweepFunction", event("sweep")).keys() == {"unanswered"}
+
+
+def test_tell_takes_the_sample_of_a_final_part_as_settle_does(talk, heard):
+    sample = event("settle")
+    image = sample["Records"][0]["dynamodb"]["NewImage"]
+    image["bot"]["S"], image["session"]["S"] = talk.name, f"{talk.name}#{talk.session}"
+    assert invoke(talk.deployed, "TellFunction", sample) == {"batchItemFailures": []}
+    told = heard.one("Reply Completed")
+    assert (told["text"], told["reply_to"]) == ("echo: hello", image["reply_to"]["S"])
+
+
+# What is not the same in a stack of another name, with bots of other names.
+OTHERS = ("id", "subject", "time", "source", "bot", "session", "key")
+
+
+def alike(sent):
+    """A sent event as far as it is the same wherever it is sent."""
+    data = {name: value for name, value in sent["detail"]["data"].items() if name not in OTHERS}
+    detail = {name: value for name, value in sent["detail"].items() if name not in OTHERS}
+    return detail | {"data": data, "detail-type": sent["detail-type"], "source": sent["source"]}
+
+
+def shape(value):
+    """What kinds of values stand where."""
+    if isinstance(value, dict):
+        return {name: shape(one) for name, one in value.items()}
+    return [shape(value[0])] if isinstance(value, list) and value else type(value)
+
+
+def test_the_sample_of_changes_is_told_as_the_samples_say(talk, heard):
+    sample = json.loads(json.dumps(event("tell")).replace("default", talk.name))
+    assert invoke(talk.deployed, "TellFunction", sample) == {"batchItemFailures": []}
+    sent = [
+        event("message_unanswered"),
+        event("message_parked"),
+        event("bot_unreachable"),
+        event("bot_recovered"),
+    ]
+    heard_of = {one["detail-type"]: one for one in heard.all(4)}
+    assert [alike(heard_of[one["detail-type"]]) for one in sent] == [alike(one) for one in sent]
+    assert [shape(heard_of[one["detail-type"]]) for one in sent] == [shape(one) for one in sent]
+
+
+def test_a_reply_is_told_as_the_sample_says(talk, heard):
+    sent = talk.push("SILENT")
+    sample = event("settle")
+    image = sample["Records"][0]["dynamodb"]["NewImage"]
+    image["bot"]["S"], image["session"]["S"] = talk.name, f"{talk.name}#{talk.session}"
+    image["reply_to"]["S"] = talk.deployed.state(sent, "delivered")["accepted_message_id"]
+    invoke(talk.deployed, "TellFunction", sample)
+    assert shape(heard.all(1)[0]) == shape(event("reply_completed"))
+
+
+def strict(schema):
+    """A schema that takes no field that it does not describe."""
+    if isinstance(schema, dict):
+        closed = {"additionalProperties": False} if "properties" in schema else {}
+        return {name: strict(one) for name, one in schema.items()} | closed
+    return [strict(one) for one in schema] if isinstance(schema, list) else schema
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_the_sample_of_what_is_sent_fits_its_schema(name):
+    schema = json.loads((SCHEMAS / f"{name.replace('_', '-')}.schema.json").read_text("utf-8"))
+    fastjsonschema.compile(strict(schema))(event(name)["detail"])
+    assert event(name)["detail-type"] == schema["title"]
+
+
+def test_each_schema_has_a_sample():
+    schemas = {path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.json")}
+    assert schemas == {name.replace("_", "-") for name in SENT}
 
 
 def test_no_sample_event_is_without_a_test():

@@ -6,7 +6,8 @@ import time
 import boto3
 import pytest
 from test_callback import body, post
-from test_outage import without
+from test_logs import lines  # noqa: F401
+from test_outage import physical, without
 from test_push_dies import Died, Dying
 from test_settling import make_overdue, sweep
 from test_settling import reply as reply_within_a_second
@@ -17,6 +18,7 @@ from relay.edge.bus import Bus
 from relay.edge.ledger import Ledger
 from relay.edge.replies import Replies
 from relay.rules.part import utc
+from relay.settle import Sweeper
 from relay.tell import Change, NotTold, Teller
 
 TOLD_WITHIN_REASON = 2  # seconds in which nothing is told, where nothing is to be told
@@ -324,7 +326,8 @@ def test_what_the_bus_did_not_take_comes_again_and_the_rest_is_told(talk, heard,
 
 def test_a_batch_of_which_nothing_could_be_told_shows_as_an_error(talk, teller, monkeypatch):
     reply(talk, "in_1")
-    nowhere = boto3.client("events", endpoint_url="http://127.0.0.1:1", region_name="us-east-1")
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    nowhere = boto3.client("events", "us-east-1", endpoint_url="http://127.0.0.1:1", **keys)
     monkeypatch.setattr(teller.bus, "_events", nowhere)
     with pytest.raises(NotTold):
         teller.tell(changes(talk))
@@ -342,3 +345,33 @@ def test_more_than_one_call_of_the_bus_holds_is_told_in_several(talk, heard, tel
         reply(talk, f"in_{number}", text="x" * 60_000)
     assert teller.tell(changes(talk)) == []
     assert len(set(in_process(heard, 12))) == 12
+
+
+def test_an_unanswered_message_is_counted_by_what_the_sweep_logs_of_it(talk, lines):  # noqa: F811
+    sent = talk.push("SILENT")
+    make_overdue(talk, sent)
+    deployed, stack = talk.deployed, talk.deployed.stack
+    dynamodb = deployed.client("dynamodb")
+    sweeper = Sweeper(Ledger(dynamodb, stack.messages_table), Replies(dynamodb, stack.replies_table))
+    assert sweeper.sweep() >= 1
+    logged = [json.loads(line) for line in lines if '"unanswered"' in line]
+    (line,) = [line for line in logged if line["message_id"] == sent.message_id]
+    group = physical(deployed, "SweepLogs")
+    (counted,) = deployed.client("logs").describe_metric_filters(logGroupName=group)["metricFilters"]
+    assert counted["filterPattern"] == f'{{ $.message = "{line["message"]}" }}'
+    (metric,) = counted["metricTransformations"]
+    assert (metric["metricNamespace"], metric["metricName"]) == ("LangBotRelay/relay-local", "Unanswered")
+    assert {name: line[field.removeprefix("$.")] for name, field in metric["dimensions"].items()} == {
+        "bot": talk.name
+    }
+
+
+def test_the_only_alarm_is_that_a_message_is_parked(deployed):
+    (alarm,) = deployed.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    queue = deployed.local.outputs["ParkedQueueUrl"].rpartition("/")[2]
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": queue}]
+    assert (alarm["MetricName"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+        "ApproximateNumberOfMessagesVisible",
+        "GreaterThanThreshold",
+        0,
+    )
