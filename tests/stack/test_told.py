@@ -358,7 +358,7 @@ def test_an_unanswered_message_is_counted_by_what_the_sweep_logs_of_it(talk, lin
     (line,) = [line for line in logged if line["message_id"] == sent.message_id]
     group = physical(deployed, "SweepLogs")
     (counted,) = deployed.client("logs").describe_metric_filters(logGroupName=group)["metricFilters"]
-    assert counted["filterPattern"] == f'{{ $.message = "{line["message"]}" }}'
+    assert counted["filterPattern"] == f'{{ ($.message = "{line["message"]}") && ($.bot = "*") }}'
     (metric,) = counted["metricTransformations"]
     assert (metric["metricNamespace"], metric["metricName"]) == ("LangBotRelay/relay-local", "Unanswered")
     assert {name: line[field.removeprefix("$.")] for name, field in metric["dimensions"].items()} == {
