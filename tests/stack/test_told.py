@@ -18,7 +18,7 @@ from relay.edge.bus import Bus
 from relay.edge.ledger import Ledger
 from relay.edge.replies import Replies
 from relay.rules.part import utc
-from relay.settle import Sweeper
+from relay.sweep import Sweeper
 from relay.tell import Change, NotTold, Teller
 
 TOLD_WITHIN_REASON = 2  # seconds in which nothing is told, where nothing is to be told
@@ -347,13 +347,11 @@ def test_more_than_one_call_of_the_bus_holds_is_told_in_several(talk, heard, tel
     assert len(set(in_process(heard, 12))) == 12
 
 
-def test_an_unanswered_message_is_counted_by_what_the_sweep_logs_of_it(talk, lines):  # noqa: F811
+def test_an_unanswered_message_is_counted_by_what_the_sweep_logs_of_it(talk, courier, lines):  # noqa: F811
     sent = talk.push("SILENT")
     make_overdue(talk, sent)
-    deployed, stack = talk.deployed, talk.deployed.stack
-    dynamodb = deployed.client("dynamodb")
-    sweeper = Sweeper(Ledger(dynamodb, stack.messages_table), Replies(dynamodb, stack.replies_table))
-    assert sweeper.sweep() >= 1
+    deployed = talk.deployed
+    assert Sweeper(courier.ledger, courier.replies, courier.sender, 0, 900).sweep(lambda: 60) >= 1
     logged = [json.loads(line) for line in lines if '"unanswered"' in line]
     (line,) = [line for line in logged if line["message_id"] == sent.message_id]
     group = physical(deployed, "SweepLogs")
