@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from batches import at, deliver, queued
@@ -22,10 +23,18 @@ from relay.settle import Settler
 from relay.sweep import Sweeper
 from relay.tell import Change, Teller
 
+COST = Path(__file__).parents[2] / "docs/cost.md"
+
 
 @pytest.fixture
-def calls(monkeypatch):
-    """The operations that were asked for, with DynamoDB's own count of capacity units."""
+def units():
+    """DynamoDB's own count of capacity units, by operation."""
+    return Counter()
+
+
+@pytest.fixture
+def calls(monkeypatch, units):
+    """The operations that were asked for, with the capacity units of all."""
     from botocore.client import BaseClient
 
     counted = Counter()
@@ -36,44 +45,85 @@ def calls(monkeypatch):
             parameters = parameters | {"ReturnConsumedCapacity": "TOTAL"}
         counted[operation] += 1
         answer = call(self, operation, parameters)
-        counted["units"] += answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0)
+        consumed = answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0)
+        counted["units"] += consumed
+        units[operation] += consumed
         return answer
 
     monkeypatch.setattr(BaseClient, "_make_api_call", counting)
     return counted
 
 
-def test_a_delivered_message_costs_two_writes_and_no_read(talk, courier, calls):
-    deliver(courier, queued(talk))
-    calls.clear()
-    deliver(courier, queued(talk))
-    # The place at the gate; the item, and its place in two indexes.
-    assert calls == {"UpdateItem": 1, "PutItem": 1, "units": 4}
-
-
-def test_a_part_costs_one_write_and_no_read(talk, calls):
-    deployed = talk.deployed
-    receiver = Receiver(
+@pytest.fixture
+def receiver(talk):
+    deployed, stack = talk.deployed, talk.deployed.stack
+    return Receiver(
         Bots(deployed.client("secretsmanager"), deployed.local.outputs["BotSecretPrefix"]),
         Replies(
-            deployed.client("dynamodb"),
-            deployed.stack.replies_table,
-            deployed.client("s3"),
-            deployed.stack.overflow_bucket,
+            deployed.client("dynamodb"), stack.replies_table, deployed.client("s3"), stack.overflow_bucket
         ),
         spill=None,
         keep_days=1,
     )
 
-    def receive(**fields):
-        raw = body(talk, **fields)
-        receiver.receive(talk.name, {name.lower(): value for name, value in headers(raw, OUT).items()}, raw)
 
-    receive()
+def receive(talk, receiver, **fields):
+    raw = body(talk, **fields)
+    receiver.receive(talk.name, {name.lower(): value for name, value in headers(raw, OUT).items()}, raw)
+
+
+def test_a_delivered_message_costs_two_writes_and_no_read(talk, courier, calls):
+    deliver(courier, queued(talk))
+    calls.clear()
+    deliver(courier, queued(talk))
+    # The place at the bot; the item, and its place in two indexes.
+    assert calls == {"UpdateItem": 1, "PutItem": 1, "units": 4}
+
+
+def test_a_part_costs_one_write_and_no_read(talk, receiver, calls):
+    receive(talk, receiver)
     calls.clear()
     for sequence in range(2, 7):
-        receive(sequence=sequence)
+        receive(talk, receiver, sequence=sequence)
     assert calls == {"PutItem": 5, "units": 5}
+
+
+def documented():
+    """The table of docs/cost.md: write and read units by step."""
+    rows = [line.strip("| ").split(" | ") for line in COST.read_text("utf-8").splitlines() if "|" in line]
+    return {row[0]: (float(row[2]), float(row[3])) for row in rows[2:] if len(row) == 4}
+
+
+def test_a_message_of_five_parts_costs_what_the_document_says(talk, courier, receiver, calls, units):
+    replies = receiver.replies
+    settler = Settler(courier.ledger, replies, None, 900)
+    teller = Teller(courier.ledger, replies, Bus(talk.deployed.client("events"), "default", "relay"))
+    deliver(courier, queued(talk, "SILENT"))
+    message, counted = queued(talk, "SILENT"), {}
+
+    def count(step, writes=(), reads=("Query", "GetItem")):
+        """Writes down what a step cost: all that was read, and what some operations wrote."""
+        counted[step] = tuple(float(sum(units.pop(name, 0) for name in names)) for names in (writes, reads))
+
+    units.clear()
+    deliver(courier, message)
+    count("a place at the bot", ["UpdateItem"])
+    count("the ledger, with two indexes", ["PutItem"])
+    item = courier.ledger.read(key(message, parse(message.body)))
+    session, reply_to, now = item["session"], item["accepted_message_id"], utc(time.time())
+    units.clear()
+    # Settled first: the deployed function settles, too, once there is a final part.
+    settler.settle(Final(session, reply_to, now.removesuffix("Z"), now, now))
+    count("to settle", ["UpdateItem"])
+    for number in range(1, 6):
+        receive(talk, receiver, reply_to=reply_to, sequence=number, is_final=number == 5)
+    count("five parts", ["PutItem"])
+    last = talk.conversation().parts()[-1]
+    units.clear()
+    assert teller.tell([Change("1", {}, last, time.time())]) == []
+    count("to tell", ["PutItem", "UpdateItem"])
+    counted["in all"] = tuple(map(sum, zip(*counted.values(), strict=True)))
+    assert counted == documented()
 
 
 def test_a_bad_request_does_not_ask_secrets_manager(talk, calls):
