@@ -112,6 +112,22 @@ def test_resending_twice_sends_once(talk, messages):
     assert texts(talk) == ["hello", "hello", "then"]
 
 
+def test_a_command_that_was_cut_off_can_be_given_again(talk, messages, monkeypatch):
+    def cut_off(*_):
+        raise KeyboardInterrupt
+
+    sent, item = park(talk)
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, "_off_the_parked_queue", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            messages.resend(item)
+    resent = talk.deployed.state(sent, "resent")
+    assert messages.resend(resent) is None
+    assert sent.message_id not in on_the_parked_queue(talk)
+    talk.conversation().wait(sent)
+    assert len(talk.bot.received) == 2
+
+
 def test_a_second_copy_that_the_queue_did_not_recognise_is_dropped_and_says_why(talk, messages):
     _, item = park(talk)
     first = messages.resend(item)

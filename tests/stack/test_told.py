@@ -5,6 +5,7 @@ import time
 
 import boto3
 import pytest
+from batches import at, deliver, queued
 from test_callback import body, post
 from test_logs import lines  # noqa: F401
 from test_outage import physical, without
@@ -235,6 +236,16 @@ def test_a_bot_that_goes_and_comes_back_is_told_of_once_each(talk, heard):
     bots_item(talk, failures={"N": "5"}, unreachable_since={"S": "2026-11-23T13:00:00.000001Z"})
     events = heard.all(2, "Bot Unreachable")
     assert len({event["detail"]["id"] for event in events}) == 2
+
+
+def test_a_bot_that_fails_and_then_takes_a_message_is_told_of_as_it_happens(talk, courier, heard):
+    talk.bot.answer_with(*[Answer(502)] * 6)
+    for number in range(7):
+        deliver(at(courier, time.time() + 61 * number), queued(talk, "SILENT"))
+    assert heard.one("Bot Unreachable")["failures"] == 5
+    recovered = heard.one("Bot Recovered")
+    assert recovered["failures"] == 6
+    assert recovered["unreachable_since"] == heard.one("Bot Unreachable")["unreachable_since"]
 
 
 def test_an_item_that_goes_says_nothing(talk, heard):
