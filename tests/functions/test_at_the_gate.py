@@ -100,7 +100,12 @@ def test_a_place_is_free_again_when_its_message_is_answered(talk, gate, clock):
 def test_a_message_that_nothing_answers_gives_its_place_back_long_before_its_deadline(talk, gate, clock):
     awaits(talk, clock, 1, seconds_ago=PLACE_TIME - 1)
     assert passed(enter(gate(1), talk)) == 0
-    clock.now += 1
+    clock.now += 2
+    assert passed(enter(gate(1), talk)) == 1
+
+
+def test_deadlines_of_before_a_change_of_the_parameter_do_not_keep_a_bot_from_its_messages(talk, gate, clock):
+    awaits(talk, clock, 1, seconds_ago=-3600)
     assert passed(enter(gate(1), talk)) == 1
 
 

@@ -44,7 +44,7 @@ def test_a_message_that_looks_merged_keeps_its_place_for_a_while(talk, courier, 
     ended = ends(courier, items(courier, three)[0], later=2)
     assert [item["state"] for item in items(courier, three)] == ["answered"] * 3
     assert in_hand(courier, talk, ended + 1) == 2
-    assert in_hand(courier, talk, ended + MERGED_PLACE_TIME) == 0
+    assert in_hand(courier, talk, ended + MERGED_PLACE_TIME + 1) == 0
 
 
 def test_it_keeps_it_from_the_end_of_the_last_turn_before_it(talk, courier, three):

@@ -112,7 +112,7 @@ class Line:
     def show_after(self, queued, delay):
         self.delays[queued.message_id] = delay
 
-    def park(self, queued, _key, _reason):
+    def park(self, queued, _item):
         self.parked.add(queued.message_id)
 
 

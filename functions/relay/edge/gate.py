@@ -123,13 +123,18 @@ class Gate:
         return standing
 
     def _awaiting(self, bot: str, now: float) -> int:
-        """The bot's messages that wait for an answer and have not given their places back."""
+        """The bot's messages that wait for an answer and have not given their places back.
+
+        A deadline further off than any is one that was set before AnswerDeadline was changed; it says
+        nothing of the place.
+        """
+        since, until = rules.due_at(now, self._deadline), now + self._deadline + rules.SKEW
         answer = self._dynamodb.query(
             TableName=self._table,
             IndexName="awaiting",
             Select="COUNT",
-            KeyConditionExpression="awaiting = :bot AND due_at > :t",
-            ExpressionAttributeValues=to_item({":bot": bot, ":t": utc(rules.due_at(now, self._deadline))}),
+            KeyConditionExpression="awaiting = :bot AND due_at BETWEEN :since AND :until",
+            ExpressionAttributeValues=to_item({":bot": bot, ":since": utc(since), ":until": utc(until)}),
             Limit=self._most,
         )
         count: int = answer["Count"]
