@@ -9,7 +9,7 @@ from local.sample_bot import Answer, SampleBot
 from relay.rules.gate import pause
 
 FAILS = 3
-SESSIONS, EACH = 20, 3
+SESSIONS, EACH = 10, 3
 
 
 def test_a_bot_that_is_down_is_tried_by_one_message_at_a_time_and_then_gets_all_at_once_and_in_order(talk):
@@ -23,7 +23,7 @@ def test_a_bot_that_is_down_is_tried_by_one_message_at_a_time_and_then_gets_all_
     for failures, (earlier, later) in enumerate(pairwise(tried), 1):
         assert later - earlier >= pause(failures, 0) - 0.1
     assert [request.status for request in received[FAILS:]] == [202] * SESSIONS * EACH
-    assert received[-1].at - tried[-1] < 15
+    assert received[-1].at - tried[-1] < 60  # an idle machine takes 3 s
     taken = [json.loads(request.body) for request in received[FAILS:]]
     for session in range(SESSIONS):
         own = [m["message"][0]["text"] for m in taken if m["session_id"] == f"s{session}"]

@@ -9,27 +9,31 @@ from test_callback import body, headers, post
 from conftest import OUT, eventually
 from local.sample_bot import Answer
 from relay import NotAnswered
+from relay.rules.part import utc
 from relay.rules.signing import sign
 
 
-def sweep(talk):
+def sweep_function(talk):
     found = talk.deployed.client("cloudformation").describe_stack_resource(
         StackName="relay-local", LogicalResourceId="SweepFunction"
     )
-    name = found["StackResourceDetail"]["PhysicalResourceId"]
-    answer = talk.deployed.client("lambda").invoke(FunctionName=name)
+    return found["StackResourceDetail"]["PhysicalResourceId"]
+
+
+def sweep(talk):
+    answer = talk.deployed.client("lambda").invoke(FunctionName=sweep_function(talk))
     assert "FunctionError" not in answer, answer["Payload"].read()
     return json.loads(answer["Payload"].read())
 
 
 def make_overdue(talk, sent):
-    """As if the message's deadline had passed."""
+    """As if the message's deadline had just passed."""
     item = talk.deployed.state(sent, "delivered")
     talk.deployed.client("dynamodb").update_item(
         TableName=talk.deployed.stack.messages_table,
         Key={"session": {"S": item["session"]}, "message": {"S": item["message"]}},
         UpdateExpression="SET due_at = :d",
-        ExpressionAttributeValues={":d": {"S": "2020-01-01T00:00:00.000000Z"}},
+        ExpressionAttributeValues={":d": {"S": utc(time.time())}},
     )
     return item
 
@@ -182,6 +186,30 @@ def test_a_settlement_that_was_missed_is_made_good_by_the_sweep(talk):
     )
     sweep(talk)
     assert talk.deployed.ledger(sent)["state"] == "answered"
+
+
+@pytest.fixture
+def resending(talk):
+    """As if the stack had been deployed with ResendUnanswered=1."""
+    functions, name = talk.deployed.client("lambda"), sweep_function(talk)
+    before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    assert before["RESEND_UNANSWERED"] == "0"
+    changed = before | {"RESEND_UNANSWERED": "1"}
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": changed})
+    yield
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": before})
+
+
+@pytest.mark.parametrize("length", [1, 500_000], ids=["small", "overflow"])
+def test_a_silent_message_is_sent_again_where_the_parameter_says_so(talk, resending, length):
+    sent = talk.push("SILENT" + "x" * length)
+    before = make_overdue(talk, sent)
+    sweep(talk)
+    after = talk.deployed.ledger(sent)
+    assert (after["state"], after["resends"]) == ("delivered", 1)
+    assert after["accepted_message_id"] != before["accepted_message_id"]
+    reply(talk, before["accepted_message_id"], text="late")
+    assert talk.deployed.state(sent, "answered")["answered_by"] == before["accepted_message_id"]
 
 
 def test_a_message_that_expects_no_reply_is_never_unanswered(talk):
