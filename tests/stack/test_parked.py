@@ -5,13 +5,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from batches import again, at, deliver, queued
 from test_settling import make_overdue, reply, sweep
 
 from conftest import eventually
 from local.sample_bot import Answer
 from relay import Messages, NotOpen, Parked
-from relay.rules.ledger import message_key
-from relay.rules.message import InvalidMessage
+from relay.rules.ledger import key, message_key
+from relay.rules.message import InvalidMessage, parse
 
 REFUSED = Answer(400, {"code": 40001, "data": None, "msg": "failed to parse message: x"})
 
@@ -73,6 +74,16 @@ def test_of_a_long_answer_the_first_two_kilobytes_are_kept(talk):
     assert len(answer["body"].encode()) in (2048, 2050)  # a character cut in two counts as three bytes
     beside = eventually(lambda: on_the_parked_queue(talk).get(sent.message_id))
     assert "\ufffdä" in beside["answer_body"]
+
+
+def test_the_last_answer_is_kept_though_the_last_attempt_had_none(talk, courier):
+    talk.bot.answer_with(Answer(503, "busy"), Answer(drop=True))
+    message, now = queued(talk), int(time.time())
+    deliver(at(courier, now), message)
+    deliver(at(courier, now + 3600), again(message))
+    item = courier.ledger.read(key(message, parse(message.body)))
+    assert (item["state"], item["last_error"]) == ("parked", "the connection broke before the answer")
+    assert item["last_answer"] == {"status": 503, "body": "busy"}
 
 
 def test_what_is_parked_is_listed_in_the_order_of_its_parking(talk, messages):

@@ -26,6 +26,9 @@ QUEUE_KEEPS = 14 * 86_400
 KEY_LIFE = 600
 """Seconds for which LangBot knows an idempotency key, and so by which a 409 can be later than the 202."""
 
+MOST_OF_ANSWER = 2048
+"""Bytes of a bot's last answer that are kept."""
+
 MAX_REPLY_TO = 1024
 """Characters of an id of LangBot's, which has 35; it is a key of ours, and DynamoDB takes 2,048 bytes."""
 
@@ -48,6 +51,10 @@ class Answer:
     status: int
     body: bytes
     retry_after: str | None = None
+
+    def beginning(self) -> dict[str, Any]:
+        """As the ledger keeps it: the status, and as much of the body as people need."""
+        return {"status": self.status, "body": self.body[:MOST_OF_ANSWER].decode(errors="replace")}
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,15 @@ class History:
 
     `refusals` counts the idempotency keys that were used up; `unknown` says that the current one
     may have been accepted. A message that comes a second time with nothing on record has had its
-    function die, or was never tried: `unknown` covers both.
+    function die, or was never tried: `unknown` covers both. `last_answer` is what the bot answered at
+    last, for people: an attempt that is not answered leaves it.
     """
 
     attempts: int = 0
     refusals: int = 0
     unknown: bool = False
     first_failed_at: float | None = None
+    last_answer: dict[str, Any] | None = None
 
     def after(self, outcome: Outcome, now: float) -> "History":
         """The history with one more failed attempt, ended at `now` (Unix seconds)."""
@@ -101,6 +110,7 @@ class History:
             refusals=self.refusals if key_is_open else self.refusals + 1,
             unknown=key_is_open,
             first_failed_at=now if self.first_failed_at is None else self.first_failed_at,
+            last_answer=outcome.answer.beginning() if outcome.answer else self.last_answer,
         )
 
 

@@ -16,9 +16,6 @@ SEQUENCE_WIDTH = 39
 SOMEBODY = "#somebody"
 """Whom a parked message waits for, in place of a bot, none of which can be called so."""
 
-MOST_OF_ANSWER = 2048
-"""Bytes of a bot's last answer that are kept."""
-
 
 class State(StrEnum):
     """`retrying` is not an end: the message is still on the push queue and is tried again."""
@@ -139,9 +136,8 @@ def failed(
         "unknown": history.unknown,
         "last_error": outcome.reason,
     }
-    if outcome.answer:
-        text = outcome.answer.body[:MOST_OF_ANSWER].decode(errors="replace")
-        item["last_answer"] = {"status": outcome.answer.status, "body": text}
+    if history.last_answer:
+        item["last_answer"] = history.last_answer
     if history.first_failed_at is not None:
         item["first_failed_at"] = utc(history.first_failed_at)
     if isinstance(step, Park):
@@ -169,6 +165,7 @@ def history(queued: Queued, item: dict[str, Any] | None) -> History:
         refusals=int(item["refusals"]),
         unknown=bool(item["unknown"]),
         first_failed_at=from_utc(item["first_failed_at"]) if "first_failed_at" in item else None,
+        last_answer=item.get("last_answer"),
     )
 
 
