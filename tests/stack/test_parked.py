@@ -254,6 +254,14 @@ def test_one_message_is_taken_off_the_queue_whatever_lies_before_it(talk, messag
     assert set(left) == {item["message_id"] for item in items[:-1]}
 
 
+def test_what_was_seen_to_is_not_listed_though_the_index_still_has_it(talk, messages, monkeypatch):
+    _, item = park(talk)
+    messages.drop(item, "seen to")
+    stale = [{"session": item["session"], "message": item["message"]}]
+    monkeypatch.setattr("relay.edge.ledger.Ledger._query", lambda *_, **__: iter(stale))
+    assert not list(messages.parked())
+
+
 def test_a_message_that_says_what_it_repeats_in_no_known_way_is_parked(talk):
     began = time.time()
     talk.deployed.client("sqs").send_message(

@@ -165,7 +165,8 @@ class Ledger:
     def parked(self) -> Iterator[dict[str, Any]]:
         """The messages that wait for somebody, in the order of their parking. Raises botocore's errors."""
         keys = self._query("#a = :a", {"#a": "awaiting"}, {":a": SOMEBODY}, IndexName="awaiting")
-        return (item for key in keys if (item := self.read(key)))
+        # The index is a moment behind.
+        return (item for key in keys if (item := self.read(key)) and item.get("awaiting") == SOMEBODY)
 
     def of_session(self, session: str) -> Iterator[dict[str, Any]]:
         """The messages of a session, in queue order. Raises botocore's errors."""
