@@ -1,6 +1,8 @@
 """The client: sends messages through the push queue and reads conversations from the tables."""
 
 import json
+import logging
+import random
 import re
 import time
 from collections.abc import Iterator
@@ -22,6 +24,11 @@ from relay.rules.message import InvalidMessage, parse, request_body, session_key
 from relay.rules.part import ZONES, utc
 from relay.rules.segments import Segment
 from relay.rules.turn import Turn, turns
+
+log = logging.getLogger(__name__)
+
+LOOK = 60
+"""Seconds for which whoever looks through ParkedQueue hides its messages from others, at the most."""
 
 # What SQS takes for a message group id.
 _GROUP = re.compile(r"[!-~]{1,128}")
@@ -231,24 +238,63 @@ class Messages:
         self._off_the_parked_queue(item)
 
     def _off_the_parked_queue(self, item: dict[str, Any]) -> None:
-        """Deletes a message from ParkedQueue, if it is there; the others are seen again at once."""
-        url, found, others = self._stack.parked_queue_url, False, []
-        while not found and (messages := self._look(url)):
-            for message in messages:
-                if message["Attributes"]["MessageDeduplicationId"] == item["message_id"]:
-                    self._sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-                    found = True
-                else:
-                    others.append(message["ReceiptHandle"])
-        for handle in others:
-            self._sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
+        """Deletes a message from ParkedQueue, if it is there; waits while others hide it by looking."""
+        deadline = time.monotonic() + LOOK
+        while (found := self._delete(item["message_id"])) is None and time.monotonic() < deadline:
+            # Not in step with others who look for theirs.
+            time.sleep(random.uniform(0.1, 1))  # noqa: S311
+        if not found and item["state"] == State.PARKED:
+            log.warning("not seen on ParkedQueue; if the alarm stays up, give the same command again")
+
+    def _delete(self, message_id: str) -> bool | None:
+        """Whether it deleted a message of ParkedQueue; None where others hide some, and it may be theirs.
+
+        What else it looked at is seen again at once.
+        """
+        url = self._stack.parked_queue_url
+        others: dict[str, str] = {}
+        try:
+            while messages := self._look(url):
+                known = len(others)
+                found = None
+                for message in messages:
+                    if message["Attributes"]["MessageDeduplicationId"] == message_id:
+                        found = message
+                    else:
+                        others[message["MessageId"]] = message["ReceiptHandle"]
+                if found:
+                    self._sqs.delete_message(QueueUrl=url, ReceiptHandle=found["ReceiptHandle"])
+                    return True
+                if len(others) == known:  # the first ones are back already: too many to look through
+                    return None
+            # While it holds them: what was let go since would be no proof.
+            return False if self._holds_all(len(others)) else None
+        finally:
+            handles = list(others.values())
+            for begin in range(0, len(handles), 10):
+                # Where that fails, they are seen again a little later.
+                self._sqs.change_message_visibility_batch(
+                    QueueUrl=url,
+                    Entries=[
+                        {"Id": str(n), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                        for n, handle in enumerate(handles[begin : begin + 10])
+                    ],
+                )
+
+    def _holds_all(self, held: int) -> bool:
+        """Whether ParkedQueue has no more than so many messages, as far as SQS knows."""
+        answer = self._sqs.get_queue_attributes(
+            QueueUrl=self._stack.parked_queue_url,
+            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+        )
+        return sum(int(count) for count in answer["Attributes"].values()) <= held
 
     def _look(self, url: str) -> list[dict[str, Any]]:
         answer = self._sqs.receive_message(
             QueueUrl=url,
             MaxNumberOfMessages=10,
             AttributeNames=["MessageDeduplicationId"],
-            VisibilityTimeout=60,
+            VisibilityTimeout=LOOK,
             WaitTimeSeconds=1,
         )
         messages: list[dict[str, Any]] = answer.get("Messages", [])

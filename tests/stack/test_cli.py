@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from test_parked import on_the_parked_queue
 
+from conftest import eventually
 from local.sample_bot import Answer
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +149,7 @@ def parked(talk):
     talk.bot.answer_with(REFUSED)
     sent = talk.push("private words")
     talk.deployed.state(sent, "parked")
+    eventually(lambda: sent.message_id in on_the_parked_queue(talk))  # it comes there a moment later
     return sent
 
 

@@ -254,6 +254,38 @@ def test_one_message_is_taken_off_the_queue_whatever_lies_before_it(talk, messag
     assert set(left) == {item["message_id"] for item in items[:-1]}
 
 
+def test_those_who_drop_at_the_same_time_leave_nothing_on_the_queue(talk):
+    items = [park(talk, f"m{n}")[1] for n in range(12)]
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(lambda item: Messages(talk.deployed.stack).drop(item, "all at once"), items))
+    assert not on_the_parked_queue(talk)
+
+
+def test_a_message_is_taken_off_the_queue_though_somebody_was_looking_at_it(talk, messages):
+    _, item = park(talk)
+    sqs, url = talk.deployed.client("sqs"), talk.deployed.stack.parked_queue_url
+
+    def lie_there():
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(map(int, counts.values()))
+
+    before = lie_there()
+    while sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=5).get("Messages"):
+        pass
+    messages.drop(item, "seen to")
+    assert lie_there() == before - 1
+
+
+def test_where_it_is_not_on_the_queue_that_is_said_and_the_message_is_closed(talk, messages, caplog):
+    sent, item = park(talk)
+    messages.drop(item, "seen to")
+    assert not caplog.messages
+    messages.drop(item, "seen to")
+    assert caplog.messages == ["not seen on ParkedQueue; if the alarm stays up, give the same command again"]
+    assert talk.deployed.ledger(sent)["state"] == "dropped"
+
+
 def test_what_was_seen_to_is_not_listed_though_the_index_still_has_it(talk, messages, monkeypatch):
     _, item = park(talk)
     messages.drop(item, "seen to")
