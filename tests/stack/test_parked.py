@@ -88,7 +88,7 @@ def test_the_last_answer_is_kept_though_the_last_attempt_had_none(talk, courier)
 
 def test_what_is_parked_is_listed_in_the_order_of_its_parking(talk, messages):
     ids = [park(talk, session=f"s{n}")[0].message_id for n in (2, 1, 3)]
-    assert [item["message_id"] for item in messages.parked() if item["bot"] == talk.name] == ids
+    assert [item["message_id"] for item in messages.parked() if item.get("bot") == talk.name] == ids
 
 
 def test_a_resent_message_is_its_sessions_next_and_both_know_of_each_other(talk, messages):
