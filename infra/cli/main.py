@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from relay import Conversation, Messages, NotAnswered, NotOpen, Parked, Queue, Stack
+from relay import Conversation, Messages, NotAnswered, NotOpen, Parked, Queue, Sent, Stack
 from relay.client import StackNotFound
 from relay.rules.ledger import State
 from relay.rules.message import InvalidMessage
@@ -131,11 +131,17 @@ def send(stack: Stack, options: argparse.Namespace) -> int:
     if options.command == "sync":
         turn = Conversation(stack, options.session, options.bot).wait(sent, options.timeout)
         print(dump({"reply_to": turn.reply_to, "message": turn.message}) if options.json else turn.text)
-    elif options.json:
+    else:
+        print_id(sent, options)
+    return 0
+
+
+def print_id(sent: Sent, options: argparse.Namespace) -> None:
+    """Prints what a message on the queue is found by."""
+    if options.json:
         print(dump({"message_id": sent.message_id, "sequence_number": sent.sequence_number}))
     else:
         print(sent.message_id)
-    return 0
 
 
 def parked(stack: Stack, options: argparse.Namespace) -> int:
@@ -181,11 +187,10 @@ def see_to(stack: Stack, options: argparse.Namespace) -> int:
     if options.command == "drop":
         messages.drop(item, options.reason)
         return 0
-    sent = messages.resend(item)
-    if sent and options.json:
-        print(dump({"message_id": sent.message_id, "sequence_number": sent.sequence_number}))
+    if sent := messages.resend(item):
+        print_id(sent, options)
     else:
-        print(sent.message_id if sent else f"sent again before, as {item['resent_as']}")
+        print(f"sent again before, as {item['resent_as']}")
     return 0
 
 

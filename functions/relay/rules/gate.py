@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Self
 
+from relay.rules.delivery import backoff
 from relay.rules.ledger import from_utc
 
 WINDOW = 1
@@ -116,7 +117,7 @@ def due_at(place_ends: float, answer_deadline: int) -> float:
 
 def pause(failures: int, retry_after: float) -> float:
     """Seconds until the next attempt at a bot that failed so many times in a row: 2, 4, 8 … LONGEST_PAUSE."""
-    return min(max(1 << min(failures, 10), retry_after), LONGEST_PAUSE)
+    return min(max(backoff(failures), retry_after), LONGEST_PAUSE)
 
 
 def until_there_is_room(receive_count: int) -> int:

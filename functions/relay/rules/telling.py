@@ -13,6 +13,7 @@ from relay.rules.ledger import State, from_utc
 from relay.rules.part import utc
 from relay.rules.segments import Segment, text_of
 from relay.rules.settling import Final
+from relay.rules.signing import WINDOW
 
 MOST = 128 * 1024
 """Bytes of a reply that an event holds, its segments counted as JSON in UTF-8."""
@@ -20,9 +21,6 @@ MOST = 128 * 1024
 _MOST_WITH_TEXT = 200 * 1024
 # Together with the ids, of which a session's stands in an event four times and may be 2 KB, escaped 12 KB,
 # that is below the 256 KB of a call of PutEvents.
-
-_CLOCKS = 300
-# Seconds by which the clock of LangBot's host can be wrong: past them no signature counts, either way.
 
 _LOOK_BACK = 3600
 # Seconds before its final part in which a turn is read that is no known message's.
@@ -115,10 +113,13 @@ def _key(item: dict[str, Any]) -> dict[str, str]:
 
 
 def begins_after(final: Final, item: dict[str, Any] | None) -> str:
-    """A stamp that every part of the turn of `final` comes after; `item` is the message it answers."""
+    """A stamp that every part of the turn of `final` comes after; `item` is the message it answers.
+
+    The clock of LangBot's host, which stamps them, may be off by the window of its signatures.
+    """
     if item is None:
         return utc(from_utc(final.stamp + "Z") - _LOOK_BACK)
-    return min(final.on_the_hosts_clock(from_utc(item["queued_at"]) - _CLOCKS), final.stamp)
+    return min(final.on_the_hosts_clock(from_utc(item["queued_at"]) - WINDOW), final.stamp)
 
 
 def reply_completed(
