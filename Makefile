@@ -1,5 +1,5 @@
-# The commands of this project; `make` alone lists them.
-# What they need is installed into this folder first: .venv for tools and tests, .local for the rest.
+# The commands of this project; `make` alone lists them. They install what they need into this folder first:
+# the tools and test libraries into .venv, the rest into .local.
 
 PYTHON ?= python3
 EMULATOR := .local/emulator/bin/python
@@ -7,66 +7,79 @@ PY := .venv/bin/python
 LOCAL_PATH := .local/package:functions:infra
 SAM_CLI := 1.170.0
 UV := 0.13.9
+LANGBOT := 4.11.2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# What the caller has set for other work must not reach the local stack.
+# The caller's settings for other work must not reach the local stack.
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help demo local test test-langbot check bench clean
+.PHONY: help demo local test test-unit test-langbot check bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
-# exec: a SIGTERM to make shall reach Python, not a shell in front of it.
-demo: .local/.package .local/.emulator  ## messages of two sessions through the stack, and their replies
+# exec: a SIGTERM to make must reach Python, not a shell in front of it.
+demo: .local/.package .local/.emulator  ## send messages of two sessions through the stack, show their replies
 	@PYTHONPATH=$(LOCAL_PATH) exec $(EMULATOR) -m local.demo
 
-local: .local/.package .local/.emulator  ## the stack, until Ctrl-C; outputs in .local/outputs.json
+local: .local/.package .local/.emulator  ## run the stack until Ctrl-C; outputs in .local/outputs.json
 	@PYTHONPATH=$(LOCAL_PATH) exec $(EMULATOR) -m local.stack
 
-test: .venv/.tests .local/.package .local/.emulator  ## every test that needs no LangBot
+test: .venv/.tests .local/.package .local/.emulator  ## run every test that needs no LangBot
 	$(PY) -m pytest -n 2 --ignore=tests/langbot
 
-test-langbot: .venv/.tests .local/.package .local/.emulator  ## the tests against a real LangBot, which they install
+test-unit: .venv/.tests  ## run the unit tests, which need no emulator
+	$(PY) -m pytest tests/unit
+
+test-langbot: .venv/.tests .local/.package .local/.emulator .local/.langbot-$(LANGBOT)  ## run the tests against a real LangBot, which this installs
 	$(PY) -m pytest tests/langbot
 
-check: .venv/.tests .local/.sam-$(SAM_CLI)  ## format, lint, types, template
+check: .venv/.tests .local/.sam-$(SAM_CLI)  ## check format, lint, types and template
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
-	$(PY) -m mypy functions infra tests/conftest.py tests/bench.py tests/langbot
+	$(PY) -m mypy functions infra tests/conftest.py tests/support tests/bench tests/langbot
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 
-bench: .venv/.tests .local/.package .local/.emulator  ## cold starts and throughput
-	PYTHONPATH=functions:infra exec $(PY) tests/bench.py
+bench: .venv/.tests .local/.package .local/.emulator  ## measure cold starts and throughput
+	PYTHONPATH=functions:infra exec $(PY) tests/bench/bench.py
 
 clean:  ## remove what was installed and built here
 	rm -rf .venv .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # ---------------------------------------------------------------- what is installed, once
 
-# $(call venv,folder): a fresh environment.
+# $(call venv,folder) makes a fresh environment.
 define venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed; $(PYTHON) is {sys.version.split()[0]}: name another, as in make PYTHON=python3.13")'
 	@$(PYTHON) -m venv --clear $(1)
 endef
 
-.local/.emulator: infra/local/requirements.txt
+.local/.emulator: infra/local/requirements-emulator.txt
 	@echo "Installing the emulator into .local/emulator (once, about half a minute) ..."
 	$(call venv,.local/emulator)
 	@.local/emulator/bin/pip install -q -r $<
 	@touch $@
 
-# What the functions run on, beside them as in a Lambda package: the emulator has a botocore of its own.
+# The packages that the functions run on. The emulator has a botocore of its own.
 .local/.package: requirements.txt .local/.emulator
 	@echo "Installing what the functions run on into .local/package (once, about ten seconds) ..."
 	@rm -rf .local/package
 	@.local/emulator/bin/pip install -q --no-warn-conflicts --target .local/package -r $<
 	@touch $@
 
-.venv/.tests: tests/requirements.txt requirements.txt
+.venv/.tests: tests/requirements-tests.txt requirements.txt
 	@echo "Installing tools and test libraries into .venv (once, about half a minute) ..."
 	$(call venv,.venv)
 	@.venv/bin/pip install -q -r $<
+	@touch $@
+
+# By uv, since pip takes a quarter of an hour for this on a slow machine.
+.local/.langbot-$(LANGBOT): tests/langbot/constraints.txt
+	@echo "Installing LangBot $(LANGBOT) into .local/langbot (once, 1.5 GB, a minute or two) ..."
+	$(call venv,.local/uv)
+	@.local/uv/bin/pip install -q uv==$(UV)
+	@.local/uv/bin/uv venv -q --clear --python .local/uv/bin/python .local/langbot
+	@.local/uv/bin/uv pip install --python .local/langbot/bin/python -c $< langbot==$(LANGBOT)
 	@touch $@
 
 .local/.sam-$(SAM_CLI):

@@ -4,48 +4,59 @@ import base64
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
-from relay.describe import describe
-from relay.edge import clients
-from relay.edge.bots import Bots
-from relay.edge.replies import Replies
-from relay.edge.spill import Spill
-from relay.receive import Receiver
-from relay.rules.signing import NotAuthentic
-from relay.rules.strict_json import Malformed
+import relay.cold_start
+from callback.receiver import Receiver
+from relay.adapters.aws import LazyClient, client
+from relay.adapters.bot_registry import BotRegistry
+from relay.adapters.dynamodb import Table
+from relay.adapters.overflow_bucket import OverflowBucket
+from relay.adapters.replies_table import RepliesTable
+from relay.adapters.spill_queue import SpillQueue
+from relay.domain.signing import NotAuthentic
+from relay.domain.strict_json import Malformed
+from relay.log_fields import error_fields
+from relay.metrics import Metric, Metrics
 from relay.settings import CallbackSettings
 
 log = logging.getLogger(__name__)
 
-# A part must be in the spill queue before the function's 12 s are over, even where nothing refuses and
-# all just hang:
+# A part must be in the spill queue before the function's 12 s are over, even if nothing refuses and all
+# services just hang:
 #   Secrets Manager  1 try of 1 + 1.5 s, then the last good secret serves     2.5 s
 #   DynamoDB or S3   2 tries of 1 + 1.5 s, up to 1 s apart                     6 s
 #   SQS              1 try of 1 + 1.5 s                                        2.5 s
-# which is 11 s. Where S3 hangs too and the part is too large for the queue it cannot be kept: LangBot
-# is told so, or the function is cut off, which API Gateway tells it by a 5xx as well.
-client = partial(clients.client, connect=1, read=1.5)
+# These are 11 s. If S3 hangs too and the part is too large for the queue, it cannot be kept. Then LangBot
+# is told so, or Lambda ends the function, and API Gateway tells LangBot by a 5xx as well.
+connect, read = 1, 1.5
 
 settings = CallbackSettings.from_env()
-s3 = client("s3")
-spill = Spill(client("sqs", tries=1), settings.spill_queue_url, s3, settings.overflow_bucket)
-receiver = Receiver(
-    bots=Bots(client("secretsmanager", tries=1), settings.bot_secret_prefix),
-    replies=Replies(client("dynamodb"), settings.replies_table, s3, settings.overflow_bucket),
-    spill=spill,
-    keep_days=settings.keep_days,
+metrics = Metrics(settings.metrics_namespace)
+bucket = OverflowBucket(LazyClient(lambda: client("s3", connect, read)), settings.overflow_bucket)
+spill_queue = SpillQueue(
+    LazyClient(lambda: client("sqs", connect, read, tries=1)), settings.spill_queue_url, bucket
 )
+receiver = Receiver(
+    bot_registry=BotRegistry(client("secretsmanager", connect, read, tries=1), settings.bot_secret_prefix),
+    replies_table=RepliesTable(Table(client("dynamodb", connect, read), settings.replies_table), bucket),
+    bucket=bucket,
+    spill_queue=spill_queue,
+    keep_days=settings.keep_days,
+    metrics=metrics,
+)
+relay.cold_start.end()
 
 
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Takes a part from the HTTP API, or a batch of the spill queue."""
-    return store(event["Records"]) if "Records" in event else take(event)
+    """Handle a part from the HTTP API, or a batch of the spill queue."""
+    result = store_spilled(event["Records"]) if "Records" in event else receive(event)
+    metrics.emit()
+    return result
 
 
-def take(event: dict[str, Any]) -> dict[str, Any]:
-    """Answers LangBot: 200 kept, 401 not authentic, 400 no valid part, 503 not kept, try again."""
+def receive(event: dict[str, Any]) -> dict[str, Any]:
+    """Answer LangBot: 200 kept, 401 not authentic, 400 no valid part, 503 not kept, try again."""
     try:
         body = event.get("body") or ""
         receiver.receive(
@@ -54,19 +65,20 @@ def take(event: dict[str, Any]) -> dict[str, Any]:
             raw=base64.b64decode(body) if event["isBase64Encoded"] else body.encode("utf-8", "surrogatepass"),
         )
     except NotAuthentic as error:
+        metrics.count(Metric.SIGNATURE_REFUSED, reason=error.refusal)
         log.warning("not authentic", extra={"reason": str(error)})
-        return answer(401, "not authentic")
+        return response(401, "not authentic")
     except Malformed as error:
-        return answer(400, f"not a valid part: {error}")
+        return response(400, f"not a valid part: {error}")
     except Exception as error:
-        # Whatever it is: LangBot tries again only after a 5xx.
-        log.error("a part could not be kept", extra=describe(error))
-        return answer(503, "could not be kept, try again")
-    return answer(200, "kept")
+        # Whatever the error is: LangBot tries again only after a 5xx.
+        log.error("a part could not be kept", extra=error_fields(error))
+        return response(503, "could not be kept, try again")
+    return response(200, "kept")
 
 
-def answer(status: int, text: str) -> dict[str, Any]:
-    """An answer of the HTTP API."""
+def response(status: int, text: str) -> dict[str, Any]:
+    """Return a response of the HTTP API."""
     return {
         "statusCode": status,
         "headers": {"content-type": "application/json"},
@@ -74,32 +86,26 @@ def answer(status: int, text: str) -> dict[str, Any]:
     }
 
 
-def store(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stores spilled parts, and reports those that stay in the queue.
+def store_spilled(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Store spilled parts, and report those that stay in the queue.
 
-    Side by side, so that a table that hangs does so once a batch.
+    They are stored side by side, so that a table that hangs delays a batch only once.
     """
     with ThreadPoolExecutor(max_workers=len(records)) as threads:
-        stored = list(threads.map(is_stored, records))
-    return {
-        "batchItemFailures": [
-            {"itemIdentifier": record["messageId"]}
-            for record, done in zip(records, stored, strict=True)
-            if not done
-        ]
-    }
+        kept = [message_id for message_id in threads.map(store_one, records) if message_id]
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in kept]}
 
 
-def is_stored(record: dict[str, Any]) -> bool:
-    """Stores one spilled part; False where it must be tried again."""
+def store_one(record: dict[str, Any]) -> str | None:
+    """Store one spilled part; return its message id if it stays in the queue."""
+    message_id: str = record["messageId"]
     try:
-        receiver.store(spill.read(record["body"]))
+        receiver.store(spill_queue.read(record["body"]))
     except Malformed:
-        return True  # it is in the quarantine now
+        return None  # it is in the quarantine now
     except Exception as error:
-        # Whatever it is, the part stays in the queue and the others of the batch go on.
-        log.error(
-            "a spilled part stays in the queue", extra=describe(error) | {"message_id": record["messageId"]}
-        )
-        return False
-    return True
+        # Whatever the error is, the part stays in the queue and the others of the batch go on.
+        fields = error_fields(error) | {"message_id": message_id}
+        log.error("a spilled part stays in the queue", extra=fields)
+        return message_id
+    return None

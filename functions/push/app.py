@@ -1,55 +1,66 @@
-"""push: takes messages from the push queue to their bots."""
+"""push: delivers the messages of PushQueue to their bots."""
 
 from typing import Any
 
-from relay.deliver import Courier
-from relay.edge.bots import Bots
-from relay.edge.clients import client
-from relay.edge.gate import Gate
-from relay.edge.langbot import LangBot
-from relay.edge.ledger import Ledger
-from relay.edge.queues import Queues
-from relay.edge.replies import Replies
-from relay.rules.ledger import Queued
-from relay.send import Sender
+import relay.cold_start
+from push.dispatcher import Dispatcher
+from relay.adapters.admission_control import AdmissionControl
+from relay.adapters.aws import LazyClient, client
+from relay.adapters.bot_registry import BotRegistry
+from relay.adapters.dynamodb import Table
+from relay.adapters.langbot import LangBotClient
+from relay.adapters.message_visibility import MessageVisibility
+from relay.adapters.messages_table import MessagesTable
+from relay.adapters.overflow_bucket import OverflowBucket
+from relay.adapters.parked_queue import ParkedQueue
+from relay.adapters.replies_table import RepliesTable
+from relay.domain.message import QueuedMessage
+from relay.domain.retry import Policy
+from relay.metrics import Metrics
+from relay.sender import Sender
 from relay.settings import PushSettings
 
 settings = PushSettings.from_env()
-dynamodb, s3 = client("dynamodb"), client("s3")
-courier = Courier(
+metrics = Metrics(settings.metrics_namespace)
+dynamodb, sqs = client("dynamodb"), LazyClient(lambda: client("sqs"))
+bucket = OverflowBucket(LazyClient(lambda: client("s3")), settings.overflow_bucket)
+messages = Table(dynamodb, settings.messages_table)
+dispatcher = Dispatcher(
     sender=Sender(
-        Bots(client("secretsmanager"), settings.bot_secret_prefix),
-        LangBot(),
-        Gate(dynamodb, settings.messages_table, settings.max_awaiting, settings.answer_deadline),
+        BotRegistry(client("secretsmanager"), settings.bot_secret_prefix),
+        LangBotClient(),
+        AdmissionControl(messages, settings.max_in_flight, settings.answer_deadline_seconds),
     ),
-    ledger=Ledger(dynamodb, settings.messages_table, s3, settings.overflow_bucket),
-    replies=Replies(dynamodb, settings.replies_table, s3, settings.overflow_bucket),
-    queues=Queues(client("sqs"), settings.push_queue_url, settings.parked_queue_url),
-    retry_for=settings.retry_for,
-    keep_days=settings.keep_days,
-    answer_deadline=settings.answer_deadline,
+    messages_table=MessagesTable(messages, bucket),
+    replies_table=RepliesTable(Table(dynamodb, settings.replies_table), bucket),
+    parked_queue=ParkedQueue(sqs, settings.parked_queue_url),
+    message_visibility=MessageVisibility(sqs, settings.push_queue_url),
+    policy=Policy(settings.retry_for_seconds, settings.answer_deadline_seconds, settings.keep_days),
+    metrics=metrics,
 )
+relay.cold_start.end()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Delivers a batch of the push queue and reports what stays in it."""
-    kept = courier.deliver(
-        map(queued, event["Records"]),
+    """Deliver a batch of the push queue and report what stays in it."""
+    kept = dispatcher.deliver(
+        map(queued_message, event["Records"]),
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
     )
+    metrics.emit()
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in kept]}
 
 
-def queued(record: dict[str, Any]) -> Queued:
-    """A record of an SQS event."""
+def queued_message(record: dict[str, Any]) -> QueuedMessage:
+    """Read a record of an SQS event."""
     attributes = record["attributes"]
-    return Queued(
+    return QueuedMessage(
         message_id=record["messageId"],
         body=record["body"],
-        group=attributes["MessageGroupId"],
+        group_id=attributes["MessageGroupId"],
         sequence_number=attributes["SequenceNumber"],
         receive_count=int(attributes["ApproximateReceiveCount"]),
-        sent_at=int(attributes["SentTimestamp"]) / 1000,
+        queued_at=int(attributes["SentTimestamp"]) / 1000,
         receipt_handle=record["receiptHandle"],
         resend_of=record.get("messageAttributes", {}).get("resend_of", {}).get("stringValue"),
     )

@@ -4,13 +4,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from relay.client import Conversation, Messages, NotAnswered, NotOpen, Parked, Queue, Sent, Stack
+    from relay.client.conversation import Conversation
+    from relay.client.messages import Messages
+    from relay.client.push_queue import PushQueue, SentMessage
+    from relay.client.stack import Stack
+    from relay.errors import (
+        InvalidMessage,
+        InvalidState,
+        MessageParked,
+        RelayError,
+        ReplyTimeout,
+        StackNotFound,
+    )
 
-__all__ = ["Conversation", "Messages", "NotAnswered", "NotOpen", "Parked", "Queue", "Sent", "Stack"]
+__all__ = [
+    "Conversation",
+    "InvalidMessage",
+    "InvalidState",
+    "MessageParked",
+    "Messages",
+    "PushQueue",
+    "RelayError",
+    "ReplyTimeout",
+    "SentMessage",
+    "Stack",
+    "StackNotFound",
+]
+
+_MODULES = {
+    "Conversation": "relay.client.conversation",
+    "Messages": "relay.client.messages",
+    "PushQueue": "relay.client.push_queue",
+    "SentMessage": "relay.client.push_queue",
+    "Stack": "relay.client.stack",
+}
 
 
 def __getattr__(name: str) -> object:
     # The functions import from this package too, and must not pay for the client.
     if name in __all__:
-        return getattr(import_module("relay.client"), name)
+        return getattr(import_module(_MODULES.get(name, "relay.errors")), name)
     raise AttributeError(f"module 'relay' has no attribute {name!r}")

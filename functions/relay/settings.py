@@ -1,4 +1,4 @@
-"""What the functions are told by their environment, read once."""
+"""The configuration of each function, read once from its environment."""
 
 import os
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ class _FromEnvironment:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Reads each field from the variable of its name in capitals. Raises SettingsError."""
+        """Read each field from the variable of its name in capitals. Raise SettingsError."""
         values: dict[str, str | int] = {}
         for name, kind in cls.__dataclass_fields__.items():
             variable = name.upper()
@@ -29,61 +29,63 @@ class _FromEnvironment:
 
 
 @dataclass(frozen=True)
-class CallbackSettings(_FromEnvironment):
+class _Settings(_FromEnvironment):
+    """What every function needs."""
+
+    replies_table: str
+    overflow_bucket: str
+    metrics_namespace: str
+
+
+@dataclass(frozen=True)
+class CallbackSettings(_Settings):
     """What callback needs."""
 
     bot_secret_prefix: str
-    replies_table: str
-    overflow_bucket: str
     keep_days: int
     spill_queue_url: str
 
 
 @dataclass(frozen=True)
-class _SendingSettings(_FromEnvironment):
-    """What a function that sends messages to bots needs; `answer_deadline` in seconds."""
+class _SenderSettings(_Settings):
+    """What a function that sends messages to bots needs."""
 
     bot_secret_prefix: str
     messages_table: str
-    replies_table: str
-    overflow_bucket: str
-    answer_deadline: int
-    max_awaiting: int
+    answer_deadline_seconds: int
+    max_in_flight: int
 
 
 @dataclass(frozen=True)
-class PushSettings(_SendingSettings):
-    """What push needs; `retry_for` in seconds."""
+class PushSettings(_SenderSettings):
+    """What push needs."""
 
     push_queue_url: str
     parked_queue_url: str
-    retry_for: int
+    retry_for_seconds: int
     keep_days: int
 
 
 @dataclass(frozen=True)
-class SweepSettings(_SendingSettings):
+class SweepSettings(_SenderSettings):
     """What sweep needs."""
 
-    resend_unanswered: int
+    max_resends: int
 
 
 @dataclass(frozen=True)
-class SettleSettings(_FromEnvironment):
-    """What settle needs; `answer_deadline` in seconds."""
+class SettleSettings(_Settings):
+    """What settle needs."""
 
     messages_table: str
-    replies_table: str
-    unsettled_queue_url: str
-    answer_deadline: int
+    recheck_queue_url: str
+    answer_deadline_seconds: int
 
 
 @dataclass(frozen=True)
-class TellSettings(_FromEnvironment):
-    """What tell needs."""
+class PublishSettings(_Settings):
+    """What publish needs."""
 
     messages_table: str
-    replies_table: str
-    overflow_bucket: str
     event_bus_name: str
     stack_name: str

@@ -3,39 +3,54 @@
 import logging
 from typing import Any
 
-from relay.describe import describe
-from relay.edge.clients import client
-from relay.edge.ledger import Ledger
-from relay.edge.queues import Unsettled
-from relay.edge.replies import Replies
-from relay.edge.table import from_item
-from relay.rules.settling import Final
+import relay.cold_start
+from relay.adapters.aws import LazyClient, client
+from relay.adapters.dynamodb import Table, from_item
+from relay.adapters.messages_table import MessagesTable
+from relay.adapters.overflow_bucket import OverflowBucket
+from relay.adapters.recheck_queue import RecheckQueue
+from relay.adapters.replies_table import RepliesTable
+from relay.domain.part import ReplyPart
+from relay.domain.settlement import FinalPart
+from relay.log_fields import error_fields
+from relay.metrics import Metrics
 from relay.settings import SettleSettings
-from relay.settle import Settler
+from settle.settler import Settler
 
 log = logging.getLogger(__name__)
 
 settings = SettleSettings.from_env()
+metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")
+bucket = OverflowBucket(LazyClient(lambda: client("s3")), settings.overflow_bucket)
 settler = Settler(
-    ledger=Ledger(dynamodb, settings.messages_table),
-    replies=Replies(dynamodb, settings.replies_table),
-    unsettled=Unsettled(client("sqs"), settings.unsettled_queue_url),
-    answer_deadline=settings.answer_deadline,
+    messages_table=MessagesTable(Table(dynamodb, settings.messages_table), bucket),
+    replies_table=RepliesTable(Table(dynamodb, settings.replies_table), bucket),
+    recheck_queue=RecheckQueue(LazyClient(lambda: client("sqs")), settings.recheck_queue_url),
+    answer_deadline=settings.answer_deadline_seconds,
+    metrics=metrics,
 )
+relay.cold_start.end()
 
 
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Settles the final parts of a batch of RepliesTable's stream, or of UnsettledQueue."""
+    """Settle the final parts of a batch of RepliesTable's stream, or of RecheckQueue."""
     failed = []
     for record in event["Records"]:
         from_stream = "dynamodb" in record
         try:
             if from_stream:
-                settler.settle(Final.of(from_item(record["dynamodb"]["NewImage"])))
+                settler.settle(final_part(record))
             else:
-                settler.settle(*Unsettled.read(record["body"]))
-        except Exception as error:  # whatever it is, the others go on
-            log.error("not settled, will be tried again", extra=describe(error))
+                settler.settle(*RecheckQueue.read(record["body"]))
+        except Exception as error:  # the others go on, whatever it is
+            log.error("a final part could not be settled and is tried again", extra=error_fields(error))
             failed.append(record["dynamodb"]["SequenceNumber"] if from_stream else record["messageId"])
+    metrics.emit()
     return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}
+
+
+def final_part(record: dict[str, Any]) -> FinalPart:
+    """Read a record of RepliesTable's stream."""
+    part: ReplyPart = from_item(record["dynamodb"]["NewImage"])  # type: ignore[assignment]
+    return FinalPart.of(part)

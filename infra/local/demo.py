@@ -4,21 +4,25 @@ import shutil
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from local.sample_bot import SampleBot
 from local.stack import LOCAL, OUTPUTS, StackError, stack_from_environment
-from relay import Conversation, NotAnswered, Parked, Queue, Sent, Stack
-from relay.rules.turn import turns
+from relay import Conversation, MessageParked, PushQueue, ReplyTimeout, SentMessage, Stack
+from relay.domain.part import ReplyPart
+from relay.domain.turn import turns
 
 MESSAGES = {
     "ticket-1": ["Hello, is anybody there?", "Tell me a story, LONG:8:150", "Thank you"],
     "ticket-2": ["MULTI answers, please", "And a short one: LONG:4:300", "Thank you"],
 }
-GIVE_UP_AFTER = 45
+TIMEOUT = 90
+"""Seconds for the whole demonstration."""
+
 QUIET = 1
-"""Seconds without a new part after which nothing more is expected of finished turns."""
+"""Seconds without a new part after which no more parts of finished turns are expected."""
 
 
 @dataclass
@@ -28,8 +32,8 @@ class Session:
     name: str
     talk: Conversation
     to_send: deque[str]
-    sent: list[Sent] = field(default_factory=list)
-    parts: list[dict[str, Any]] = field(default_factory=list)
+    sent: list[SentMessage] = field(default_factory=list)
+    parts: list[ReplyPart] = field(default_factory=list)
 
     def answered(self) -> bool:
         """Whether there is a finished turn for each message so far."""
@@ -61,7 +65,7 @@ class Session:
         for number, sent in enumerate(self.sent, 1):
             try:
                 replies.append(self.talk.wait(sent, timeout=0).reply_to)
-            except (NotAnswered, Parked) as error:
+            except (ReplyTimeout, MessageParked) as error:
                 found.append(f"message {number}: {error}")
         if not found and replies != list(dict.fromkeys(part["reply_to"] for part in self.parts)):
             found.append("the turns are not those of the messages, in the order of the messages")
@@ -79,22 +83,22 @@ class Session:
         return [f"{self.name}: {fault}" for fault in found]
 
 
-def _mark(part: dict[str, Any]) -> tuple[Any, ...]:
+def _mark(part: Mapping[str, Any]) -> tuple[Any, ...]:
     return part["reply_to"], part["sequence"], part["is_final"], part["message"]
 
 
 def run(bot: SampleBot | None) -> int:
     """Sends the messages, shows the replies, and returns the exit code."""
     stack = Stack.from_file(LOCAL / OUTPUTS)
-    queue = Queue(stack)
+    push_queue = PushQueue(stack)
     sessions = [Session(name, Conversation(stack, name), deque(texts)) for name, texts in MESSAGES.items()]
     start = quiet_since = time.monotonic()
     print("\nsession   seq  text so far")
-    while time.monotonic() < start + GIVE_UP_AFTER:
+    while time.monotonic() < start + TIMEOUT:
         for session in sessions:
             # A real LangBot may merge messages that wait, so it gets the next when it has answered.
             while session.to_send and (bot or session.answered()):
-                session.sent.append(queue.push(session.name, session.to_send.popleft()))
+                session.sent.append(push_queue.push(session.name, session.to_send.popleft()))
             if session.show_new():
                 quiet_since = time.monotonic()
         done = all(session.answered() and not session.to_send for session in sessions)

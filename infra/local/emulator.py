@@ -18,5 +18,9 @@ if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["PYTHONPATH"] = sys.argv.pop()
     from ministack.app import main  # type: ignore[import-not-found]
+    from ministack.core.lambda_runtime import Worker  # type: ignore[import-not-found]
 
+    # After each invocation it waits 50 ms for a first line of the log, then 5 ms for another one. A function
+    # writes its log before its result, so 5 ms are enough; a later line is shown after the next invocation.
+    Worker._drain_stderr_bounded.__defaults__ = (0.005, 0.005, 0.25)
     main()

@@ -1,10 +1,12 @@
 """The stack of template.yaml on this machine, in the emulator ministack; `make local`."""
 
+import compileall
 import io
 import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Any
 
 import boto3
@@ -163,11 +166,14 @@ def _deploy(endpoint: str, parameters: Mapping[str, str]) -> dict[str, str]:
 
 
 def _functions() -> bytes:
-    source = ROOT / "functions"
+    """Return the functions as a zip file. They are compiled in it, or each worker would compile them."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(source.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / "functions"
+        shutil.copytree(ROOT / "functions", source, ignore=shutil.ignore_patterns("__pycache__"))
+        compileall.compile_dir(source, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(path for path in source.rglob("*") if path.is_file()):
                 archive.write(path, path.relative_to(source))
     return buffer.getvalue()
 

@@ -1,0 +1,100 @@
+"""Verifies reply parts and stores them."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from relay.adapters.bot_registry import BotRegistry, UnknownBot
+from relay.adapters.overflow_bucket import OverflowBucket
+from relay.adapters.replies_table import RepliesTable
+from relay.adapters.spill_queue import SpillQueue
+from relay.domain import strict_json
+from relay.domain.bot import Bot
+from relay.domain.part import VerifiedCallback, parse_part, reply_part
+from relay.domain.signing import NotAuthentic, Refusal, is_signed, signed_time
+from relay.domain.timestamps import Clock
+from relay.log_fields import error_fields
+from relay.metrics import Metric, Metrics
+
+log = logging.getLogger(__name__)
+
+
+class UnusableBot(Exception):
+    """The bot's secret cannot be used, so a signature proves nothing; the text says why."""
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Receives parts: verifies each, and stores or spills it."""
+
+    bot_registry: BotRegistry
+    replies_table: RepliesTable
+    bucket: OverflowBucket
+    spill_queue: SpillQueue
+    keep_days: int
+    metrics: Metrics
+    clock: Clock = time.time
+
+    def receive(self, bot_name: str, headers: Mapping[str, str], raw: bytes) -> None:
+        """Keep the part in `raw`, the body as received; header names are in lower case.
+
+        If it cannot be stored it goes to the spill queue, from which `store` takes it later.
+
+        Raise NotAuthentic, also for an unknown bot; strict_json.Malformed for a verified body that is no
+        valid part, which is kept as well; and any other error if the part could not even be spilled.
+        """
+        callback = self._verify(bot_name, headers, raw)
+        try:
+            self.store(callback)
+        except (ClientError, BotoCoreError) as error:
+            self.spill_queue.put(callback)
+            self.metrics.count(Metric.SPILLED, bot=callback.bot)
+            log.error(
+                "a part cannot be stored, it is in the spill queue",
+                extra=error_fields(error) | {"bot": callback.bot},
+            )
+            parse_part(raw)  # LangBot gets the same answer as without the fault
+
+    def store(self, callback: VerifiedCallback) -> None:
+        """Store a callback that was verified now or hours ago; a second time changes nothing.
+
+        Raise strict_json.Malformed for one that is no valid part, after it is in the quarantine, and
+        botocore's errors.
+        """
+        bot, raw = callback.bot, callback.raw
+        try:
+            body = parse_part(raw)
+        except strict_json.Malformed:
+            path = self.bucket.quarantine(bot, raw)
+            self.metrics.count(Metric.QUARANTINED, bot=bot)
+            log.error("a signed body is no valid part", extra={"bot": bot, "kept_at": path})
+            raise
+        if self.replies_table.store(reply_part(callback, body, self.keep_days), raw):
+            log.info("part stored", extra={"bot": bot})
+        else:
+            self.metrics.count(Metric.DUPLICATES, bot=bot)
+            log.info("part was stored before", extra={"bot": bot})
+
+    def _verify(self, bot_name: str, headers: Mapping[str, str], raw: bytes) -> VerifiedCallback:
+        now = self.clock()
+        timestamp, signature = headers.get("x-lb-timestamp"), headers.get("x-lb-signature")
+        signed_at = signed_time(timestamp, now)
+        if not timestamp or not signature:
+            raise NotAuthentic(Refusal.NO_SIGNATURE, "X-LB-Signature is missing")
+        try:
+            bot = self.bot_registry.get(bot_name)
+            if not is_signed(bot.outbound_secrets, timestamp, signature, raw):
+                bot = self.bot_registry.refresh(bot_name)
+                self._check_signature(bot, timestamp, signature, raw)
+        except UnknownBot as error:
+            raise NotAuthentic(Refusal.UNKNOWN_BOT, str(error)) from None
+        return VerifiedCallback(bot.name, raw, signed_at, now, bot.timezone)
+
+    def _check_signature(self, bot: Bot, timestamp: str, signature: str, raw: bytes) -> None:
+        if bot.unusable:
+            raise UnusableBot(bot.unusable)
+        if not is_signed(bot.outbound_secrets, timestamp, signature, raw):
+            raise NotAuthentic(Refusal.MISMATCH, "X-LB-Signature was made with none of the bot's secrets")

@@ -1,0 +1,104 @@
+"""Publishes changes of items as events."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from relay.adapters.event_bus import EventBus
+from relay.adapters.messages_table import MessagesTable
+from relay.adapters.replies_table import RepliesTable
+from relay.domain.event import (
+    MAX_EVENT_REPLY_BYTES,
+    Event,
+    begins_after,
+    event_of_change,
+    json_bytes,
+    reply_completed,
+)
+from relay.domain.part import ReplyPart
+from relay.domain.segments import Segment
+from relay.domain.settlement import FinalPart
+from relay.domain.turn import effective_parts
+from relay.log_fields import error_fields
+
+log = logging.getLogger(__name__)
+
+
+class PublishFailed(Exception):
+    """Nothing of a batch could be published."""
+
+
+@dataclass(frozen=True)
+class StreamRecord:
+    """A change of an item, `number` in its table's stream; {} is an item that is missing.
+
+    `changed_at` in Unix seconds.
+    """
+
+    number: str
+    old: Mapping[str, Any]
+    new: Mapping[str, Any]
+    changed_at: float
+
+
+@dataclass(frozen=True)
+class EventPublisher:
+    """Publishes events. The same change gives an event of the same id, however often it is delivered."""
+
+    messages_table: MessagesTable
+    replies_table: RepliesTable
+    event_bus: EventBus
+
+    def publish(self, records: Iterable[StreamRecord]) -> list[str]:
+        """Publish what is an event; return the numbers of the records that must be delivered again.
+
+        Raise PublishFailed if nothing could be published, so that an outage shows as the function's errors.
+        """
+        events: dict[str, Event] = {}
+        failed: list[str] = []
+        for record in records:
+            try:
+                if event := self._event(record):
+                    events[record.number] = event
+            except (ClientError, BotoCoreError) as error:
+                log.error("a change cannot be read and is tried again", extra=error_fields(error))
+                failed.append(record.number)
+            except Exception as error:
+                # Another try would fail as well, and hold up everything behind it for a day.
+                fields = error_fields(error) | {"number": record.number}
+                log.error("a change cannot be published and is given up", extra=fields)
+        refused = self.event_bus.publish(events.values())
+        failed += [number for number, event in events.items() if event.id in refused]
+        published = len(events) - len(refused)
+        log.info("published", extra={"events": published, "failed": len(failed)})
+        if failed and not published:
+            raise PublishFailed(f"none of {len(failed)} events; they are tried again")
+        return failed
+
+    def _event(self, record: StreamRecord) -> Event | None:
+        """Return the event of a change, if it is one. Raise botocore's errors."""
+        if "part" in record.new:
+            return self._reply_completed(cast(ReplyPart, record.new))
+        return event_of_change(record.old, record.new, record.changed_at)
+
+    def _reply_completed(self, part: ReplyPart) -> Event:
+        final, parts, record = FinalPart.of(part), [part], None
+        if final.reply_to:
+            key = self.messages_table.find_by_reply_to(final.reply_to, final.session)
+            record = self.messages_table.read(key) if key else None
+            parts = self.replies_table.turn_up_to(part, begins_after(final, record)) or parts
+        return reply_completed(parts, record, self._reply(parts), self.replies_table.name)
+
+    def _reply(self, parts: Iterable[ReplyPart]) -> list[Segment] | None:
+        """Return what the parts say, or None if an event cannot hold it."""
+        reply: list[Segment] = []
+        left = MAX_EVENT_REPLY_BYTES
+        for part in effective_parts(parts):
+            message = self.replies_table.message_of(part)
+            if message is None or (left := left - json_bytes(message)) < 0:
+                return None
+            reply += message
+        return reply

@@ -1,0 +1,214 @@
+"""Delivers a batch of queued messages: sessions side by side, each in order."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from relay.adapters.bot_registry import UnknownBot
+from relay.adapters.langbot import max_attempt_seconds
+from relay.adapters.message_visibility import MessageVisibility
+from relay.adapters.messages_table import MessagesTable
+from relay.adapters.parked_queue import ParkedQueue
+from relay.adapters.replies_table import RepliesTable
+from relay.domain.admission import Deferred, full_delay
+from relay.domain.attempt import Attempt, Delivery, Verdict, idempotency_key
+from relay.domain.keys import is_message_key, message_key, record_key
+from relay.domain.message import Message, QueuedMessage, parse_message
+from relay.domain.part import VerifiedCallback, parse_part, reply_part, sync_reply_body
+from relay.domain.record import (
+    MessageRecord,
+    State,
+    dropped_record,
+    history_of,
+    key_of,
+    parked_record,
+)
+from relay.domain.retry import Policy, conclude, must_leave_queue_at
+from relay.domain.segments import collapse
+from relay.domain.timestamps import Clock, utc_text
+from relay.errors import InvalidMessage
+from relay.log_fields import error_fields
+from relay.metrics import UNKNOWN_BOT, Metric, Metrics
+from relay.sender import Sender
+
+log = logging.getLogger(__name__)
+
+MAX_PARALLEL_PER_BOT = 2
+"""Attempts of one batch at one bot at the same time. LangBot answers 429 from the fifth on, and there are two
+batches, unless PushMaximumConcurrency says otherwise."""
+
+RETRY_AFTER_ERROR = 10
+"""Seconds until a message is delivered again that could not be tried, for no fault of its bot."""
+
+_LOG_LEVELS = {State.RETRYING: logging.WARNING, State.DROPPED: logging.WARNING, State.PARKED: logging.ERROR}
+_VERDICTS = {
+    Verdict.ACCEPTED: Metric.DELIVERED,
+    Verdict.REFUSED: Metric.REFUSED,
+    Verdict.UNKNOWN: Metric.UNKNOWN,
+}
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What the messages of one batch share."""
+
+    seconds_left: Callable[[], float]
+    bot_semaphores: dict[str, threading.Semaphore] = field(default_factory=dict)
+
+    def bot_semaphore(self, bot: str) -> threading.Semaphore:
+        return self.bot_semaphores.setdefault(bot, threading.Semaphore(MAX_PARALLEL_PER_BOT))
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """Sends messages to their bots and records what became of each."""
+
+    sender: Sender
+    messages_table: MessagesTable
+    replies_table: RepliesTable
+    parked_queue: ParkedQueue
+    message_visibility: MessageVisibility
+    policy: Policy
+    metrics: Metrics
+    clock: Clock = time.time
+
+    def deliver(self, messages: Iterable[QueuedMessage], seconds_left: Callable[[], float]) -> list[str]:
+        """Send the sessions of a batch side by side, each in order, as long as there are seconds left.
+
+        Return the ids of the messages that stay in the queue: those that failed, and those behind them in
+        their session. Their visibility is set by then.
+        """
+        batch = _Batch(seconds_left)
+        sessions: dict[str, list[QueuedMessage]] = {}
+        for queued in messages:
+            sessions.setdefault(queued.group_id, []).append(queued)
+        with ThreadPoolExecutor(max_workers=len(sessions)) as threads:
+            delivered = threads.map(lambda session: self._deliver_session(session, batch), sessions.values())
+            kept = [one for session in delivered for one in session]
+        for queued, delay in kept:
+            try:
+                self.message_visibility.set_visibility(queued, delay)
+            except (ClientError, BotoCoreError) as error:
+                # It is delivered again all the same, when its visibility timeout is over.
+                self._log_error("the visibility of a message could not be set", queued, error)
+        return [queued.message_id for queued, _ in kept]
+
+    def _deliver_session(
+        self, session: list[QueuedMessage], batch: _Batch
+    ) -> list[tuple[QueuedMessage, int]]:
+        """Return the messages that stay in the queue, each with the seconds until it is visible again."""
+        for position, queued in enumerate(session):
+            try:
+                delay = self._deliver_one(queued, batch)
+            except Exception as error:  # the other sessions go on, whatever it is
+                self._log_error("a message could not be tried", queued, error)
+                delay = RETRY_AFTER_ERROR
+            if delay is not None:
+                # While one message of a group is invisible, SQS holds the others back. So those behind the
+                # failed one wait for it, and need no delay of their own.
+                return [(queued, delay), *((later, 0) for later in session[position + 1 :])]
+        return []
+
+    def _deliver_one(self, queued: QueuedMessage, batch: _Batch) -> int | None:
+        """Return the seconds until the message must be delivered again, or None if it leaves the queue."""
+        delivery = Delivery(queued)
+        try:
+            message = parse_message(queued.body)
+            delivery = Delivery(queued, message)
+            record = self.messages_table.read(key_of(queued, message)) if queued.receive_count > 1 else None
+            if record and record["state"] != State.RETRYING:
+                # Push died after it wrote the record; if it is parked, perhaps before it was on ParkedQueue.
+                if record["state"] == State.PARKED:
+                    self.parked_queue.put(queued, record)
+                return None
+            if not record and (reason := self._may_not_resend(queued, message)):
+                self._finish(queued, dropped_record(delivery, reason, self.clock(), self.policy.keep_days))
+                return None
+            delivery = Delivery(queued, message, history_of(queued, record))
+            with batch.bot_semaphore(message.bot):
+                return self._attempt(delivery, message, batch)
+        except (InvalidMessage, UnknownBot) as fault:
+            self._park(delivery, str(fault), UNKNOWN_BOT)
+            return None
+
+    def _attempt(self, delivery: Delivery, message: Message, batch: _Batch) -> int | None:
+        if batch.seconds_left() < max_attempt_seconds(message.action):
+            return 0
+        queued, history = delivery.queued, delivery.history
+        attempt = self.sender.send(message, idempotency_key(queued.message_id, history), history)
+        now = self.clock()
+        if isinstance(attempt, Deferred):
+            if now > must_leave_queue_at(queued.queued_at):
+                reason = "the bot stayed unavailable until the message reached the queue's retention limit"
+                self._park(delivery, reason, message.bot)
+                return None
+            return full_delay(queued.receive_count) if attempt.full else math.ceil(attempt.seconds)
+        if attempt.outcome.reply:
+            self._store_sync_reply(attempt, now)
+        conclusion = conclude(delivery, attempt, now, self.policy)
+        self._measure(conclusion.record, attempt, now - queued.queued_at)
+        self._finish(queued, conclusion.record, verdict=attempt.outcome.verdict, retry_in=conclusion.retry_in)
+        return conclusion.retry_in
+
+    def _park(self, delivery: Delivery, reason: str, bot: str) -> None:
+        """Park a message without an attempt."""
+        self.metrics.count(Metric.PARKED, bot=bot)
+        record = parked_record(delivery, reason, reason, self.clock(), self.policy.keep_days)
+        self._finish(delivery.queued, record)
+
+    def _finish(self, queued: QueuedMessage, record: MessageRecord, **more: object) -> None:
+        """Write down what became of a message; the log gets `more`."""
+        # The record comes first: if push dies between the two, it says what is still to do.
+        self.messages_table.write(record)
+        if record["state"] == State.PARKED:
+            self.parked_queue.put(queued, record)
+        fields = {
+            "session": record["session"],
+            "message_id": queued.message_id,
+            "attempts": record["attempts"],
+        }
+        log.log(_LOG_LEVELS.get(record["state"], logging.INFO), record["state"], extra=fields | more)
+
+    def _may_not_resend(self, queued: QueuedMessage, message: Message) -> str | None:
+        """If this is a resend, claim the only one of its original; return why it may not be sent, or None."""
+        if not queued.resend_of:
+            return None
+        if not is_message_key(queued.resend_of):
+            raise InvalidMessage("resend_of is no message's key")
+        original = record_key(message.session, queued.resend_of)
+        return self.messages_table.mark_resent(original, message_key(queued.sequence_number), self.clock())
+
+    def _store_sync_reply(self, attempt: Attempt, now: float) -> None:
+        message, outcome = attempt.message, attempt.outcome
+        # It gets the timestamp that LangBot would have written, so that it takes its place among the
+        # session's other parts.
+        timestamp: str = utc_text(now)
+        if not attempt.bot.timezone:
+            timestamp = utc_text(now + self.replies_table.clock_offset(message.session)).removesuffix("Z")
+        raw = sync_reply_body(
+            message.session_id,
+            outcome.accepted_message_id or "",
+            collapse(outcome.reply or []),
+            timestamp,
+        )
+        callback = VerifiedCallback(message.bot, raw, signed_at=now, received_at=now, zone=None)
+        self.replies_table.store(reply_part(callback, parse_part(raw), self.policy.keep_days), raw)
+
+    def _measure(self, record: MessageRecord, attempt: Attempt, seconds_since_queued: float) -> None:
+        bot = attempt.bot.name
+        self.metrics.count(_VERDICTS[attempt.outcome.verdict], bot=bot)
+        if attempt.outcome.verdict is Verdict.ACCEPTED:
+            self.metrics.duration(Metric.DELIVERY_LATENCY, seconds_since_queued, bot=bot)
+        if record["state"] == State.ANSWERED:
+            self.metrics.duration(Metric.TIME_TO_ANSWER, seconds_since_queued, bot=bot)
+        if record["state"] == State.PARKED:
+            self.metrics.count(Metric.PARKED, bot=bot)
+
+    def _log_error(self, text: str, queued: QueuedMessage, error: Exception) -> None:
+        log.error(text, extra=error_fields(error) | {"message_id": queued.message_id})

@@ -1,0 +1,39 @@
+"""boto3 clients as the functions need them."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+_making = threading.Lock()  # boto3's default session is not safe to share between threads
+
+
+def client(service: str, connect: float = 2, read: float = 3, tries: int = 2) -> Any:
+    """Make a client of an AWS service with short time-outs, in seconds; threads may share it.
+
+    A call ends within `tries` times `connect` plus `read`, and up to 1 s between two tries.
+    """
+    config = Config(
+        connect_timeout=connect,
+        read_timeout=read,
+        retries={"total_max_attempts": tries, "mode": "standard"},
+        max_pool_connections=16,
+        tcp_keepalive=True,
+    )
+    with _making:
+        return boto3.client(service, config=config)  # type: ignore[call-overload]
+
+
+class LazyClient:
+    """A client that is made at its first use: one that the happy path never uses costs no cold start."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._client: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        # Two threads may both make one here, of which the later stays: that does no harm.
+        self._client = self._client or self._make()
+        return getattr(self._client, name)

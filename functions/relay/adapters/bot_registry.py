@@ -1,0 +1,110 @@
+"""The bots, from Secrets Manager, cached briefly enough for a rotation and long enough to be cheap."""
+
+import logging
+import threading
+import time
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from relay.domain.bot import BOT_NAME, Bot, parse_bot
+from relay.domain.timestamps import Clock
+
+log = logging.getLogger(__name__)
+
+CACHE_TTL = 60
+"""Seconds for which a bot is used without reading its secret again."""
+
+MIN_REFRESH_INTERVAL = 1
+"""Seconds between two reads of a secret after failures, however many there are."""
+
+MAX_CACHED_NAMES = 1000
+"""Names that are cached at the most, so that made-up names cannot fill the memory."""
+
+
+class UnknownBot(Exception):
+    """There is no secret for a bot of that name."""
+
+
+class BotRegistry:
+    """The bots of a stack. If a secret cannot be read or used, the last good one stays in use."""
+
+    def __init__(self, secretsmanager: Any, prefix: str, clock: Clock = time.monotonic) -> None:
+        self._secretsmanager = secretsmanager
+        self._prefix = prefix
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, Bot | None] = {}
+        self._read_at: dict[tuple[str, bool], float] = {}
+
+    def get(self, name: str) -> Bot:
+        """Return the bot `name`, read within the last CACHE_TTL seconds.
+
+        It is unusable if its secret never was usable. Raise UnknownBot, and botocore's errors if the secret
+        was never read before.
+        """
+        return self._get(name, refresh=False)
+
+    def refresh(self, name: str) -> Bot:
+        """Return the bot `name`, read again unless that was done within MIN_REFRESH_INTERVAL seconds.
+
+        It is for a signature that does not match. The first such call always reads: LangBot may have signed
+        with a secret that was set a moment ago, and takes a refusal as final.
+
+        Raise UnknownBot, and botocore's errors.
+        """
+        return self._get(name, refresh=True)
+
+    def invalidate(self, name: str) -> None:
+        """Read a bot's secret again at the next `get`: a message has just failed with it."""
+        with self._lock:
+            self._read_at.pop((name, False), None)
+
+    def _get(self, name: str, refresh: bool) -> Bot:
+        if not BOT_NAME.fullmatch(name):
+            raise UnknownBot(f"no bot {name!r}: not a bot's name")
+        with self._lock:
+            bot = self._known.get(name)
+            forced = refresh and self._claim_read(name, True, MIN_REFRESH_INTERVAL)
+            due = self._claim_read(name, False, CACHE_TTL if bot else MIN_REFRESH_INTERVAL)
+            if due or forced or name not in self._known:
+                bot = self._read(name, None if forced else bot)
+                if bot is None or not bot.unusable:
+                    self._cache(name, bot)
+        if bot is None:
+            raise UnknownBot(f"no bot {name!r}: there is no secret {self._prefix}{name}")
+        return bot
+
+    def _cache(self, name: str, bot: Bot | None) -> None:
+        if len(self._known) >= MAX_CACHED_NAMES:
+            self._known = {known: bot for known, bot in self._known.items() if bot}
+            self._read_at.clear()
+        self._known[name] = bot
+
+    def _claim_read(self, name: str, forced: bool, seconds: float) -> bool:
+        """Return True at most once per `seconds` for each (name, forced), and record this call."""
+        now = self._clock()
+        if now - self._read_at.get((name, forced), -float("inf")) < seconds:
+            return False
+        self._read_at[name, forced] = now
+        return True
+
+    def _read(self, name: str, last: Bot | None) -> Bot | None:
+        """Read a bot; `last` is what to return if that fails or its secret is unusable."""
+        try:
+            response = self._secretsmanager.get_secret_value(SecretId=self._prefix + name)
+        except self._secretsmanager.exceptions.ResourceNotFoundException:
+            return None
+        except (ClientError, BotoCoreError) as error:
+            if last is None:
+                raise
+            fault = str(error)
+        else:
+            bot = parse_bot(name, response.get("SecretString", ""))
+            if last is None or not bot.unusable:
+                return bot
+            fault = bot.unusable
+        log.error(
+            "the bot's secret cannot be used, the last good one serves", extra={"bot": name, "error": fault}
+        )
+        return last

@@ -1,0 +1,128 @@
+"""A DynamoDB table by plain Python values."""
+
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+Item = dict[str, Any]
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+def to_item(fields: Mapping[str, Any]) -> Item:
+    """Convert plain values to DynamoDB's. Raise ArithmeticError for numbers past 38 digits."""
+    return {name: _serialize(value) for name, value in fields.items()}
+
+
+def from_item(item: Mapping[str, Any]) -> Item:
+    """Convert an item to plain values, whole numbers to int."""
+    return {name: _plain(_deserialize(value)) for name, value in item.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value
+
+
+class Table:
+    """One table. An attribute is written `#name` in an expression if DynamoDB reserves its name.
+
+    All methods raise botocore's errors.
+    """
+
+    def __init__(self, dynamodb: Any, name: str) -> None:
+        self._dynamodb = dynamodb
+        self.name = name
+
+    def get(self, key: Mapping[str, Any]) -> Item | None:
+        """Return the item with this key, by a consistent read, or None."""
+        response = self._dynamodb.get_item(TableName=self.name, Key=to_item(key), ConsistentRead=True)
+        return from_item(response["Item"]) if "Item" in response else None
+
+    def put(self, item: Mapping[str, Any], once: bool = False) -> bool:
+        """Write an item. With `once`, keep an item that is there already, and return False then."""
+        condition = _with_names({"ConditionExpression": "attribute_not_exists(#session)"}) if once else {}
+        try:
+            self._dynamodb.put_item(TableName=self.name, Item=to_item(item), **condition)
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def update(self, key: Mapping[str, Any], change: str, condition: str, values: Mapping[str, Any]) -> bool:
+        """Change an item if it meets `condition`; return whether it did."""
+        return self._update(key, change, condition, values, {})[0]
+
+    def update_returning(
+        self,
+        returned: Literal["ALL_OLD", "ALL_NEW"],
+        key: Mapping[str, Any],
+        change: str,
+        condition: str,
+        values: Mapping[str, Any],
+    ) -> tuple[bool, Item]:
+        """Change an item if it meets `condition`.
+
+        Return whether it did, and the item as it was or is; if it did not, the item as it is.
+        """
+        more = {"ReturnValues": returned, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        return self._update(key, change, condition, values, more)
+
+    def query(self, condition: str, values: Mapping[str, Any], **more: Any) -> Iterator[Item]:
+        """Return the items of all pages of a query, in order; `more` is what else boto3's query takes."""
+        pages = self._dynamodb.get_paginator("query").paginate(**self._query(condition, values, more))
+        for page in pages:
+            yield from map(from_item, page["Items"])
+
+    def first_page(self, condition: str, values: Mapping[str, Any], **more: Any) -> list[Item]:
+        """Return the items of a query's first page, of `Limit` items at the most."""
+        page = self._dynamodb.query(**self._query(condition, values, more))
+        return [from_item(item) for item in page["Items"]]
+
+    def count(self, condition: str, values: Mapping[str, Any], **more: Any) -> int:
+        """Return the number of items of a query's first page, `Limit` at the most."""
+        count: int = self._dynamodb.query(**self._query(condition, values, more), Select="COUNT")["Count"]
+        return count
+
+    def _update(
+        self,
+        key: Mapping[str, Any],
+        change: str,
+        condition: str,
+        values: Mapping[str, Any],
+        more: Mapping[str, str],
+    ) -> tuple[bool, Item]:
+        expressions = {"UpdateExpression": change} | ({"ConditionExpression": condition} if condition else {})
+        try:
+            response = self._dynamodb.update_item(
+                TableName=self.name, Key=to_item(key), **_with_names(expressions), **_values(values), **more
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
+            return False, from_item(error.response.get("Item", {}))
+        return True, from_item(response.get("Attributes", {}))
+
+    def _query(self, condition: str, values: Mapping[str, Any], more: Mapping[str, Any]) -> Item:
+        return {
+            "TableName": self.name,
+            **_with_names({"KeyConditionExpression": condition, **more}),
+            **_values(values),
+        }
+
+
+def _values(values: Mapping[str, Any]) -> Item:
+    return {"ExpressionAttributeValues": to_item(values)} if values else {}
+
+
+def _with_names(arguments: Mapping[str, Any]) -> Item:
+    """Add the names that the expressions among `arguments` use as `#name`."""
+    expressions = " ".join(text for name, text in arguments.items() if name.endswith("Expression"))
+    names = {f"#{name}": name for name in re.findall(r"#(\w+)", expressions)}
+    return {**arguments, **({"ExpressionAttributeNames": names} if names else {})}

@@ -1,0 +1,65 @@
+"""The event bus of EventBridge."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from relay.domain.event import Event
+from relay.log_fields import error_fields
+
+log = logging.getLogger(__name__)
+
+SOURCE = "langbot-relay"
+"""The source of every event, for rules to match."""
+
+# What PutEvents takes in one call.
+_MAX_ENTRIES, _MAX_BYTES = 10, 256 * 1024
+
+
+class EventBus:
+    """An event bus; `stack` is the name of the stack that publishes."""
+
+    def __init__(self, events: Any, name: str, stack: str) -> None:
+        self._events = events
+        self._name = name
+        self._stack = stack
+
+    def publish(self, events: Iterable[Event]) -> set[str]:
+        """Publish events; return the ids of those that the bus refused and may accept later."""
+        return {event_id for call in _calls(events, self._stack) for event_id in self._put(call)}
+
+    def _put(self, call: list[tuple[Event, str]]) -> list[str]:
+        entries = [
+            {"EventBusName": self._name, "Source": SOURCE, "DetailType": event.type, "Detail": detail}
+            for event, detail in call
+        ]
+        try:
+            results = self._events.put_events(Entries=entries)["Entries"]
+        except (ClientError, BotoCoreError) as error:
+            log.error("the event bus cannot be reached", extra=error_fields(error))
+            return [event.id for event, _ in call]
+        later = []
+        for (event, _), result in zip(call, results, strict=True):
+            if code := result.get("ErrorCode"):
+                log.error("the event bus refused an event", extra={"event_id": event.id, "error": code})
+                # It would refuse such an event for as long as the stream keeps it, and hold up all others.
+                if code != "MalformedDetail":
+                    later.append(event.id)
+        return later
+
+
+def _calls(events: Iterable[Event], stack: str) -> Iterator[list[tuple[Event, str]]]:
+    call: list[tuple[Event, str]] = []
+    total = 0
+    for event in events:
+        detail = event.detail(stack)
+        size = len(SOURCE) + len(event.type) + len(detail.encode())
+        if call and (len(call) == _MAX_ENTRIES or total + size >= _MAX_BYTES):
+            yield call
+            call, total = [], 0
+        call.append((event, detail))
+        total += size
+    if call:
+        yield call

@@ -1,0 +1,236 @@
+"""MessagesTable: what became of each message."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from relay.adapters.dynamodb import Table
+from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
+from relay.domain.keys import BOTS, OPERATOR, RecordKey, earlier_id_key, record_key, unidentified_reply
+from relay.domain.record import MessageRecord, State
+from relay.domain.settlement import FinalPart
+from relay.domain.timestamps import UtcText, utc_text
+
+_DELIVERED = {":delivered": State.DELIVERED}
+_FAILED = {":parked": State.PARKED, ":unanswered": State.UNANSWERED}
+_UNSETTLED = _DELIVERED | {":unanswered": State.UNANSWERED}
+_SET_ANSWERED = "SET #state = :answered, answered_by = :reply_to, answered_at = :sent_at"
+
+
+class MessagesTable:
+    """The records of messages.
+
+    Until a message is delivered, only its place in the queue writes its record. Afterwards every write has a
+    condition, so that settling twice or in any order gives the same. All methods raise botocore's errors.
+    """
+
+    def __init__(self, table: Table, bucket: OverflowBucket) -> None:
+        self._table = table
+        self._bucket = bucket
+
+    # ---------------------------------------------------------------- one record
+
+    def read(self, key: RecordKey) -> MessageRecord | None:
+        """Return the record of a message, or None if nothing was written yet."""
+        return cast(MessageRecord | None, self._table.get(key))
+
+    def write(self, record: MessageRecord) -> None:
+        """Write a record as a whole; a body that it cannot hold goes to the overflow bucket."""
+        without_body = {name: value for name, value in record.items() if name != "body"}
+        path = message_path(record["message_id"])
+        raw = record["body"].encode()
+        put_item(self._table, self._bucket, OverflowingItem(record, without_body, raw, path))
+
+    def body(self, record: MessageRecord) -> str:
+        """Return the message of a record, as it was queued."""
+        return self._bucket.get(record["overflow"]).decode() if "overflow" in record else record["body"]
+
+    # ---------------------------------------------------------------- queries
+
+    def bots(self) -> list[str]:
+        """Return the bots that messages were sent to."""
+        return [item["message"] for item in self._table.query("#session = :bots", {":bots": BOTS})]
+
+    def overdue(self, bot: str, now: UtcText) -> Iterator[RecordKey]:
+        """Return the keys of a bot's messages whose deadline is before `now`."""
+        condition = "#awaiting = :bot AND due_at < :now"
+        found = self._table.query(condition, {":bot": bot, ":now": now}, IndexName="awaiting")
+        return (record_key(item["session"], item["message"]) for item in found)
+
+    def parked(self) -> Iterator[MessageRecord]:
+        """Return the messages that wait for an operator, in the order in which they were parked."""
+        keys = self._table.query("#awaiting = :operator", {":operator": OPERATOR}, IndexName="awaiting")
+        records = (self.read(record_key(key["session"], key["message"])) for key in keys)
+        # The index is a moment behind.
+        return (record for record in records if record and record.get("awaiting") == OPERATOR)
+
+    def of_session(self, session: str) -> Iterator[MessageRecord]:
+        """Return the messages of a session, in queue order."""
+        items = self._table.query("#session = :session", {":session": session})
+        return (cast(MessageRecord, item) for item in items if "state" in item)
+
+    def messages_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
+        """Return the next messages of the session after one, in queue order."""
+        condition = "#session = :session AND #message > :message"
+        values = {":session": key["session"], ":message": key["message"]}
+        return cast(list[MessageRecord], self._table.first_page(condition, values, Limit=limit))
+
+    def find_by_reply_to(self, reply_to: str, session: str) -> RecordKey | None:
+        """Return the key of the message of `session` that a turn answers."""
+        return next((key for key in self._awaiting_reply(reply_to) if key["session"] == session), None)
+
+    # ---------------------------------------------------------------- changes
+
+    def claim_unidentified(self, final: FinalPart) -> RecordKey | None:
+        """Give a turn that no known message began to the session's first message whose id is not known."""
+        unidentified = unidentified_reply(final.session)
+        for key in self._awaiting_reply(unidentified):
+            if self._table.update(
+                key,
+                "SET accepted_message_id = :reply_to, awaited_reply = :reply_to",
+                # The message counts as delivered from the 409 on, which can be later than its reply.
+                "#state IN (:delivered, :unanswered) AND awaited_reply = :unidentified "
+                "AND queued_at < :before",
+                {
+                    ":reply_to": final.reply_to,
+                    ":unidentified": unidentified,
+                    ":before": utc_text(final.sent_before),
+                    **_UNSETTLED,
+                },
+            ):
+                return key
+        return None
+
+    def mark_answered(self, key: RecordKey, final: FinalPart) -> MessageRecord | None:
+        """Mark a message as answered by its own turn, unless an earlier part of that turn has answered it.
+
+        Return the record as it was before, or None if it stays.
+        """
+        changed, before = self._table.update_returning(
+            "ALL_OLD",
+            key,
+            _SET_ANSWERED + " REMOVE awaiting, due_at, indirect",
+            "attribute_exists(delivered_at) AND #state <> :dropped "
+            "AND (indirect = :yes OR attribute_not_exists(answered_at) OR answered_at > :sent_at)",
+            _answered_by(final) | {":dropped": State.DROPPED},
+        )
+        return cast(MessageRecord, before) if changed else None
+
+    def mark_merged(self, record: MessageRecord, final: FinalPart, due_at: float) -> None:
+        """Mark a message as answered by another message's turn.
+
+        Its own turn stays, and so does a later turn that absorbed it. If the message awaits its own reply, it
+        still does until `due_at` (Unix seconds): LangBot may not have merged it.
+        """
+        change, values = _SET_ANSWERED + ", indirect = :yes", _answered_by(final)
+        if "awaiting" in record:
+            change, values = change + ", due_at = :due_at", values | {":due_at": utc_text(due_at)}
+        self._table.update(
+            _key(record),
+            change,
+            "#state IN (:delivered, :unanswered) OR (indirect = :yes AND answered_at < :sent_at)",
+            values | _UNSETTLED,
+        )
+
+    def stop_awaiting(self, key: RecordKey) -> None:
+        """Take an answered message off the index of those that wait."""
+        self._table.update(
+            key, "REMOVE awaiting, due_at", "#state = :answered", {":answered": State.ANSWERED}
+        )
+
+    def mark_unanswered(self, key: RecordKey, now: float, last_error: str) -> bool:
+        """Mark a message as unanswered; return False if it was settled meanwhile."""
+        return self._table.update(
+            key,
+            "SET #state = :unanswered, unanswered_at = :now, last_error = :error REMOVE awaiting, due_at",
+            "#state = :delivered",
+            {":now": utc_text(now), ":error": last_error, **_UNSETTLED},
+        )
+
+    def mark_resent(self, original: RecordKey, resent_as: str, now: float) -> str | None:
+        """Make `resent_as`, the key of a message of the same session, the only resend of `original`.
+
+        Return None if it is (it may have been before), or else the reason why it may not be sent.
+        """
+        if self._table.update(
+            original,
+            "SET #state = :resent, resent_as = :resend, resent_at = :now REMOVE awaiting, due_at",
+            "#state IN (:parked, :unanswered)",
+            {":resent": State.RESENT, ":resend": resent_as, ":now": utc_text(now), **_FAILED},
+        ):
+            return None
+        record = self.read(original)
+        if record is None:
+            return "the original message is not known"
+        if "resent_as" not in record:
+            return f"the original message is {record['state']}"
+        if record["resent_as"] != resent_as:
+            return f"the original message was resent before, as {record['resent_as']}"
+        return None
+
+    def mark_dropped(self, key: RecordKey, reason: str, now: float) -> bool:
+        """Close a parked or unanswered message for good; return False for any other."""
+        return self._table.update(
+            key,
+            "SET #state = :dropped, drop_reason = :reason, dropped_at = :now REMOVE awaiting, due_at",
+            "#state IN (:parked, :unanswered)",
+            {":dropped": State.DROPPED, ":reason": reason, ":now": utc_text(now), **_FAILED},
+        )
+
+    def record_keys_used(self, record: MessageRecord, keys_used: int) -> None:
+        """Record what the next attempt to resend an unanswered message needs."""
+        self._table.update(
+            _key(record), "SET refusals = :n", "#state = :delivered", {":n": keys_used, **_DELIVERED}
+        )
+
+    def mark_redelivered(
+        self, record: MessageRecord, reply_to: str | None, now: float, due_at: float
+    ) -> None:
+        """Record that LangBot has accepted a message again, as `reply_to`, unless it is settled meanwhile.
+
+        A reply under its earlier id still answers it: another item keeps that id.
+        """
+        resends = record.get("resends", 0)
+        if "accepted_message_id" in record:
+            self._table.put(
+                {
+                    "session": record["session"],
+                    "message": earlier_id_key(record["message"], resends),
+                    "awaited_reply": record["accepted_message_id"],
+                    "expires_at": record["expires_at"],
+                }
+            )
+        identified = (
+            ("SET accepted_message_id = :reply, ", "") if reply_to else ("SET ", ", accepted_message_id")
+        )
+        self._table.update(
+            _key(record),
+            f"{identified[0]}awaited_reply = :reply, delivered_at = :now, due_at = :due_at, "
+            f"resends = :resends, attempts = attempts + :one REMOVE refusals{identified[1]}",
+            "#state = :delivered AND due_at = :was",
+            {
+                ":reply": reply_to or unidentified_reply(record["session"]),
+                ":now": utc_text(now),
+                ":due_at": utc_text(due_at),
+                ":was": record["due_at"],
+                ":resends": resends + 1,
+                ":one": 1,
+                **_DELIVERED,
+            },
+        )
+
+    def _awaiting_reply(self, reply_to: str) -> Iterator[RecordKey]:
+        found = self._table.query("awaited_reply = :reply_to", {":reply_to": reply_to}, IndexName="by_reply")
+        return (record_key(item["session"], item["message"]) for item in found)
+
+
+def _key(record: MessageRecord) -> RecordKey:
+    return record_key(record["session"], record["message"])
+
+
+def _answered_by(final: FinalPart) -> dict[str, Any]:
+    return {
+        ":answered": State.ANSWERED,
+        ":reply_to": final.reply_to,
+        ":sent_at": utc_text(final.sent_at),
+        ":yes": True,
+    }

@@ -1,0 +1,84 @@
+"""OverflowBucket: bodies that DynamoDB or a queue cannot hold, and the quarantine. All its paths are here."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from relay.adapters.dynamodb import Table
+
+
+def message_path(message_id: str) -> str:
+    """Return where the body of a queued message is."""
+    return f"messages/{message_id}.json"
+
+
+def part_path(bot: str, digest: str) -> str:
+    """Return where the body of a part is; `digest` is its SHA-256 in hex."""
+    return f"parts/{bot}/{digest}.json"
+
+
+def spill_path(bot: str, raw: bytes) -> str:
+    """Return where the body of a spilled part is."""
+    return f"spill/{bot}/{hashlib.sha256(raw).hexdigest()}"
+
+
+class OverflowBucket:
+    """The bucket. All methods raise botocore's errors."""
+
+    def __init__(self, s3: Any, name: str) -> None:
+        self._s3 = s3
+        self._name = name
+
+    def put(self, path: str, raw: bytes) -> None:
+        self._s3.put_object(Bucket=self._name, Key=path, Body=raw)
+
+    def get(self, path: str) -> bytes:
+        raw: bytes = self._s3.get_object(Bucket=self._name, Key=path)["Body"].read()
+        return raw
+
+    def quarantine(self, bot: str, raw: bytes) -> str:
+        """Keep an authentic body that is no valid part; return its path."""
+        path = f"quarantine/{bot}/{hashlib.sha256(raw).hexdigest()}"
+        self.put(path, raw)
+        return path
+
+    def find(self, path: str) -> bytes | None:
+        """Return the body at `path`, or None if it is not there."""
+        try:
+            return self.get(path)
+        except ClientError as error:
+            # To a role that may not list the bucket, S3 denies access to a missing object.
+            if error.response["Error"]["Code"] in ("NoSuchKey", "AccessDenied"):
+                return None
+            raise
+
+
+@dataclass(frozen=True)
+class OverflowingItem:
+    """An item, and what replaces it if DynamoDB cannot hold it: `without_body`, and `raw` at `path`."""
+
+    item: Mapping[str, Any]
+    without_body: Mapping[str, Any]
+    raw: bytes
+    path: str
+
+
+def put_item(table: Table, bucket: OverflowBucket, entry: OverflowingItem, once: bool = False) -> bool:
+    """Write an item that may be too large, too deep or too exact for DynamoDB.
+
+    DynamoDB itself decides what it can hold: only if it refuses the item as invalid, the body goes into the
+    bucket and then the item, with `overflow` as the path. With `once`, keep an item that is there already and
+    return False. Raise botocore's errors.
+    """
+    try:
+        return table.put(entry.item, once)
+    except (ArithmeticError, RecursionError):
+        pass
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationException":
+            raise
+    bucket.put(entry.path, entry.raw)
+    return table.put({**entry.without_body, "overflow": entry.path}, once)

@@ -1,0 +1,94 @@
+"""RepliesTable: the reply parts, each once and in order."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from relay.adapters.dynamodb import Table
+from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, part_path, put_item
+from relay.domain.attempt import KEY_LIFETIME
+from relay.domain.keys import stamp_of
+from relay.domain.part import ReplyPart, with_body, without_body
+from relay.domain.segments import Segment
+from relay.domain.signing import SIGNATURE_TOLERANCE
+from relay.domain.timestamps import UtcText, host_clock_offset, unix_seconds, utc_text
+
+_WITHOUT_TEXT = "#session, #part, reply_to, is_final, created_at, sent_at, received_at"
+
+
+class RepliesTable:
+    """The parts: to store one is one conditional write and no read. All methods raise botocore's errors."""
+
+    def __init__(self, table: Table, bucket: OverflowBucket) -> None:
+        self._table = table
+        self._bucket = bucket
+
+    @property
+    def name(self) -> str:
+        return self._table.name
+
+    def store(self, part: ReplyPart, raw: bytes) -> bool:
+        """Store a part with its raw body; return False if it was stored before."""
+        path = part_path(part["bot"], part["digest"])
+        return put_item(
+            self._table, self._bucket, OverflowingItem(part, without_body(part), raw, path), once=True
+        )
+
+    def clock_offset(self, session: str) -> float:
+        """Return the seconds by which the stamp of a session's newest part is ahead of UTC; 0 without one."""
+        newest = self._table.first_page(
+            "#session = :session",
+            {":session": session},
+            ProjectionExpression="#part, created_at",
+            ScanIndexForward=False,
+            Limit=1,
+        )
+        return host_clock_offset(stamp_of(newest[0]["part"]), newest[0]["created_at"]) if newest else 0
+
+    def turns_with_parts(self, session: str, since: UtcText) -> set[str]:
+        """Return the turns of a session that have a part stamped after `since`."""
+        return {part["reply_to"] for part in self._parts(session, since, ProjectionExpression=_WITHOUT_TEXT)}
+
+    def parts_of_turn(self, session: str, reply_to: str, delivered_at: UtcText) -> list[ReplyPart]:
+        """Return the parts that answer a message, in order and without their text.
+
+        LangBot may have accepted it KEY_LIFETIME seconds before `delivered_at`; and its clock, which stamps
+        them, may be off by SIGNATURE_TOLERANCE.
+        """
+        earliest = unix_seconds(delivered_at) - KEY_LIFETIME - SIGNATURE_TOLERANCE
+        since = utc_text(earliest + self.clock_offset(session))
+        parts = self._parts(session, since, ProjectionExpression=_WITHOUT_TEXT)
+        return [part for part in parts if part["reply_to"] == reply_to]
+
+    def turn_up_to(self, last: ReplyPart, since: str) -> list[ReplyPart]:
+        """Return the parts of a turn up to `last`, in order, of those stamped after `since`."""
+        parts = self._table.query(
+            "#session = :session AND #part BETWEEN :since AND :last",
+            {
+                ":session": last["session"],
+                ":since": since,
+                ":last": last["part"],
+                ":reply_to": last["reply_to"],
+            },
+            FilterExpression="reply_to = :reply_to",
+            # A stream can show the last part before every replica has it.
+            ConsistentRead=True,
+        )
+        return cast(list[ReplyPart], list(parts))
+
+    def parts_after(self, session: str, after: str) -> Iterator[ReplyPart]:
+        """Return the whole parts of a session in order; `after` is a part's key, a stamp, or "" for all."""
+        # No key sorts before a space.
+        for part in self._parts(session, after or " ", ConsistentRead=True):
+            yield with_body(part, self._bucket.get(part["overflow"])) if "overflow" in part else part
+
+    def message_of(self, part: ReplyPart) -> list[Segment] | None:
+        """Return the segments of a part, or None if its body is no longer in the overflow bucket."""
+        if "overflow" not in part:
+            return part["message"]
+        raw = self._bucket.find(part["overflow"])
+        return None if raw is None else with_body(part, raw)["message"]
+
+    def _parts(self, session: str, after: str, **more: Any) -> Iterator[ReplyPart]:
+        condition = "#session = :session AND #part > :after"
+        found = self._table.query(condition, {":session": session, ":after": after}, **more)
+        return (cast(ReplyPart, item) for item in found)

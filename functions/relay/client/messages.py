@@ -1,0 +1,73 @@
+"""Messages: what became of messages, and what an operator can do about them."""
+
+import logging
+import time
+from collections.abc import Iterator
+
+from relay.adapters.parked_queue import ParkedQueue
+from relay.client.push_queue import PushQueue, SentMessage
+from relay.client.stack import Stack
+from relay.domain.keys import record_key, session_key
+from relay.domain.record import MessageRecord, State
+from relay.errors import InvalidState
+
+log = logging.getLogger(__name__)
+
+
+class Messages:
+    """The records of messages. A command that was interrupted can be given again: it ends the same.
+
+    All methods raise botocore's errors.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._messages_table = stack.open_messages_table()
+        self._push_queue = PushQueue(stack)
+        self._parked_queue = ParkedQueue(stack.client("sqs"), stack.parked_queue_url)
+
+    def parked(self) -> Iterator[MessageRecord]:
+        """Return the records of all parked messages, in the order in which they were parked."""
+        return self._messages_table.parked()
+
+    def of_session(self, session_id: str, bot: str = "default") -> Iterator[MessageRecord]:
+        """Return the records of a session's messages, in queue order.
+
+        If a message cannot be read, its session is its message group and its bot is "".
+        """
+        return self._messages_table.of_session(session_key(bot, session_id))
+
+    def body(self, record: MessageRecord) -> str:
+        """Return the message of a record, as it was queued."""
+        return self._messages_table.body(record)
+
+    def resend(self, record: MessageRecord) -> SentMessage | None:
+        """Send a parked or unanswered message again, as its session's next; None if it was resent before.
+
+        It is sent once, even if several operators ask for it: push checks the record. Raise InvalidState, and
+        InvalidMessage for a message that would only be parked again.
+        """
+        match record["state"]:
+            case State.RESENT:
+                sent = None
+            case State.PARKED | State.UNANSWERED:
+                sent = self._push_queue.resend(
+                    self.body(record), record["message"], f"resend-{record['message_id']}"
+                )
+            case state:
+                raise InvalidState(f"the message is {state}: only a parked or unanswered one can be resent")
+        self._remove_from_parked_queue(record)
+        return sent
+
+    def drop(self, record: MessageRecord, reason: str) -> None:
+        """Close a parked or unanswered message for good, with a reason. Raise InvalidState."""
+        key = record_key(record["session"], record["message"])
+        if not self._messages_table.mark_dropped(key, reason, time.time()):
+            state = (self._messages_table.read(key) or record)["state"]
+            if state != State.DROPPED:
+                raise InvalidState(f"the message is {state}: only a parked or unanswered one can be dropped")
+        self._remove_from_parked_queue(record)
+
+    def _remove_from_parked_queue(self, record: MessageRecord) -> None:
+        removed = self._parked_queue.remove(record["message_id"])
+        if not removed and record["state"] == State.PARKED:
+            log.warning("not seen on ParkedQueue; if the alarm stays up, give the same command again")

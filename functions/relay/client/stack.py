@@ -1,0 +1,88 @@
+"""Stack: where a deployed relay is."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import boto3
+from botocore.exceptions import ClientError
+
+from relay.adapters.aws import LazyClient
+from relay.adapters.dynamodb import Table
+from relay.adapters.messages_table import MessagesTable
+from relay.adapters.overflow_bucket import OverflowBucket
+from relay.adapters.replies_table import RepliesTable
+from relay.errors import StackNotFound
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A deployed relay: its outputs, and for a local one its endpoint.
+
+    >>> stack = Stack.from_cloudformation("langbot-relay")
+    >>> PushQueue(stack).push("ticket-1", "Where is my order?")
+    """
+
+    push_queue_url: str
+    parked_queue_url: str
+    messages_table: str
+    replies_table: str
+    overflow_bucket: str
+    region: str | None = None
+    endpoint_url: str | None = None
+
+    @classmethod
+    def from_file(cls, path: str | Path = ".local/outputs.json") -> Self:
+        """Return the local stack, from the file that `make local` writes. Raise StackNotFound."""
+        try:
+            outputs = json.loads(Path(path).read_text("utf-8"))
+        except FileNotFoundError:
+            raise StackNotFound(f"no local stack here: there is no {path}; `make local` starts one") from None
+        return cls._from_outputs(outputs)
+
+    @classmethod
+    def from_cloudformation(cls, name: str) -> Self:
+        """Return a deployed stack, by the credentials and region that boto3 finds. Raise StackNotFound."""
+        cloudformation = boto3.client("cloudformation")
+        try:
+            stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        except ClientError as error:
+            raise StackNotFound(f"stack {name}: {error.response['Error']['Message']}") from None
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+        return cls._from_outputs(outputs | {"Region": cloudformation.meta.region_name})
+
+    @classmethod
+    def _from_outputs(cls, outputs: dict[str, str]) -> Self:
+        try:
+            return cls(
+                push_queue_url=outputs["PushQueueUrl"],
+                parked_queue_url=outputs["ParkedQueueUrl"],
+                messages_table=outputs["MessagesTableName"],
+                replies_table=outputs["RepliesTableName"],
+                overflow_bucket=outputs["OverflowBucketName"],
+                region=outputs.get("Region"),
+                endpoint_url=outputs.get("EndpointUrl"),
+            )
+        except KeyError as missing:
+            raise StackNotFound(f"this is not a LangBot Relay: it has no output {missing}") from None
+
+    @cache  # noqa: B019 - there are few stacks, and clients are shared on purpose
+    def client(self, service: str) -> Any:
+        """Return the boto3 client for a service of this stack. It is made once, and threads may share it."""
+        local = {"aws_access_key_id": "test", "aws_secret_access_key": "test"} if self.endpoint_url else {}
+        return boto3.client(  # type: ignore[call-overload]
+            service, region_name=self.region, endpoint_url=self.endpoint_url, **local
+        )
+
+    def open_messages_table(self) -> MessagesTable:
+        """Open MessagesTable for reading and writing."""
+        return MessagesTable(Table(self.client("dynamodb"), self.messages_table), self._bucket())
+
+    def open_replies_table(self) -> RepliesTable:
+        """Open RepliesTable for reading and writing."""
+        return RepliesTable(Table(self.client("dynamodb"), self.replies_table), self._bucket())
+
+    def _bucket(self) -> OverflowBucket:
+        return OverflowBucket(LazyClient(lambda: self.client("s3")), self.overflow_bucket)

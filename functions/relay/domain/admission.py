@@ -1,0 +1,141 @@
+"""Admission control: whether a message may go to its bot now.
+
+LangBot holds 100 turns, of which 20 run, and drops the one that has waited longest when one more comes. So a
+bot is given no more than it can hold. And a bot that fails is not tried by every message: one message probes
+it, at growing intervals, and the others wait for the result.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Self
+
+from relay.domain.retry import backoff
+from relay.domain.timestamps import UtcText, unix_seconds
+
+SLOT_COUNT_TTL = 1
+"""Seconds for which a count of the messages in flight is valid, and the longest that the index in which they
+are counted may lag behind without more slots being given out than there are."""
+
+SLOT_TIMEOUT = 180
+"""Seconds after which a message without an answer gives its slot back: LangBot has most likely ignored it. If
+not, that is safe for as long again. LangBot holds 100 turns, so with 50 newer ones it still holds the 50 that
+gave their slots back, until the newer ones do so too, after 360 s. By then the first 50 have had their turns,
+20 at a time: LangBot gives up a silent model after 120 s (LangBot 4.11.2, config.yaml:
+`pending_queries_per_workspace`, `pipeline`, `first_event_timeout`)."""
+
+MERGED_SLOT_TIMEOUT = 30
+"""Seconds after the end of another message's turn for which a message that looks merged into it keeps its
+slot: LangBot may be about to begin with it."""
+
+MAX_PAUSE = 60
+"""Seconds between two probes of a bot that fails, at the most; so also until it is seen to work again."""
+
+CLOCK_SKEW = 1
+"""Seconds by which the clocks of two functions may differ."""
+
+UNREACHABLE_AFTER = 5
+"""Failed attempts in a row, half a minute after the first of them, before the bot counts as unreachable."""
+
+
+@dataclass(frozen=True)
+class BotState:
+    """The state of a bot; times in Unix seconds, 0 if there is none.
+
+    Until `slots_expire_at`, `slots` may be taken, of which `slots_taken` are. After `failures` failed
+    attempts in a row the next may be made at `probe_at`; `probing` says that it is under way. `item` is all
+    this as MessagesTable keeps it.
+    """
+
+    item: Mapping[str, object]
+    slots_expire_at: float
+    slots: int
+    slots_taken: int
+    failures: int
+    probe_at: float
+    probing: bool
+
+    @classmethod
+    def of(cls, item: Mapping[str, object]) -> Self:
+        """Read the bot's item in MessagesTable. A value that makes no sense counts as missing, and heals."""
+        return cls(
+            item=item,
+            slots_expire_at=_time(item.get("slots_expire_at")),
+            slots=_number(item.get("slots")),
+            slots_taken=_number(item.get("slots_taken")),
+            failures=_number(item.get("failures")),
+            probe_at=_time(item.get("probe_at")),
+            probing=item.get("probing") is True,
+        )
+
+
+class Decision(Enum):
+    """How a message is admitted: as it is, with one of the slots, after the slots are counted, or as the only
+    one, to probe whether the bot works again."""
+
+    GO = auto()
+    TAKE_SLOT = auto()
+    COUNT_SLOTS = auto()
+    PROBE = auto()
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """Try again after so many seconds. `full` says that the bot works, but has enough messages in flight."""
+
+    seconds: float
+    full: bool = False
+
+
+def decide(state: BotState, now: float, needs_slot: bool) -> Decision | Deferred:
+    """Decide what a message may do at `now` (Unix seconds), as far as is known."""
+    if state.probe_at:
+        wait = state.probe_at - now
+        if not 0 < wait <= MAX_PAUSE + CLOCK_SKEW:
+            return Decision.PROBE
+        return Deferred(min(wait, 2) if state.probing else wait)
+    if not needs_slot:
+        return Decision.GO if state.item else Decision.COUNT_SLOTS
+    if not 0 < state.slots_expire_at - now <= SLOT_COUNT_TTL + CLOCK_SKEW:
+        return Decision.COUNT_SLOTS
+    if state.slots_taken < state.slots:
+        return Decision.TAKE_SLOT
+    return Deferred(state.slots_expire_at - now, full=True)
+
+
+def free_slots(max_in_flight: int, in_flight: int, state: BotState, now: float) -> int:
+    """Return how many of `max_in_flight` slots are free, if `in_flight` messages are counted at `now`.
+
+    Messages that were admitted just before may not be counted yet, and are subtracted as well.
+    """
+    just_admitted = state.slots_taken if now - state.slots_expire_at < SLOT_COUNT_TTL else 0
+    return max(0, max_in_flight - in_flight - just_admitted)
+
+
+def due_at(slot_ends_at: float, answer_deadline: int) -> float:
+    """Return the deadline of a message whose slot ends then (Unix seconds): deadlines count the slots."""
+    return slot_ends_at + answer_deadline - min(SLOT_TIMEOUT, answer_deadline)
+
+
+def pause(failures: int, retry_after: float) -> float:
+    """Return the seconds until the next probe after that many failures in a row: 2, 4, 8, … MAX_PAUSE."""
+    return min(max(backoff(failures), retry_after), MAX_PAUSE)
+
+
+def full_delay(receive_count: int) -> int:
+    """Return the seconds until a message checks again whether its full bot has a slot.
+
+    They grow with the times that it has waited, so that many waiting messages leave the queue to other bots.
+    """
+    return min(max(receive_count, 1), 10)
+
+
+def _time(value: object) -> float:
+    try:
+        return unix_seconds(UtcText(value)) if isinstance(value, str) else 0
+    except ValueError:
+        return 0
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0

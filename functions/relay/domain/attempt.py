@@ -1,0 +1,201 @@
+"""One attempt at a bot: what goes into it, and what LangBot's response means for the message.
+
+Source: the responses of LangBot 4.11.2 as measured, and the order of its checks: size, signature, JSON,
+required fields, idempotency key, segments, capacity. A response from behind the check of the key proves that
+the key was not known before.
+"""
+
+from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any, TypedDict
+
+from relay.domain import strict_json
+from relay.domain.bot import Bot
+from relay.domain.message import Action, Message, QueuedMessage
+from relay.domain.segments import Segment
+
+KEY_LIFETIME = 600
+"""Seconds for which LangBot knows an idempotency key, and so by which a 409 can be later than the 202."""
+
+MAX_RESPONSE_EXCERPT = 2048
+"""Bytes of a bot's last response that are kept."""
+
+MAX_ACCEPTED_ID = 1024
+"""Characters of an id of LangBot's, which has 35. It becomes a key, for which DynamoDB takes 2,048 bytes."""
+
+
+class Verdict(StrEnum):
+    """How an attempt ended. Only after `unknown` the next attempt has the same idempotency key."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+class ResponseExcerpt(TypedDict):
+    """A response as a record keeps it."""
+
+    status: int
+    body: str
+
+
+@dataclass(frozen=True)
+class Response:
+    """What LangBot, or a proxy in front of it, answered; `body` may be cut off."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+
+    def excerpt(self) -> ResponseExcerpt:
+        """Return the status, and as much of the body as people need."""
+        return {"status": self.status, "body": self.body[:MAX_RESPONSE_EXCERPT].decode(errors="replace")}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attempt came to.
+
+    - `reply`: the segments that a sync call was answered with.
+    - `permanent`: the message itself is at fault, so another attempt cannot help.
+    - `proves_not_accepted`: LangBot has not accepted the message before under this key.
+    - `session_busy`: only this session has to wait.
+    - `retry_after`: seconds that the response asks for, 0 if it does not.
+    - `response`: what LangBot answered, if it did not accept.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    accepted_message_id: str | None = None
+    reply: list[Segment] | None = None
+    permanent: bool = False
+    proves_not_accepted: bool = False
+    session_busy: bool = False
+    retry_after: float = 0
+    response: Response | None = None
+
+    @property
+    def bot_healthy(self) -> bool:
+        """Tell whether other messages for the bot need not wait."""
+        return self.verdict is Verdict.ACCEPTED or self.permanent or self.session_busy
+
+
+@dataclass(frozen=True)
+class AttemptHistory:
+    """What the attempts so far came to: all that the next one needs.
+
+    `keys_used` counts the idempotency keys that are used up. `outcome_unknown` says that LangBot may have
+    accepted the message under the current key. If a message is delivered a second time and has no record,
+    then push died with it or never tried it: `outcome_unknown` covers both. `last_response` is for people;
+    an attempt without a response keeps it.
+    """
+
+    attempts: int = 0
+    keys_used: int = 0
+    outcome_unknown: bool = False
+    first_failed_at: float | None = None
+    last_response: ResponseExcerpt | None = None
+
+    def after(self, outcome: Outcome, now: float) -> "AttemptHistory":
+        """Return the history with one more failed attempt, which ended at `now` (Unix seconds)."""
+        # LangBot burns the key of a message that it refuses with 503, so a refused message needs a fresh one.
+        # But if an attempt whose outcome is unknown is followed by a refusal from before the check of the
+        # key, the outcome stays unknown: with a fresh key the message could be accepted twice.
+        key_stays = outcome.verdict is Verdict.UNKNOWN or (
+            self.outcome_unknown and not outcome.proves_not_accepted
+        )
+        return replace(
+            self,
+            attempts=self.attempts + 1,
+            keys_used=self.keys_used if key_stays else self.keys_used + 1,
+            outcome_unknown=key_stays,
+            first_failed_at=now if self.first_failed_at is None else self.first_failed_at,
+            last_response=outcome.response.excerpt() if outcome.response else self.last_response,
+        )
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One message on its way to its bot; `message` is None if the body is not valid."""
+
+    queued: QueuedMessage
+    message: Message | None = None
+    history: AttemptHistory = field(default_factory=AttemptHistory)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An attempt that was made: which message was sent, to which bot, and what came of it."""
+
+    message: Message
+    bot: Bot
+    expects_reply: bool
+    outcome: Outcome
+
+
+def idempotency_key(message_id: str, history: AttemptHistory) -> str:
+    """Return the key of the next attempt.
+
+    It follows from the queued message and its record. So a function that died needs to have written nothing
+    for its successor to use the same key.
+    """
+    return f"{message_id}.{history.keys_used}"
+
+
+def classify(action: Action, response: Response, history: AttemptHistory, now: float) -> Outcome:
+    """Return what `response` means for a message with `history`, at `now` (Unix seconds)."""
+    status, fields = response.status, _fields(response.body)
+    code, text, data = fields.get("code"), fields.get("msg"), fields.get("data")
+    reason = f"answered {status}" + (f": {text[:300]}" if isinstance(text, str) else "")
+    if not isinstance(data, dict):
+        data = {}
+    failed = Outcome(
+        Verdict.REFUSED, reason, retry_after=_seconds(response.retry_after, now), response=response
+    )
+
+    match action, status:
+        case "push", 202 if _is_id(data.get("accepted_message_id")):
+            return Outcome(Verdict.ACCEPTED, accepted_message_id=data["accepted_message_id"])
+        case "sync", 200 if _is_id(data.get("reply_to")) and isinstance(data.get("message"), list):
+            reply = [segment for segment in data["message"] if isinstance(segment, dict)]
+            return Outcome(Verdict.ACCEPTED, accepted_message_id=data["reply_to"], reply=reply)
+        case "reset", 200 if code == 0:
+            return Outcome(Verdict.ACCEPTED)
+        case "reset", 500:
+            # LangBot 4.11.2 answers 500 to every reset; the session must not wait for hours for that.
+            return replace(failed, permanent=True)
+        case _, 400 | 413:
+            return replace(failed, permanent=True)
+        case "sync", 409 if code == 40901 and isinstance(text, str) and "in flight" in text:
+            return replace(failed, proves_not_accepted=True, session_busy=True)
+        case _, 409 if code == 40901 and history.outcome_unknown:
+            return Outcome(Verdict.ACCEPTED, reason)
+        case _, 503:
+            return replace(failed, proves_not_accepted=code == 50301)
+        case _ if 300 <= status < 500:
+            return failed
+    return replace(failed, verdict=Verdict.UNKNOWN)
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        value = strict_json.loads(body)
+    except strict_json.Malformed:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ACCEPTED_ID
+
+
+def _seconds(retry_after: str | None, now: float) -> float:
+    try:
+        if retry_after is None:
+            return 0
+        if retry_after.strip().isdecimal():
+            return float(retry_after)
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now)
+    except (ValueError, OverflowError):
+        return 0

@@ -1,0 +1,105 @@
+"""A message on the push queue: which ones are valid, and what the bot is sent for one."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from relay.domain import strict_json
+from relay.domain.keys import session_key
+from relay.domain.schemas import schema_fault
+from relay.domain.segments import Segment
+from relay.errors import InvalidMessage
+
+MAX_REQUEST_BYTES = 1 << 20
+"""Bytes above which LangBot answers 413."""
+
+MAX_QUEUED_BYTES = 1 << 20
+"""Bytes that SQS takes as one message, its attributes included."""
+
+Action = Literal["push", "sync", "reset"]
+
+
+@dataclass(frozen=True)
+class QueuedMessage:
+    """A message as SQS delivers it; `queued_at` in Unix seconds.
+
+    `resend_of` is the key of the parked or unanswered message of its session that it sends again.
+    """
+
+    message_id: str
+    body: str
+    group_id: str
+    sequence_number: str
+    receive_count: int
+    queued_at: float
+    receipt_handle: str
+    resend_of: str | None = None
+
+
+@dataclass(frozen=True)
+class Message:
+    """A valid message with its defaults filled in; if `session_type` is None, the bot's setting counts.
+
+    `session` is its session's key in the tables.
+    """
+
+    bot: str
+    session_id: str
+    session: str
+    action: Action
+    segments: list[Segment]
+    session_type: str | None
+    sender: dict[str, str] | None
+    expect_reply: bool | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is posted to the bot for a message; `expects_reply` says that silence after it is a fault."""
+
+    body: bytes
+    expects_reply: bool
+
+
+def parse_message(body: str) -> Message:
+    """Return the message in the body of an SQS message. Raise InvalidMessage."""
+    try:
+        fields = strict_json.loads(body)
+    except strict_json.Malformed as fault:
+        raise InvalidMessage(str(fault)) from None
+    if wrong := schema_fault("message", fields):
+        raise InvalidMessage(wrong)
+    bot, text = fields.get("bot", "default"), fields.get("text")
+    return Message(
+        bot=bot,
+        session_id=fields["session_id"],
+        session=session_key(bot, fields["session_id"]),
+        action=fields.get("action", "push"),
+        segments=fields.get("message", []) if text is None else [{"type": "Plain", "text": text}],
+        session_type=fields.get("session_type"),
+        sender=fields.get("sender"),
+        expect_reply=fields.get("expect_reply"),
+    )
+
+
+def request_for(message: Message, bots_session_type: str | None) -> Request:
+    """Return what is posted to the bot for `message`. Raise InvalidMessage if it is too large."""
+    fields: dict[str, Any] = {"session_id": message.session_id}
+    if message.action != "reset":
+        fields["message"] = message.segments
+    session_type = message.session_type or bots_session_type
+    if session_type:
+        fields["session_type"] = session_type
+    if message.sender is not None:
+        fields["sender"] = message.sender
+    body = json.dumps(fields, ensure_ascii=False).encode()
+    if len(body) > MAX_REQUEST_BYTES:
+        raise InvalidMessage(f"the request would be {len(body)} bytes; LangBot takes {MAX_REQUEST_BYTES}")
+    return Request(body, _expects_reply(message, session_type))
+
+
+def _expects_reply(message: Message, session_type: str | None) -> bool:
+    # In a group LangBot replies only if it is addressed.
+    if message.action == "reset":
+        return False
+    return session_type != "group" if message.expect_reply is None else message.expect_reply

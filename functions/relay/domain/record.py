@@ -1,0 +1,175 @@
+"""The record of a message: its item in MessagesTable, which says what became of it."""
+
+from enum import StrEnum
+from typing import NotRequired, TypedDict
+
+from relay.domain.attempt import Attempt, AttemptHistory, Delivery, ResponseExcerpt
+from relay.domain.keys import (
+    OPERATOR,
+    RecordKey,
+    message_key,
+    record_key,
+    unidentified_reply,
+    unreadable_session,
+)
+from relay.domain.message import Message, QueuedMessage
+from relay.domain.timestamps import UtcText, unix_seconds, utc_text
+
+
+class State(StrEnum):
+    """What became of a message. `retrying` is not an end: the message is on the push queue."""
+
+    RETRYING = "retrying"
+    DELIVERED = "delivered"
+    ANSWERED = "answered"
+    UNANSWERED = "unanswered"
+    PARKED = "parked"
+    RESENT = "resent"
+    DROPPED = "dropped"
+
+
+class MessageRecord(TypedDict):
+    """An item of MessagesTable. docs/querying.md gives the meaning of each attribute."""
+
+    session: str
+    message: str
+    message_id: str
+    state: State
+    attempts: int
+    queued_at: UtcText
+    updated_at: UtcText
+    expires_at: int
+    body: NotRequired[str]
+    """Missing if DynamoDB cannot hold it; `overflow` is its path in the overflow bucket then."""
+    overflow: NotRequired[str]
+    bot: NotRequired[str]
+    session_id: NotRequired[str]
+    action: NotRequired[str]
+    # What the next attempt needs, and what people want to know of the last.
+    refusals: NotRequired[int]
+    unknown: NotRequired[bool]
+    first_failed_at: NotRequired[UtcText]
+    last_error: NotRequired[str]
+    last_answer: NotRequired[ResponseExcerpt]
+    # What the indexes find it by, as long as there is something to wait for.
+    awaited_reply: NotRequired[str]
+    awaiting: NotRequired[str]
+    due_at: NotRequired[UtcText]
+    # What became of it.
+    expect_reply: NotRequired[bool]
+    accepted_message_id: NotRequired[str]
+    delivered_at: NotRequired[UtcText]
+    answered_by: NotRequired[str]
+    answered_at: NotRequired[UtcText]
+    indirect: NotRequired[bool]
+    unanswered_at: NotRequired[UtcText]
+    reason: NotRequired[str]
+    parked_at: NotRequired[UtcText]
+    resends: NotRequired[int]
+    resend_of: NotRequired[str]
+    resent_as: NotRequired[str]
+    resent_at: NotRequired[UtcText]
+    drop_reason: NotRequired[str]
+    dropped_at: NotRequired[UtcText]
+
+
+def key_of(queued: QueuedMessage, message: Message | None) -> RecordKey:
+    """Return the key of a message's record; `message` is None if the body is not valid."""
+    session = message.session if message else unreadable_session(queued.group_id)
+    return record_key(session, message_key(queued.sequence_number))
+
+
+def history_of(queued: QueuedMessage, record: MessageRecord | None) -> AttemptHistory:
+    """Return what is known of earlier attempts; `record` is None if nothing was written yet."""
+    if record is None:
+        return AttemptHistory(outcome_unknown=queued.receive_count > 1)
+    return AttemptHistory(
+        attempts=record["attempts"],
+        keys_used=record["refusals"],
+        outcome_unknown=record["unknown"],
+        first_failed_at=unix_seconds(record["first_failed_at"]) if "first_failed_at" in record else None,
+        last_response=record.get("last_answer"),
+    )
+
+
+def accepted_record(
+    delivery: Delivery, attempt: Attempt, now: float, keep_days: int, answer_deadline: int
+) -> MessageRecord:
+    """Return the record of an accepted message: answered if its reply came with the response, else delivered.
+
+    `answer_deadline` in seconds.
+    """
+    message, outcome = attempt.message, attempt.outcome
+    record = _common(delivery, State.ANSWERED if outcome.reply else State.DELIVERED, now, keep_days)
+    record["attempts"] = delivery.history.attempts + 1
+    record["delivered_at"] = utc_text(now)
+    record["expect_reply"] = attempt.expects_reply
+    if message.action != "reset":
+        record["awaited_reply"] = outcome.accepted_message_id or unidentified_reply(message.session)
+    if outcome.accepted_message_id is not None:
+        record["accepted_message_id"] = outcome.accepted_message_id
+    if outcome.reply:
+        record["answered_by"] = record["awaited_reply"]
+        record["answered_at"] = utc_text(now)
+    elif attempt.expects_reply:
+        record["awaiting"] = message.bot
+        record["due_at"] = utc_text(now + answer_deadline)
+    return record
+
+
+def retrying_record(delivery: Delivery, last_error: str, now: float, keep_days: int) -> MessageRecord:
+    """Return the record of a message that is tried again: what the next attempt needs."""
+    record = _common(delivery, State.RETRYING, now, keep_days)
+    history = delivery.history
+    record["refusals"] = history.keys_used
+    record["unknown"] = history.outcome_unknown
+    record["last_error"] = last_error
+    if history.last_response:
+        record["last_answer"] = history.last_response
+    if history.first_failed_at is not None:
+        record["first_failed_at"] = utc_text(history.first_failed_at)
+    return record
+
+
+def parked_record(
+    delivery: Delivery, last_error: str, reason: str, now: float, keep_days: int
+) -> MessageRecord:
+    """Return the record of a message that is not tried again unless an operator resends it."""
+    record = retrying_record(delivery, last_error, now, keep_days)
+    record["state"] = State.PARKED
+    record["reason"] = reason
+    record["parked_at"] = utc_text(now)
+    record["awaiting"] = OPERATOR
+    record["due_at"] = utc_text(now)
+    return record
+
+
+def dropped_record(delivery: Delivery, reason: str, now: float, keep_days: int) -> MessageRecord:
+    """Return the record of a message that is not sent at all."""
+    record = _common(delivery, State.DROPPED, now, keep_days)
+    record["dropped_at"] = utc_text(now)
+    record["drop_reason"] = reason
+    return record
+
+
+def _common(delivery: Delivery, state: State, now: float, keep_days: int) -> MessageRecord:
+    queued, message = delivery.queued, delivery.message
+    key = key_of(queued, message)
+    record: MessageRecord = {
+        "session": key["session"],
+        "message": key["message"],
+        "message_id": queued.message_id,
+        "state": state,
+        "attempts": delivery.history.attempts,
+        "body": queued.body,
+        "queued_at": utc_text(queued.queued_at),
+        "updated_at": utc_text(now),
+        "expires_at": int(now) + keep_days * 86_400,
+    }
+    if message:
+        record["bot"] = message.bot
+        record["session_id"] = message.session_id
+        record["action"] = message.action
+    if queued.resend_of:
+        record["resend_of"] = queued.resend_of
+    return record

@@ -1,0 +1,66 @@
+"""What happens to a message after an attempt: it is delivered, tried again, or parked."""
+
+from dataclasses import dataclass, replace
+
+from relay.domain.attempt import Attempt, Delivery, Verdict
+from relay.domain.record import MessageRecord, accepted_record, parked_record, retrying_record
+
+BACKOFF_CAP = 60
+"""Seconds between two attempts at the most: short for a bot that has recovered, far below KEY_LIFETIME."""
+
+QUEUE_RETENTION = 14 * 86_400
+"""Seconds after which SQS deletes a message without notice: PushQueue's MessageRetentionPeriod."""
+
+VISIBILITY_CAP = 43_000
+"""Seconds; SQS lets a received message be invisible for 12 hours in all."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long a message is tried and a reply is awaited, both in seconds, and a record is kept, in days."""
+
+    retry_for: int
+    answer_deadline: int
+    keep_days: int
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """The record to write, and after how many seconds to try again; None if the message leaves the queue."""
+
+    record: MessageRecord
+    retry_in: int | None = None
+
+
+def conclude(delivery: Delivery, attempt: Attempt, now: float, policy: Policy) -> Conclusion:
+    """Decide what happens to a message after `attempt`, which ended at `now` (Unix seconds).
+
+    It is parked `retry_for` seconds after its first failure, and before SQS would delete it. Only attempts
+    count: a message that merely waited is not parked for that.
+    """
+    outcome = attempt.outcome
+    if outcome.verdict is Verdict.ACCEPTED:
+        return Conclusion(accepted_record(delivery, attempt, now, policy.keep_days, policy.answer_deadline))
+    history = delivery.history.after(outcome, now)
+    delivery = replace(delivery, history=history)
+    first_failed_at = history.first_failed_at or now
+    left = min(first_failed_at + policy.retry_for, must_leave_queue_at(delivery.queued.queued_at)) - now
+    if outcome.permanent or left <= 0:
+        tried = f"tried for {now - first_failed_at:.0f} s, {history.attempts} times; at last {outcome.reason}"
+        reason = outcome.reason if outcome.permanent else tried
+        return Conclusion(parked_record(delivery, outcome.reason, reason, now, policy.keep_days))
+    # The last attempt is made when the time is up, not long after it.
+    wait = min(max(backoff(history.attempts), outcome.retry_after), max(left, 1), VISIBILITY_CAP)
+    return Conclusion(
+        retrying_record(delivery, outcome.reason, now, policy.keep_days), retry_in=int(-(-wait // 1))
+    )
+
+
+def must_leave_queue_at(queued_at: float) -> float:
+    """Return when a message must be off the queue, half a day before SQS deletes it; both in Unix seconds."""
+    return queued_at + QUEUE_RETENTION - 43_200
+
+
+def backoff(failures: int) -> int:
+    """Return the seconds to wait after that many failed attempts: 2, 4, 8, … BACKOFF_CAP."""
+    return min(1 << min(failures, 10), BACKOFF_CAP)

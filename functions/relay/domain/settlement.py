@@ -1,0 +1,86 @@
+"""Which messages a final part answers, and which unanswered ones are sent again.
+
+A final part answers the message whose id it carries. It also answers messages of its session that LangBot
+accepted after that one and before the part was sent, if they have no part of their own: LangBot merged them
+into this turn, or its runner absorbed them. It answers no earlier message: that one's reply is late or lost,
+which must not be hidden. On recorded traffic this rule tells the merged from the lost without a fault.
+"""
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from typing import Self
+
+from relay.domain.keys import stamp_of
+from relay.domain.part import ReplyPart
+from relay.domain.record import MessageRecord, State
+from relay.domain.timestamps import Stamp, UtcText, host_clock_offset, unix_seconds, utc_text
+
+MAX_MERGED = 100
+"""Messages that one turn can answer: LangBot holds no more of them."""
+
+RECHECK_DELAYS = (5, 60, 600)
+"""Seconds until a final part is checked again whose message has no record. A reply can be faster than push's
+write by moments; if push died before that write, by the 560 s until the message's next delivery."""
+
+
+@dataclass(frozen=True)
+class FinalPart:
+    """A final part, as far as it answers something.
+
+    `stamp` is its emission on the clock that orders the parts, which is `clock_offset` seconds ahead of UTC.
+    LangBot signed it at `sent_at`, and callback received it at `received_at`, both in Unix seconds.
+    """
+
+    session: str
+    reply_to: str
+    stamp: Stamp
+    clock_offset: float
+    sent_at: float
+    received_at: float
+
+    @classmethod
+    def of(cls, part: ReplyPart) -> Self:
+        """Read an item of RepliesTable."""
+        stamp = stamp_of(part["part"])
+        return cls(
+            session=part["session"],
+            reply_to=part["reply_to"],
+            stamp=stamp,
+            clock_offset=host_clock_offset(stamp, part["created_at"]),
+            sent_at=unix_seconds(part["sent_at"]),
+            received_at=unix_seconds(part["received_at"]),
+        )
+
+    @property
+    def sent_before(self) -> float:
+        """The end of the second in which it was sent: the signed time has whole seconds."""
+        return self.sent_at + 1
+
+    def on_host_clock(self, moment: float) -> UtcText:
+        """Return a time (Unix seconds) as the stamps of the session's parts would show it."""
+        return utc_text(moment + self.clock_offset)
+
+
+def merge_candidates(final: FinalPart, later: Iterable[MessageRecord]) -> list[MessageRecord]:
+    """Return those of the session's messages after the answered one that the turn may have absorbed."""
+    return [
+        record
+        for record in later
+        if "delivered_at" in record
+        and unix_seconds(record["delivered_at"]) <= final.sent_at
+        and (record["state"] in (State.DELIVERED, State.UNANSWERED) or record.get("indirect"))
+    ]
+
+
+def merged(candidates: Iterable[MessageRecord], turns_with_parts: Set[str]) -> list[MessageRecord]:
+    """Return those of the candidates without a part of their own."""
+    return [record for record in candidates if record.get("accepted_message_id") not in turns_with_parts]
+
+
+def may_be_resent(record: MessageRecord, max_resends: int, answer_deadline: int, now: float) -> bool:
+    """Tell whether a message without any reply may go to its bot once more, `max_resends` times in all.
+
+    If its bot takes nothing for one more `answer_deadline` (seconds), it may not.
+    """
+    overdue_for = now - unix_seconds(record["due_at"])
+    return record.get("resends", 0) < max_resends and overdue_for < answer_deadline

@@ -1,1 +1,0 @@
-"""Where the relay touches the world: Secrets Manager, DynamoDB, S3, SQS and LangBot."""

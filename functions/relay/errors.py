@@ -1,0 +1,35 @@
+"""What the client library raises.
+
+RelayError
+ ├─ StackNotFound
+ ├─ InvalidMessage (also a ValueError)
+ ├─ InvalidState
+ ├─ MessageParked
+ └─ ReplyTimeout (also a TimeoutError)
+
+Errors of AWS itself come as botocore raises them.
+"""
+
+
+class RelayError(Exception):
+    """The base of all errors below."""
+
+
+class StackNotFound(RelayError):
+    """There is no such stack, or it is not a LangBot Relay."""
+
+
+class InvalidMessage(RelayError, ValueError):
+    """No bot can be sent this; the text names the field and the fault, never a value."""
+
+
+class InvalidState(RelayError):
+    """The message is neither parked nor unanswered, so it cannot be resent or dropped."""
+
+
+class MessageParked(RelayError):
+    """The message will not be tried again unless an operator resends it; the text is the reason."""
+
+
+class ReplyTimeout(RelayError, TimeoutError):
+    """No reply was complete in time; the text gives the message's state."""

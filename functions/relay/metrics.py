@@ -1,0 +1,61 @@
+"""The metrics of one invocation, in CloudWatch's embedded metric format. Only the functions use this."""
+
+from enum import StrEnum
+
+UNKNOWN_BOT = "unknown"
+"""The dimension `bot` of a message that has no bot: a name that a sender made up is never a dimension."""
+
+
+class Metric(StrEnum):
+    """What is measured; docs/metrics.md gives the meaning of each."""
+
+    DELIVERED = "Delivered"
+    REFUSED = "Refused"
+    UNKNOWN = "Unknown"
+    PARKED = "Parked"
+    DELIVERY_LATENCY = "DeliveryLatency"
+    TIME_TO_ANSWER = "TimeToAnswer"
+    UNANSWERED = "Unanswered"
+    DUPLICATES = "Duplicates"
+    QUARANTINED = "Quarantined"
+    SPILLED = "Spilled"
+    SIGNATURE_REFUSED = "SignatureRefused"
+
+
+class Metrics:
+    """Collects values while threads run, and emits them once they have ended."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._values: list[tuple[tuple[str, str], Metric, str, float]] = []
+
+    def count(self, metric: Metric, **dimension: str) -> None:
+        """Count one event, by one dimension."""
+        self._add(metric, "Count", 1, dimension)
+
+    def duration(self, metric: Metric, seconds: float, **dimension: str) -> None:
+        """Measure a duration, by one dimension. It is emitted in milliseconds."""
+        self._add(metric, "Milliseconds", round(seconds * 1000), dimension)
+
+    def emit(self) -> None:
+        """Write all values to the log, a line for each dimension, and forget them. No value, no line."""
+        if not self._values:
+            return
+        # Most invocations of callback and settle have nothing to emit, so they do not pay for this import.
+        from aws_lambda_powertools.metrics import EphemeralMetrics
+
+        values, self._values = self._values, []
+        for dimension in dict.fromkeys(of for of, *_ in values):
+            line = EphemeralMetrics(namespace=self._namespace)
+            line.add_dimension(*dimension)
+            for of, metric, unit, value in values:
+                if of == dimension:
+                    line.add_metric(metric, unit, value)
+            # add_metric itself writes a line with each hundredth value; without a value, flush_metrics warns.
+            if line.metric_set:
+                line.flush_metrics()
+
+    def _add(self, metric: Metric, unit: str, value: float, dimension: dict[str, str]) -> None:
+        # Powertools' add_metric is not locked; to append to a list is atomic.
+        (named,) = dimension.items()
+        self._values.append((named, metric, unit, value))

@@ -1,0 +1,65 @@
+"""One attempt at a bot, if admission control permits it; push and sweep share it."""
+
+import logging
+import time
+from dataclasses import dataclass
+
+from relay.adapters.admission_control import AdmissionControl
+from relay.adapters.bot_registry import BotRegistry
+from relay.adapters.langbot import ConnectFailed, LangBotClient, NoResponse, max_attempt_seconds
+from relay.domain.admission import Deferred
+from relay.domain.attempt import Attempt, AttemptHistory, Outcome, Verdict, classify
+from relay.domain.bot import Bot
+from relay.domain.message import Action, Message, request_for
+from relay.domain.timestamps import Clock
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Sends messages to bots."""
+
+    bot_registry: BotRegistry
+    langbot: LangBotClient
+    admission_control: AdmissionControl
+    clock: Clock = time.time
+
+    def send(self, message: Message, idempotency_key: str, history: AttemptHistory) -> Attempt | Deferred:
+        """Make an attempt, or say how long to wait before one.
+
+        Raise UnknownBot, InvalidMessage if no bot could take the message, and botocore's errors.
+        """
+        bot = self.bot_registry.get(message.bot)
+        request = request_for(message, bot.session_type)
+        permit = self.admission_control.admit(
+            message.bot,
+            needs_slot=request.expects_reply,
+            max_duration=max_attempt_seconds(message.action),
+        )
+        if isinstance(permit, Deferred):
+            return permit
+        outcome = self._post(bot, message.action, request.body, idempotency_key, history)
+        if outcome.bot_healthy:
+            self.admission_control.record_success(permit)
+        else:
+            self.admission_control.record_failure(permit, outcome.retry_after)
+            # The operator may correct its url or secret before the next attempt.
+            self.bot_registry.invalidate(message.bot)
+        return Attempt(message, bot, request.expects_reply, outcome)
+
+    def _post(
+        self, bot: Bot, action: Action, body: bytes, idempotency_key: str, history: AttemptHistory
+    ) -> Outcome:
+        if bot.unusable:
+            log.error("the bot cannot be used", extra={"bot": bot.name, "error": bot.unusable})
+            return Outcome(Verdict.REFUSED, bot.unusable)
+        if not bot.url:
+            return Outcome(Verdict.REFUSED, f"the secret of bot {bot.name!r}: url is empty or missing")
+        try:
+            response = self.langbot.post(bot, action, body, idempotency_key)
+        except ConnectFailed as fault:
+            return Outcome(Verdict.REFUSED, str(fault))
+        except NoResponse as fault:
+            return Outcome(Verdict.UNKNOWN, str(fault))
+        return classify(action, response, history, self.clock())
