@@ -1,4 +1,4 @@
-"""Nothing is lost or doubled when LangBot or the relay fails for a while."""
+"""Nothing is lost or stored twice if LangBot or the relay fails for a while."""
 
 import threading
 from collections.abc import Iterator
@@ -8,18 +8,19 @@ from hashlib import sha256
 
 import pytest
 
-from langbot.bridge import Bridge, until
-from langbot.faults import Server
-from langbot.peer.langbot import DISCARD, Peer
+from langbot.bridge import Bridge
+from langbot.peer.peer import DISCARD, Peer
+from langbot.proxy import Server
+from support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(900)  # the first test installs LangBot
+pytestmark = pytest.mark.timeout(600)  # the first test boots LangBot
 
 LANGBOT_HANDLES_AT_ONCE = 100
 LANGBOT_WAITS_FOR_A_WEBHOOK = 15
 
 
 class SlowWebhook(Server):
-    """What LangBot asks about each message; of those to be discarded it says nothing until `free`."""
+    """A webhook that LangBot calls for each message; it does not answer for discarded ones until `free`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,9 +34,9 @@ class SlowWebhook(Server):
 
 @contextmanager
 def busy(peer: Peer) -> Iterator[threading.Event]:
-    """LangBot refuses every message until the event is set, or its webhook's 15 s are over.
+    """Make LangBot refuse every message until the event is set, or its webhook's 15 s are over.
 
-    A message is being handled while LangBot waits for a webhook, and it handles 100 at once.
+    LangBot handles 100 messages at once, and a message is handled while LangBot waits for its webhook.
     """
 
     def post(number: int) -> int:
@@ -54,8 +55,8 @@ def busy(peer: Peer) -> Iterator[threading.Event]:
 
 def test_refused_message_gets_a_fresh_key(bridge: Bridge, session: str) -> None:
     with busy(bridge.peer) as free:
-        sent = bridge.queue.push(session, "let me in")
-        until("LangBot refuses the message", lambda: bridge.to_bot.of(session))
+        sent = bridge.push_queue.push(session, "let me in")
+        eventually(lambda: bridge.to_bot.of(session), what="LangBot refuses the message")
         free.set()
 
     assert bridge.conversation(session).wait(sent).text == "echo: let me in"
@@ -65,7 +66,7 @@ def test_refused_message_gets_a_fresh_key(bridge: Bridge, session: str) -> None:
     assert len(attempts) > 1
     keys = [attempt.headers["X-LB-Idempotency-Key"] for attempt in attempts]
     assert len(set(keys)) == len(keys)
-    # With the first key, LangBot would have called the message a duplicate and dropped it.
+    # With the first key LangBot would have called the message a duplicate.
     burned = bridge.peer.post(session, "let me in", keys[0])
     assert (burned.status_code, burned.json()["code"]) == (409, 40901)
 
@@ -73,7 +74,7 @@ def test_refused_message_gets_a_fresh_key(bridge: Bridge, session: str) -> None:
 def test_part_is_kept_once_and_in_order_however_often_it_is_sent(bridge: Bridge, session: str) -> None:
     bridge.to_relay.fail(session, "answer 500", "answer 500", "drop after")
 
-    sent = bridge.queue.push(session, "LONG:40:20")
+    sent = bridge.push_queue.push(session, "LONG:40:20")
     turn = bridge.conversation(session).wait(sent)
 
     calls = bridge.to_relay.of(session)

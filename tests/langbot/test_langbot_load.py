@@ -1,4 +1,4 @@
-"""150 messages at a LangBot that holds 100: what it does with them, and what the relay spares it."""
+"""150 messages for a LangBot that holds 100, with and without admission control."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,46 +8,47 @@ from functools import partial
 
 import pytest
 
-from langbot.bridge import Bridge, until
-from relay import Sent
-from relay.rules.ledger import message_key
-from relay.rules.message import session_key
+from langbot.bridge import Bridge
+from relay import SentMessage
+from relay.domain.keys import message_key, session_key
+from support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(900)  # the first test installs LangBot
+pytestmark = pytest.mark.timeout(600)  # the first test boots LangBot
 
 MESSAGES = 150
 LANGBOT_HOLDS = 100
 LANGBOT_ANSWERS_AT_ONCE = 20
-MAX_AWAITING = 50
+MAX_IN_FLIGHT = 50
 
 
 @contextmanager
-def without_flow_control(bridge: Bridge) -> Iterator[None]:
-    """As if the stack had been deployed with MaxAwaiting=0."""
-    functions = bridge.stack.client("lambda")
-    push = bridge.stack.client("cloudformation").describe_stack_resource(
-        StackName="relay-local", LogicalResourceId="PushFunction"
-    )["StackResourceDetail"]["PhysicalResourceId"]
+def without_admission_control(bridge: Bridge) -> Iterator[None]:
+    """Run the stack as if it was deployed with MaxInFlight=0."""
+    functions = bridge.deployed.client("lambda")
+    push = bridge.deployed.physical_id("PushFunction")
     before = functions.get_function_configuration(FunctionName=push)["Environment"]["Variables"]
-    assert before["MAX_AWAITING"] == str(MAX_AWAITING)
+    assert before["MAX_IN_FLIGHT"] == str(MAX_IN_FLIGHT)
     change = partial(functions.update_function_configuration, FunctionName=push)
-    change(Environment={"Variables": before | {"MAX_AWAITING": "0"}})
+    change(Environment={"Variables": before | {"MAX_IN_FLIGHT": "0"}})
     try:
         yield
     finally:
         change(Environment={"Variables": before})
 
 
-def push(bridge: Bridge, session: str) -> list[Sent]:
-    """Messages of a session each, which the model answers no earlier than it is told to."""
+def push(bridge: Bridge, session: str) -> list[SentMessage]:
+    """Push messages of a session each; the model holds its answers until it is released."""
     with ThreadPoolExecutor(4) as threads:
         return list(
-            threads.map(lambda n: bridge.queue.push(f"{session}-{n}", f"HOLD {session} {n}"), range(MESSAGES))
+            threads.map(
+                lambda n: bridge.push_queue.push(f"{session}-{n}", f"HOLD {session} {n}"), range(MESSAGES)
+            )
         )
 
 
-def states(bridge: Bridge, sent: list[Sent]) -> Counter[str]:
-    return Counter(bridge.ledger(one).get("state", "in the queue") for one in sent)
+def states(bridge: Bridge, sent: list[SentMessage]) -> Counter[str]:
+    records = map(bridge.deployed.record, sent)
+    return Counter(record["state"] if record else "in the queue" for record in records)
 
 
 def held(bridge: Bridge, session: str) -> list[str]:
@@ -55,7 +56,7 @@ def held(bridge: Bridge, session: str) -> list[str]:
 
 
 def replies(bridge: Bridge, session: str) -> int:
-    """Of how many sessions LangBot's final part was taken, while the model answers all that it is asked."""
+    """Let the model answer; return the number of sessions whose final part the relay accepted."""
     bridge.model.release()
     return sum(
         any(
@@ -66,37 +67,40 @@ def replies(bridge: Bridge, session: str) -> int:
     )
 
 
-def test_without_flow_control_langbot_drops_the_oldest_without_a_word(bridge: Bridge, session: str) -> None:
-    with without_flow_control(bridge):
+def test_langbot_drops_the_oldest_without_admission_control(bridge: Bridge, session: str) -> None:
+    with without_admission_control(bridge):
         sent = push(bridge, session)
-        until("all are accepted", lambda: states(bridge, sent) == {"delivered": MESSAGES}, 60)
+        eventually(lambda: states(bridge, sent) == {"delivered": MESSAGES}, 60, "all are accepted")
         assert {[e.status for e in bridge.to_bot.of(one.session_id)][-1] for one in sent} == {202}
-        until("LangBot has answered what it holds", lambda: replies(bridge, session) == LANGBOT_HOLDS, 90)
+        eventually(
+            lambda: replies(bridge, session) == LANGBOT_HOLDS, 90, "LangBot has answered what it holds"
+        )
         # It takes its messages in order: with this one answered, there is none before it.
-        bridge.conversation(session).wait(bridge.queue.push(session, "are you done?"))
-        until("LangBot's replies are settled", lambda: states(bridge, sent)["answered"] == LANGBOT_HOLDS)
+        bridge.conversation(session).wait(bridge.push_queue.push(session, "are you done?"))
+        eventually(
+            lambda: states(bridge, sent)["answered"] == LANGBOT_HOLDS, what="LangBot's replies are settled"
+        )
     assert len(held(bridge, session)) == LANGBOT_HOLDS
-    lost = [one for one in sent if bridge.ledger(one)["state"] == "delivered"]
-    assert len(lost) == MESSAGES - LANGBOT_HOLDS
-    forget(bridge, lost)
+    assert states(bridge, sent)["delivered"] == MESSAGES - LANGBOT_HOLDS
+    forget(bridge, sent)
 
 
-def forget(bridge: Bridge, lost: list[Sent]) -> None:
-    """Takes messages out of the ledger, where each would keep its place for minutes."""
-    for one in lost:
+def forget(bridge: Bridge, sent: list[SentMessage]) -> None:
+    """Delete the records: each message that LangBot dropped would keep its slot for minutes."""
+    for one in sent:
         session, message = session_key(one.bot, one.session_id), message_key(one.sequence_number)
-        bridge.stack.client("dynamodb").delete_item(
-            TableName=bridge.stack.outputs["MessagesTableName"],
+        bridge.deployed.client("dynamodb").delete_item(
+            TableName=bridge.deployed.stack.messages_table,
             Key={"session": {"S": session}, "message": {"S": message}},
         )
 
 
-def test_with_flow_control_langbot_answers_all(bridge: Bridge, session: str) -> None:
+def test_langbot_answers_all_with_admission_control(bridge: Bridge, session: str) -> None:
     sent = push(bridge, session)
-    full = {"delivered": MAX_AWAITING, "in the queue": MESSAGES - MAX_AWAITING}
-    until("LangBot has all that it is given", lambda: states(bridge, sent) == full, 60)
-    until("LangBot is busy", lambda: len(held(bridge, session)) == LANGBOT_ANSWERS_AT_ONCE)
+    full = {"delivered": MAX_IN_FLIGHT, "in the queue": MESSAGES - MAX_IN_FLIGHT}
+    eventually(lambda: states(bridge, sent) == full, 60, "LangBot has all that it may have")
+    eventually(lambda: len(held(bridge, session)) == LANGBOT_ANSWERS_AT_ONCE, what="LangBot is busy")
     assert states(bridge, sent) == full
-    until("LangBot has answered all", lambda: replies(bridge, session) == MESSAGES, 120)
-    until("its replies are settled", lambda: states(bridge, sent) == {"answered": MESSAGES})
-    assert {bridge.ledger(one)["attempts"] for one in sent} == {1}
+    eventually(lambda: replies(bridge, session) == MESSAGES, 120, "LangBot has answered all")
+    eventually(lambda: states(bridge, sent) == {"answered": MESSAGES}, what="its replies are settled")
+    assert {bridge.deployed.state(one, "answered")["attempts"] for one in sent} == {1}

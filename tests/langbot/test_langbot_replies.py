@@ -1,4 +1,4 @@
-"""What a real LangBot answers is in RepliesTable as it meant it."""
+"""The replies of a real LangBot are in RepliesTable as it meant them."""
 
 from base64 import b64decode
 from collections.abc import Iterator
@@ -6,10 +6,11 @@ from itertools import pairwise
 
 import pytest
 
-from langbot.bridge import Bridge, until
-from relay import Parked
+from langbot.bridge import Bridge
+from relay import MessageParked
+from support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(900)  # the first test installs LangBot
+pytestmark = pytest.mark.timeout(600)  # the first test boots LangBot
 
 FORTY_WORDS = "".join(f"w{n:03} " for n in range(1, 41))
 
@@ -23,18 +24,18 @@ def streaming(request: pytest.FixtureRequest, bridge: Bridge) -> Iterator[None]:
 
 @pytest.mark.usefixtures("streaming")
 def test_plain_message_is_answered_in_one_turn(bridge: Bridge, session: str) -> None:
-    sent = bridge.queue.push(session, "hello")
+    sent = bridge.push_queue.push(session, "hello")
 
     turn = bridge.conversation(session).wait(sent)
 
     assert turn.text == "echo: hello"
     assert bridge.conversation(session).turns() == [turn]
-    ledger = bridge.answered(sent)
-    assert ledger["accepted_message_id"] == ledger["answered_by"] == turn.reply_to
+    record = bridge.deployed.state(sent, "answered")
+    assert record["accepted_message_id"] == record["answered_by"] == turn.reply_to
 
 
 def test_streamed_reply_comes_in_parts_and_reads_as_the_last(bridge: Bridge, session: str) -> None:
-    sent = bridge.queue.push(session, "LONG:40:20")
+    sent = bridge.push_queue.push(session, "LONG:40:20")
 
     turn = bridge.conversation(session).wait(sent)
 
@@ -45,9 +46,9 @@ def test_streamed_reply_comes_in_parts_and_reads_as_the_last(bridge: Bridge, ses
 
 
 def test_several_replies_of_one_turn_are_all_read(bridge: Bridge, session: str) -> None:
-    bridge.queue.push(session, "MULTI")
+    bridge.push_queue.push(session, "MULTI")
 
-    parts = until("three parts", lambda: (p := bridge.conversation(session).parts())[2:] and p)
+    parts = eventually(lambda: (p := bridge.conversation(session).parts())[2:] and p, what="three parts")
 
     assert [(part["sequence"], part["is_final"]) for part in parts] == [(1, True)] * 3
     (turn,) = bridge.conversation(session).turns()
@@ -57,23 +58,23 @@ def test_several_replies_of_one_turn_are_all_read(bridge: Bridge, session: str) 
 def test_merged_messages_are_answered_under_the_first_ones_id(bridge: Bridge, session: str) -> None:
     bridge.peer.reconfigure(aggregation=True, aggregation_delay=4)
     try:
-        one, two, three = [bridge.queue.push(session, text) for text in ("one", "two", "three")]
+        one, two, three = [bridge.push_queue.push(session, text) for text in ("one", "two", "three")]
         turn = bridge.conversation(session).wait(one)
     finally:
         bridge.peer.reconfigure(aggregation=False)
 
     assert turn.text == "echo: one\ntwo\nthree"
-    ledgers = [bridge.answered(sent) for sent in (one, two, three)]
-    assert turn.reply_to == ledgers[0]["accepted_message_id"]
-    assert [ledger["answered_by"] for ledger in ledgers] == [turn.reply_to] * 3
-    assert [ledger.get("indirect", False) for ledger in ledgers] == [False, True, True]
+    records = [bridge.deployed.state(sent, "answered") for sent in (one, two, three)]
+    assert turn.reply_to == records[0]["accepted_message_id"]
+    assert [record["answered_by"] for record in records] == [turn.reply_to] * 3
+    assert [record.get("indirect", False) for record in records] == [False, True, True]
     assert bridge.conversation(session).wait(three, timeout=1) == turn
     assert bridge.conversation(session).turns() == [turn]
 
 
 @pytest.mark.parametrize("kilobytes", [1, 600], ids=["that an item holds", "past DynamoDB's 400 KB"])
 def test_image_arrives_whole(bridge: Bridge, session: str, kilobytes: int) -> None:
-    sent = bridge.queue.push(session, f"IMAGE:{kilobytes}")
+    sent = bridge.push_queue.push(session, f"IMAGE:{kilobytes}")
 
     turn = bridge.conversation(session).wait(sent)
 
@@ -88,35 +89,33 @@ def test_image_arrives_whole(bridge: Bridge, session: str, kilobytes: int) -> No
 
 
 def test_turn_that_breaks_off_stays_unfinished_and_the_next_is_answered(bridge: Bridge, session: str) -> None:
-    broken = bridge.queue.push(session, "LONG:60:20 MIDFAIL")
-    after = bridge.queue.push(session, "and now?")
+    broken = bridge.push_queue.push(session, "LONG:60:20 MIDFAIL")
+    after = bridge.push_queue.push(session, "and now?")
 
     assert bridge.conversation(session).wait(after).text == "echo: and now?"
 
     first, second = bridge.conversation(session).turns()
-    assert first.reply_to == bridge.ledger(broken)["accepted_message_id"]
+    assert first.reply_to == bridge.deployed.accepted(broken)["accepted_message_id"]
     assert first.parts[0]["text"].startswith("w001 ")
     assert [turn.finished for turn in (first, second)] == [False, True]
 
 
 def test_sync_reply_is_kept_as_one_part_with_the_last_snapshot(bridge: Bridge, session: str) -> None:
-    sent = bridge.queue.push(session, "LONG:40:20", action="sync")
+    sent = bridge.push_queue.push(session, "LONG:40:20", action="sync")
 
     turn = bridge.conversation(session).wait(sent)
 
     assert [segment["text"] for segment in turn.message] == [FORTY_WORDS]
     assert len(turn.parts) == 1
-    ledger = bridge.ledger(sent)
-    assert ledger["state"] == "answered"
-    assert ledger["answered_by"] == turn.reply_to
+    assert bridge.deployed.state(sent, "answered")["answered_by"] == turn.reply_to
     assert bridge.to_relay.of(session) == []
 
 
 def test_reset_that_langbot_cannot_do_is_parked_and_the_session_goes_on(bridge: Bridge, session: str) -> None:
-    reset = bridge.queue.push(session, action="reset")
-    after = bridge.queue.push(session, "still there?")
+    reset = bridge.push_queue.push(session, action="reset")
+    after = bridge.push_queue.push(session, "still there?")
 
-    with pytest.raises(Parked, match="500"):
+    with pytest.raises(MessageParked, match="500"):
         bridge.conversation(session).wait(reset)
     assert bridge.conversation(session).wait(after).text == "echo: still there?"
     assert [exchange.status for exchange in bridge.to_bot.of(session)] == [500, 202]

@@ -1,33 +1,34 @@
-"""Secrets are changed on both sides while messages flow."""
+"""Secrets are rotated on both sides while messages are in flight."""
 
 import json
 from collections.abc import Iterator
 
 import pytest
 
-from langbot.bridge import Bridge, until
-from relay.rules.signing import is_signed
+from langbot.bridge import Bridge
+from relay.domain.signing import is_signed
+from support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(900)  # the first test installs LangBot
+pytestmark = pytest.mark.timeout(600)  # the first test boots LangBot
 
-PUSH_SEES_A_ROTATION = 120
-"""Seconds: a bot's secret is read again after one minute, and the message tried again after that."""
+ROTATION_SECONDS = 120
+"""Push reads a bot's secret again after one minute, and tries the message again after that."""
 
 
 def secret(bridge: Bridge, bot: str, inbound: list[str], outbound: list[str]) -> tuple[str, str]:
-    """Name and value of a bot's secret."""
+    """Return name and value of a bot's secret."""
     value = {"url": bridge.to_bot.url, "inbound_secret": inbound, "outbound_secret": outbound}
-    return bridge.stack.outputs["BotSecretPrefix"] + bot, json.dumps(value)
+    return bridge.deployed.local.outputs["BotSecretPrefix"] + bot, json.dumps(value)
 
 
 def rotate(bridge: Bridge, inbound: list[str], outbound: list[str]) -> None:
-    """Gives the bot `default` other secrets, on the relay's side."""
+    """Give the bot `default` other secrets, on the relay's side."""
     name, value = secret(bridge, "default", inbound, outbound)
-    bridge.stack.client("secretsmanager").put_secret_value(SecretId=name, SecretString=value)
+    bridge.deployed.client("secretsmanager").put_secret_value(SecretId=name, SecretString=value)
 
 
 def signed_with(bridge: Bridge, session_id: str, secrets: list[str]) -> list[bool]:
-    """For each of `secrets`, whether all callbacks of a session were signed with it."""
+    """Return for each of `secrets` whether all callbacks of a session were signed with it."""
     calls = bridge.to_relay.of(session_id)
     return [
         all(
@@ -42,28 +43,28 @@ def test_secret_rotated_on_both_sides_loses_nothing(bridge: Bridge, session: str
     old, new = bridge.peer.settings, ("inbound-2", "outbound-2")
     before, meanwhile, after = (f"{session}-{when}" for when in ("before", "meanwhile", "after"))
     # Both functions have just read the old secrets.
-    bridge.conversation(session).wait(bridge.queue.push(session, "hello"))
-    pushed = [bridge.queue.push(before, f"HOLD {before}")]
-    until("the model is asked", lambda: f"HOLD {before}" in bridge.model.held)
+    bridge.conversation(session).wait(bridge.push_queue.push(session, "hello"))
+    pushed = [bridge.push_queue.push(before, f"HOLD {before}")]
+    eventually(lambda: f"HOLD {before}" in bridge.model.held, what="the model is asked")
 
     rotate(bridge, [new[0], old.inbound_secret], [new[1], old.outbound_secret])
     bridge.peer.reconfigure(inbound_secret=new[0], outbound_secret=new[1])
-    pushed += [bridge.queue.push(meanwhile, f"between {n}") for n in range(3)]
+    pushed += [bridge.push_queue.push(meanwhile, f"between {n}") for n in range(3)]
     bridge.model.release()
-    turns = [bridge.conversation(sent.session_id).wait(sent, PUSH_SEES_A_ROTATION) for sent in pushed]
+    turns = [bridge.conversation(sent.session_id).wait(sent, ROTATION_SECONDS) for sent in pushed]
     rotate(bridge, [new[0]], [new[1]])
-    pushed.append(bridge.queue.push(after, "the new secrets"))
+    pushed.append(bridge.push_queue.push(after, "the new secrets"))
     turns.append(bridge.conversation(after).wait(pushed[-1]))
 
     texts = [f"HOLD {before}", "between 0", "between 1", "between 2", "the new secrets"]
     assert [turn.text for turn in turns] == [f"echo: {text}" for text in texts]
     for sent in pushed:
-        bridge.answered(sent)
+        bridge.deployed.state(sent, "answered")
 
 
 @pytest.fixture
 def fresh_bot(bridge: Bridge) -> Iterator[str]:
-    """The name of a bot that the relay has not met; LangBot calls back under it, with its own secrets."""
+    """Return the name of a new bot; LangBot calls back under it, with its own secrets."""
     settings, target = bridge.peer.settings, bridge.to_relay.target
     bridge.to_relay.target = target.removesuffix("default") + "rotating"
     yield "rotating"
@@ -77,18 +78,18 @@ def test_old_secret_serves_until_langbot_has_the_new_one(
     old, new = bridge.peer.settings, ("inbound-3", "outbound-3")
     before, after = f"{session}-before", f"{session}-after"
     name, value = secret(bridge, fresh_bot, [new[0], old.inbound_secret], [new[1], old.outbound_secret])
-    bridge.stack.client("secretsmanager").create_secret(Name=name, SecretString=value)
+    bridge.deployed.client("secretsmanager").create_secret(Name=name, SecretString=value)
 
-    held = bridge.queue.push(before, f"HOLD {before}", bot=fresh_bot)
-    until("the model is asked", lambda: f"HOLD {before}" in bridge.model.held)
+    held = bridge.push_queue.push(before, f"HOLD {before}", bot=fresh_bot)
+    eventually(lambda: f"HOLD {before}" in bridge.model.held, what="the model is asked")
     bridge.peer.reconfigure(inbound_secret=new[0], outbound_secret=new[1])
     bridge.model.release()
-    next_ = bridge.queue.push(after, "hello", bot=fresh_bot)
+    next_ = bridge.push_queue.push(after, "hello", bot=fresh_bot)
 
     assert bridge.conversation(before, fresh_bot).wait(held).text == f"echo: HOLD {before}"
     assert bridge.conversation(after, fresh_bot).wait(next_).text == "echo: hello"
     assert [exchange.status for exchange in bridge.to_bot.of(before)] == [401, 202]
     assert [exchange.status for exchange in bridge.to_bot.of(after)] == [202]
-    # LangBot finishes what it was working on with the secret that it had then.
+    # LangBot finishes a turn with the secret that it began it with.
     assert signed_with(bridge, before, [old.outbound_secret, new[1]]) == [True, False]
     assert signed_with(bridge, after, [old.outbound_secret, new[1]]) == [False, True]

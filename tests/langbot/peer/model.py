@@ -1,6 +1,6 @@
-"""A stub of an OpenAI-compatible model that says what the last user text tells it to.
+"""A stub of an OpenAI-compatible model; the last user text says what it answers.
 
-LONG:n:ms streams n words, ms apart; HOLD answers once `release` is called. All else is echoed.
+LONG:n:ms streams n words, ms apart; HOLD answers when `release` is called. Any other text is echoed.
 """
 
 import json
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-HOLD_AT_MOST = 60
+MAX_HOLD_SECONDS = 60
 
 
 class Model:
-    """Serves on a free loopback port while entered."""
+    """Serves on a free loopback port while it is entered."""
 
     def __init__(self) -> None:
         self.held: list[str] = []
@@ -33,7 +33,7 @@ class Model:
         self._server.server_close()
 
     def release(self) -> None:
-        """Lets every held answer go."""
+        """Let the model give every answer that it holds."""
         released, self._released = self._released, threading.Event()
         released.set()
 
@@ -41,7 +41,7 @@ class Model:
         if "HOLD" in text:
             released = self._released
             self.held.append(text)
-            released.wait(HOLD_AT_MOST)
+            released.wait(MAX_HOLD_SECONDS)
         if long := re.search(r"LONG:(\d+):(\d+)", text):
             count, gap = (int(number) for number in long.groups())
             for n in range(1, count + 1):

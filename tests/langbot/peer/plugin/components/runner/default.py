@@ -1,7 +1,7 @@
 """A runner that streams as LangBot's own LocalAgent does: the text so far, every `stride` chunks.
 
-IMAGE:n in the text is answered with a picture of n kB, MULTI with three replies, and MIDFAIL breaks
-off at the third part.
+It answers IMAGE:n with a picture of n kB and MULTI with three replies. With MIDFAIL it breaks off at the
+third part.
 """
 
 from __future__ import annotations

@@ -1,0 +1,207 @@
+"""Reply parts over HTTP into the deployed stack."""
+
+import http.client
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from relay.domain.signing import sign
+from support.callbacks import overflow_objects, part_body, post_part, signed_headers
+from support.deployed import OUT
+from support.recordings import RECORDINGS, callbacks
+
+
+def stored_parts(deployed):
+    return deployed.client("dynamodb").scan(TableName=deployed.stack.replies_table, Select="COUNT")["Count"]
+
+
+def test_a_signed_part_is_stored(talk):
+    response = post_part(talk, part_body(talk))
+    assert (response.status_code, response.json()) == (200, {"message": "kept"})
+    (part,) = talk.conversation().parts()
+    assert (part["text"], part["reply_to"], part["is_final"]) == ("hi", "in_1", True)
+
+
+def test_a_retry_is_answered_200_and_stored_once(talk):
+    raw = part_body(talk)
+    signed = signed_headers(raw)
+    assert [post_part(talk, raw, signed).status_code for _ in range(3)] == [200] * 3
+    assert len(talk.conversation().parts()) == 1
+
+
+def test_parallel_retries_are_stored_once(talk):
+    raw = part_body(talk)
+    signed = signed_headers(raw)
+    with ThreadPoolExecutor(8) as threads:
+        statuses = list(threads.map(lambda _: post_part(talk, raw, signed).status_code, range(8)))
+    assert statuses == [200] * 8
+    assert len(talk.conversation().parts()) == 1
+
+
+def test_different_parts_with_one_sequence_and_stamp_are_both_stored(talk):
+    for text in ("one", "two"):
+        post_part(
+            talk, part_body(talk, message=[{"type": "Plain", "text": text}], timestamp="2026-11-22T13:00:00")
+        )
+    assert {part["text"] for part in talk.conversation().parts()} == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda raw: {},
+        lambda raw: {"X-LB-Timestamp": str(int(time.time()))},
+        lambda raw: {"X-LB-Signature": sign(OUT, str(int(time.time())), raw)},
+        lambda raw: signed_headers(raw, secret="other"),
+        lambda raw: signed_headers(raw, secret="in-secret"),
+        lambda raw: signed_headers(raw + b" "),
+        lambda raw: signed_headers(raw, timestamp=str(int(time.time()) - 302)),
+        lambda raw: signed_headers(raw, timestamp=str(int(time.time()) + 302)),
+        lambda raw: signed_headers(raw, timestamp="inf"),
+        lambda raw: signed_headers(raw, timestamp="1e400"),
+        lambda raw: signed_headers(raw, timestamp="nan"),
+        lambda raw: signed_headers(raw, timestamp="9" * 5000),
+        lambda raw: signed_headers(raw) | {"X-LB-Signature": "sha256=é".encode()},
+        lambda raw: signed_headers(raw) | {"X-LB-Signature": signed_headers(raw)["X-LB-Signature"].upper()},
+        lambda raw: (
+            signed_headers(raw) | {"X-LB-Signature": ",".join([signed_headers(raw)["X-LB-Signature"]] * 2)}
+        ),
+        lambda raw: signed_headers(raw) | {"X-LB-Timestamp": f"{int(time.time())},{int(time.time())}"},
+        lambda raw: signed_headers(raw) | {"X-LB-Signature": ""},
+    ],
+)
+def test_an_unsigned_request_is_refused_and_not_stored(talk, forge):
+    before = stored_parts(talk.deployed)
+    raw = part_body(talk)
+    response = post_part(talk, raw, forge(raw))
+    assert (response.status_code, response.json()) == (401, {"message": "not authentic"})
+    assert (stored_parts(talk.deployed), overflow_objects(talk.deployed, f"quarantine/{talk.name}/")) == (
+        before,
+        [],
+    )
+
+
+def test_duplicated_headers_are_refused(talk):
+    raw = part_body(talk)
+    url = urlsplit(talk.deployed.callback_url(talk.name))
+    connection = http.client.HTTPConnection(url.netloc)
+    connection.putrequest("POST", url.path)
+    for name, value in [
+        *signed_headers(raw).items(),
+        *signed_headers(raw).items(),
+        ("Content-Length", str(len(raw))),
+    ]:
+        connection.putheader(name, value)
+    connection.endheaders(raw)
+    assert connection.getresponse().status == 401
+    connection.close()
+    assert talk.conversation().parts() == []
+
+
+@pytest.mark.parametrize("bot", ["missing", "UPPER", "a" * 64, "%2e%2e", "x%00y"])
+def test_an_unknown_bot_looks_like_a_wrong_signature(talk, bot):
+    raw = part_body(talk)
+    response = post_part(talk, raw, bot=bot)
+    assert (response.status_code, response.json()) == (401, {"message": "not authentic"})
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'"text"',
+        b"{" * 10_000,
+        b'{"session_id": "", "reply_to": "", "sequence": NaN, "is_final": true, "message": []}',
+        b'{"session_id": "", "reply_to": "", "sequence": 1, "sequence": 1, "is_final": true, "message": []}',
+        b'{"session_id": "", "reply_to": "", "sequence": 1, "is_final": true, "message": [{"": "\\ud800"}]}',
+    ],
+    ids=["empty", "object", "array", "string", "deep", "nan", "duplicate-key", "surrogate"],
+)
+def test_a_signed_body_that_is_no_part_is_answered_400_and_quarantined(talk, raw):
+    before = stored_parts(talk.deployed)
+    assert post_part(talk, raw).status_code == 400
+    assert overflow_objects(talk.deployed, f"quarantine/{talk.name}/") == [raw]
+    assert stored_parts(talk.deployed) == before
+
+
+@pytest.mark.parametrize("sequence", [-1, 0, 2**70, 10**37, 10**40, -(10**40)])
+def test_a_part_is_stored_with_any_sequence(talk, sequence):
+    assert post_part(talk, part_body(talk, sequence=sequence)).status_code == 200
+    assert [part["sequence"] for part in talk.conversation().parts()] == [sequence]
+
+
+def nested(levels):
+    return json.loads("[" * levels + "]" * levels)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        [{"type": "Plain", "text": "x" * 300_000}],
+        [{"type": "Plain", "text": "ü" * 250_000}],
+        [{"type": "Image", "base64": "data:image/png;base64," + "A" * 5_000_000}],
+        [{"type": "Plain", "text": "deep", "extra": nested(40)}],
+        [{"type": "Plain", "text": "deeper", "extra": nested(190)}],
+        [{"type": "Plain", "text": "exact", "extra": 12345678901234567890123456789012345678901234567890}],
+        [{"type": "Plain", "text": "tiny", "extra": 1e-200}],
+    ],
+    ids=["300k", "500k-bytes", "5MB-image", "deep", "deeper", "digits", "tiny"],
+)
+def test_a_part_that_no_item_can_hold_is_read_like_any_other(talk, message):
+    raw = part_body(talk, message=message)
+    signed = signed_headers(raw)
+    assert [post_part(talk, raw, signed).status_code for _ in range(2)] == [200, 200]
+    (part,) = talk.conversation().parts()
+    assert part["message"] == message
+    assert talk.conversation().turns()[0].finished
+    assert overflow_objects(talk.deployed, f"parts/{talk.name}/") == [raw]
+
+
+def test_a_part_that_an_item_can_hold_is_not_in_the_bucket(talk):
+    message = [{"type": "Plain", "text": "x" * 150_000, "half": 0.5, "none": None, "empty": {"": []}}]
+    assert post_part(talk, part_body(talk, message=message)).status_code == 200
+    assert talk.conversation().parts()[0]["message"] == message
+    assert overflow_objects(talk.deployed, f"parts/{talk.name}/") == []
+
+
+def test_a_body_that_the_gateway_encodes_is_verified_as_sent(talk):
+    assert post_part(talk, part_body(talk), content_type="application/octet-stream").status_code == 200
+    assert len(talk.conversation().parts()) == 1
+
+
+@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
+def test_recorded_traffic_is_stored_in_order_of_emission(talk, recording):
+    emitted = list(dict.fromkeys(callback.raw for callback in callbacks(recording)))
+    for callback in callbacks(recording):
+        assert post_part(talk, callback.raw).status_code == 200
+    for session in {json.loads(raw)["session_id"] for raw in emitted}:
+        own = [json.loads(raw) for raw in emitted if json.loads(raw)["session_id"] == session]
+        assert [part["message"] for part in talk.conversation(session).parts()] == [p["message"] for p in own]
+
+
+def test_a_rotated_secret_is_used_for_its_first_part(talk):
+    raw = part_body(talk)
+    assert post_part(talk, raw).status_code == 200
+    talk.deployed.client("secretsmanager").put_secret_value(
+        SecretId=talk.deployed.local.outputs["BotSecretPrefix"] + talk.name,
+        SecretString=json.dumps(
+            {"url": talk.bot.url, "inbound_secret": "in", "outbound_secret": ["new", OUT]}
+        ),
+    )
+    assert post_part(talk, raw, signed_headers(raw, secret="new")).status_code == 200
+    assert post_part(talk, raw, signed_headers(raw, secret=OUT)).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_only_post_is_accepted(talk, method):
+    raw = part_body(talk)
+    response = requests.request(
+        method, talk.deployed.callback_url(talk.name), data=raw, headers=signed_headers(raw), timeout=15
+    )
+    assert response.status_code == 404

@@ -1,0 +1,167 @@
+"""What each function's role may do: everything that it needs, and nothing else.
+
+The emulator enforces these roles in every other test of this folder; here IAM is asked directly, also for
+what the emulator does not enforce: the event source mapping's own calls, logs and traces.
+"""
+
+import pytest
+
+NEEDS = {
+    "PushRole": [
+        ("sqs:ReceiveMessage", "PushQueue"),
+        ("sqs:DeleteMessage", "PushQueue"),
+        ("sqs:GetQueueAttributes", "PushQueue"),
+        ("sqs:ChangeMessageVisibility", "PushQueue"),
+        ("sqs:SendMessage", "ParkedQueue"),
+        ("dynamodb:PutItem", "MessagesTable"),
+        ("dynamodb:GetItem", "MessagesTable"),
+        ("dynamodb:UpdateItem", "MessagesTable"),
+        ("dynamodb:Query", "MessagesTable/index/awaiting"),
+        ("dynamodb:PutItem", "RepliesTable"),
+        ("dynamodb:Query", "RepliesTable"),
+        ("s3:PutObject", "OverflowBucket/messages/x"),
+        ("s3:PutObject", "OverflowBucket/parts/x"),
+        ("secretsmanager:GetSecretValue", "bots/any"),
+        ("logs:CreateLogStream", "PushLogs"),
+        ("logs:PutLogEvents", "PushLogs"),
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+    ],
+    "SettleRole": [
+        ("dynamodb:GetRecords", "RepliesTable/stream"),
+        ("dynamodb:GetShardIterator", "RepliesTable/stream"),
+        ("dynamodb:DescribeStream", "RepliesTable/stream"),
+        ("dynamodb:ListStreams", "*"),
+        ("dynamodb:Query", "MessagesTable/index/by_reply"),
+        ("dynamodb:Query", "MessagesTable"),
+        ("dynamodb:UpdateItem", "MessagesTable"),
+        ("dynamodb:Query", "RepliesTable"),
+        ("sqs:SendMessage", "RecheckQueue"),
+        ("sqs:ReceiveMessage", "RecheckQueue"),
+        ("sqs:DeleteMessage", "RecheckQueue"),
+        ("sqs:GetQueueAttributes", "RecheckQueue"),
+        ("logs:CreateLogStream", "SettleLogs"),
+        ("logs:PutLogEvents", "SettleLogs"),
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+    ],
+    "SweepRole": [
+        ("dynamodb:Query", "MessagesTable/index/awaiting"),
+        ("dynamodb:Query", "MessagesTable"),
+        ("dynamodb:GetItem", "MessagesTable"),
+        ("dynamodb:UpdateItem", "MessagesTable"),
+        ("dynamodb:PutItem", "MessagesTable"),
+        ("s3:GetObject", "OverflowBucket/messages/x"),
+        ("secretsmanager:GetSecretValue", "bots/any"),
+        ("dynamodb:Query", "RepliesTable"),
+        ("logs:CreateLogStream", "SweepLogs"),
+        ("logs:PutLogEvents", "SweepLogs"),
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+    ],
+    "PublishRole": [
+        ("dynamodb:GetRecords", "RepliesTable/stream"),
+        ("dynamodb:GetShardIterator", "RepliesTable/stream"),
+        ("dynamodb:DescribeStream", "RepliesTable/stream"),
+        ("dynamodb:GetRecords", "MessagesTable/stream"),
+        ("dynamodb:GetShardIterator", "MessagesTable/stream"),
+        ("dynamodb:DescribeStream", "MessagesTable/stream"),
+        ("dynamodb:ListStreams", "*"),
+        ("dynamodb:Query", "MessagesTable/index/by_reply"),
+        ("dynamodb:GetItem", "MessagesTable"),
+        ("dynamodb:Query", "RepliesTable"),
+        ("s3:GetObject", "OverflowBucket/parts/x"),
+        ("events:PutEvents", "bus/default"),
+        ("logs:CreateLogStream", "PublishLogs"),
+        ("logs:PutLogEvents", "PublishLogs"),
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+    ],
+    "CallbackRole": [
+        ("dynamodb:PutItem", "RepliesTable"),
+        ("s3:PutObject", "OverflowBucket/parts/x"),
+        ("s3:PutObject", "OverflowBucket/quarantine/x"),
+        ("sqs:SendMessage", "SpillQueue"),
+        ("sqs:ReceiveMessage", "SpillQueue"),
+        ("sqs:DeleteMessage", "SpillQueue"),
+        ("sqs:GetQueueAttributes", "SpillQueue"),
+        ("s3:PutObject", "OverflowBucket/spill/x"),
+        ("s3:GetObject", "OverflowBucket/spill/x"),
+        ("secretsmanager:GetSecretValue", "bots/any"),
+        ("logs:CreateLogStream", "CallbackLogs"),
+        ("logs:PutLogEvents", "CallbackLogs"),
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+    ],
+}
+RESOURCES = sorted(
+    {resource for needs in NEEDS.values() for _, resource in needs} | {"bots-of-others", "bus/other"}
+)
+ACTIONS = [
+    *sorted({action for needs in NEEDS.values() for action, _ in needs}),
+    "dynamodb:DeleteItem",
+    "dynamodb:Scan",
+    "s3:DeleteObject",
+    "secretsmanager:PutSecretValue",
+    "sqs:PurgeQueue",
+    "iam:PassRole",
+]
+
+
+@pytest.fixture(scope="session")
+def resources(deployed):
+    """Return the physical names of the roles, and each name of RESOURCES as an ARN."""
+    listed = deployed.client("cloudformation").describe_stack_resources(StackName="relay-local")
+    physical = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in listed["StackResources"]}
+    streams = deployed.client("dynamodbstreams")
+    account, region = "000000000000", deployed.stack.region
+
+    def arn(name):
+        logical, _, path = name.partition("/")
+        match logical:
+            case "*":
+                return "*"
+            case "bots":
+                return f"arn:aws:secretsmanager:{region}:{account}:secret:relay-local/bots/{path}-AbCdEf"
+            case "bots-of-others":
+                return f"arn:aws:secretsmanager:{region}:{account}:secret:other/bots/any-AbCdEf"
+            case "OverflowBucket":
+                return f"arn:aws:s3:::{physical[logical]}/{path}"
+            case "bus":
+                return f"arn:aws:events:{region}:{account}:event-bus/{path}"
+        if path == "stream":
+            return streams.list_streams(TableName=physical[logical])["Streams"][0]["StreamArn"]
+        if logical.endswith("Queue"):
+            return f"arn:aws:sqs:{region}:{account}:{physical[logical].rpartition('/')[2]}"
+        if logical.endswith("Table"):
+            return f"arn:aws:dynamodb:{region}:{account}:table/{physical[logical]}{path and '/' + path}"
+        return f"arn:aws:logs:{region}:{account}:log-group:{physical[logical]}:log-stream:x"
+
+    return physical, {name: arn(name) for name in RESOURCES}
+
+
+def allowed(deployed, role, arn):
+    """Return those of ACTIONS that a role may do with a resource."""
+    response = deployed.client("iam").simulate_principal_policy(
+        PolicySourceArn=f"arn:aws:iam::000000000000:role/{role}", ActionNames=ACTIONS, ResourceArns=[arn]
+    )
+    return [r["EvalActionName"] for r in response["EvaluationResults"] if r["EvalDecision"] == "allowed"]
+
+
+@pytest.mark.parametrize("role", NEEDS)
+def test_a_role_may_do_what_its_function_needs_and_nothing_else(deployed, resources, role):
+    physical, arns = resources
+    may = {(action, name) for name, arn in arns.items() for action in allowed(deployed, physical[role], arn)}
+    # An action without resources is allowed on all, and so on each.
+    everywhere = {action for action, name in NEEDS[role] if name == "*"}
+    assert {(action, name) for action, name in may if action not in everywhere} == {
+        need for need in NEEDS[role] if need[1] != "*"
+    }
+    assert {action for action, name in may if name == "*"} == everywhere
+
+
+def test_a_role_has_no_policy_but_the_templates_own(deployed, resources):
+    physical, _ = resources
+    for role in NEEDS:
+        attached = deployed.client("iam").list_attached_role_policies(RoleName=physical[role])
+        assert attached["AttachedPolicies"] == []

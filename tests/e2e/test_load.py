@@ -1,0 +1,152 @@
+"""1,000 messages at a bot that holds 100, as LangBot does. `pytest -s` shows the figures."""
+
+import json
+import time
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from local.sample_bot import SampleBot
+from local.stack import local_stack
+from relay import Stack
+from relay.adapters.dynamodb import from_item
+from relay.domain.keys import group_id, session_key
+from support.deployed import Deployed, new_bot
+from support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(1200)
+
+MESSAGES = 1000
+HOLDS = 100
+MAX_IN_FLIGHT = 50
+
+
+@contextmanager
+def loaded_bot(folder, sessions, **parameters):
+    """Start a stack of its own, and a bot that says nothing while 1,000 messages of `sessions` come.
+
+    Yield it, and the seconds in which it answered a message before that.
+    """
+    # In the emulator each callback at the same time has a process of its own, and to start one takes long.
+    kind = partial(SampleBot, max_parallel_callbacks=4)
+    with local_stack(folder=folder, parameters=parameters) as local:
+        deployed = Deployed(local, Stack.from_file(folder / "outputs.json"))
+        with new_bot(deployed, kind) as talk:
+            seconds_to_answer(talk)  # each function starts
+            usual = seconds_to_answer(talk)
+            talk.bot.received.clear()
+            talk.bot.emitted.clear()
+            talk.bot.awake.clear()
+            send(talk, sessions)
+            yield talk, usual
+
+
+def seconds_to_answer(talk):
+    began = time.monotonic()
+    talk.conversation().wait(talk.push("hello"), timeout=300)
+    return time.monotonic() - began
+
+
+def send(talk, sessions):
+    """Send to each session in turn. The bot's turns differ in length, so that not all end at once."""
+    entries = [entry(talk, number, f"load-{number % sessions}") for number in range(MESSAGES)]
+    for first in range(0, MESSAGES, 10):
+        talk.deployed.client("sqs").send_message_batch(
+            QueueUrl=talk.deployed.stack.push_queue_url, Entries=entries[first : first + 10]
+        )
+
+
+def entry(talk, number, session):
+    text = f"{number:03} SLEEP:{0.2 + number % 11 / 50}"
+    return {
+        "Id": str(number),
+        "MessageGroupId": group_id(session_key(talk.name, session)),
+        "MessageDeduplicationId": uuid4().hex,
+        "MessageBody": json.dumps({"bot": talk.name, "session_id": session, "text": text}),
+    }
+
+
+def accepted(talk):
+    return [request for request in talk.bot.received if request.status == 202]
+
+
+def pages(talk, operation, **arguments):
+    """Return all pages of a query or scan of MessagesTable."""
+    paginator = talk.deployed.client("dynamodb").get_paginator(operation)
+    return paginator.paginate(TableName=talk.deployed.stack.messages_table, **arguments)
+
+
+def records(talk, *names):
+    """Return the attributes `names` of the records of the load."""
+    names = {f"#{name}": name for name in ("session", *names)}
+    found = pages(talk, "scan", ProjectionExpression=", ".join(names), ExpressionAttributeNames=names)
+    read = [from_item(item) for page in found for item in page["Items"]]
+    return [record for record in read if record["session"].startswith(session_key(talk.name, "load-"))]
+
+
+def count_awaiting(talk):
+    """Count the messages that await their reply."""
+    found = pages(
+        talk,
+        "query",
+        IndexName="awaiting",
+        Select="COUNT",
+        KeyConditionExpression="awaiting = :bot",
+        ExpressionAttributeValues={":bot": {"S": talk.name}},
+    )
+    return sum(page["Count"] for page in found)
+
+
+def come_to(talk, **expected):
+    """Wait for these states. Most looks only count in the index, since to read all records takes long."""
+
+    def look():
+        if count_awaiting(talk) != expected.get("delivered", 0):
+            return False
+        return Counter(record["state"] for record in records(talk, "state")) == expected
+
+    eventually(look, within=300, what=f"{expected}")
+
+
+def test_without_flow_control_the_oldest_are_dropped_without_a_word(tmp_path):
+    with loaded_bot(tmp_path, sessions=MESSAGES, MaxInFlight="0") as (talk, _):
+        began = time.monotonic()
+        eventually(lambda: len(accepted(talk)) == MESSAGES, within=600, what="1,000 accepted messages")
+        print(f"\ncontrol off: {MESSAGES} messages accepted within {time.monotonic() - began:.0f} s")
+        talk.bot.awake.set()
+        come_to(talk, answered=HOLDS, delivered=MESSAGES - HOLDS)
+        print(f"\ncontrol off: all within {time.monotonic() - began:.0f} s")
+        found = records(talk, "state", "accepted_message_id")
+        lost = {record["accepted_message_id"] for record in found if record["state"] == "delivered"}
+        assert lost == set(talk.bot.dropped)
+
+
+def test_with_flow_control_all_are_answered_in_order_and_other_bots_do_not_wait(tmp_path):
+    with loaded_bot(tmp_path, sessions=50) as (talk, usual):
+        eventually(lambda: len(accepted(talk)) == MAX_IN_FLIGHT, within=300, what="a bot at its limit")
+        with new_bot(talk.deployed) as other:
+            took = seconds_to_answer(other)
+            print(f"\ncontrol on: another bot answers within {took:.1f} s, usually {usual:.1f} s")
+            assert took < max(30, 20 * usual)
+        come_to(talk, delivered=MAX_IN_FLIGHT)
+        assert len(accepted(talk)) == MAX_IN_FLIGHT
+
+        began = time.monotonic()
+        talk.bot.awake.set()
+        eventually(lambda: len(talk.bot.emitted) == MESSAGES, within=600, what="1,000 replies")
+        print(f"control on: {MESSAGES} emitted within {time.monotonic() - began:.0f} s")
+        come_to(talk, answered=MESSAGES)
+        print(f"control on: {MESSAGES} answered within {time.monotonic() - began:.0f} s")
+        assert talk.bot.dropped == []
+        assert talk.bot.most_in_hand <= MAX_IN_FLIGHT
+        assert {record["attempts"] for record in records(talk, "attempts")} == {1}
+        numbers = defaultdict(list)
+        for request in accepted(talk):
+            body = json.loads(request.body)
+            numbers[body["session_id"]].append(int(body["message"][0]["text"][:3]))
+        assert {
+            session: in_order for session, in_order in numbers.items() if in_order != sorted(in_order)
+        } == {}

@@ -1,0 +1,268 @@
+"""Messages through the deployed stack: SQS in, a bot that answers as LangBot does, DynamoDB out."""
+
+import json
+import time
+
+import pytest
+
+from local.sample_bot import OVERLOADED, Answer
+from relay import MessageParked
+from support.deployed import IN, OUT
+from support.parked_messages import UNPARSED, all_on_parked_queue
+from support.raw_messages import send_raw
+from support.waiting import eventually
+
+
+def test_a_message_is_delivered_and_its_reply_read(talk):
+    sent = talk.push("hello")
+    turn = talk.conversation().wait(sent)
+    assert (turn.text, turn.finished) == ("echo: hello", True)
+    record = talk.deployed.state(sent, "answered")
+    assert (record["attempts"], record["message_id"]) == (1, sent.message_id)
+    assert record["accepted_message_id"] == turn.reply_to
+    assert json.loads(record["body"])["text"] == "hello"
+
+
+def test_the_parts_of_a_long_reply_are_read_in_the_order_of_emission(talk):
+    turn = talk.conversation().wait(talk.push("LONG:30:5"))
+    emitted = [part["message"][0]["text"] for part in talk.bot.emitted]
+    assert [part["text"] for part in turn.parts] == emitted
+    assert len(turn.parts) == 30
+
+
+def test_a_group_is_addressed_and_its_silence_is_no_fault(talk):
+    sent = talk.push("hi", session_type="group", sender={"id": "u1", "name": "Ann", "group_name": "G"})
+    turn = talk.conversation().wait(sent)
+    assert turn.message[0] == {"type": "At", "target": "u1", "display": ""}
+    assert talk.deployed.record(sent)["expect_reply"] is False
+
+
+def test_the_same_text_twice_is_two_messages(talk):
+    for sent in [talk.push("yes"), talk.push("yes")]:
+        talk.conversation().wait(sent)
+    assert [turn.text for turn in talk.conversation().turns()] == ["echo: yes", "echo: yes"]
+
+
+def test_a_repetition_with_the_callers_deduplication_id_is_one_message(talk):
+    for _ in range(2):
+        sent = talk.push("once", deduplication_id=talk.session)
+    talk.conversation().wait(sent)
+    talk.conversation().wait(talk.push("then"))
+    assert [turn.text for turn in talk.conversation().turns()] == ["echo: once", "echo: then"]
+
+
+@pytest.mark.parametrize("session", ["тикет 7 — \t\n", "x" * 480, "#", "a b", "\U0001f600"])
+def test_any_name_of_a_session_works_from_end_to_end(talk, session):
+    sent = talk.push("hello", session=session)
+    assert talk.conversation(session).wait(sent).text == "echo: hello"
+
+
+def test_nothing_of_a_session_overtakes_a_failed_message(talk):
+    talk.bot.answer_with(OVERLOADED, Answer(429))
+    sent = [talk.push(f"m{n}") for n in range(5)]
+    for one in sent:
+        talk.deployed.accepted(one)
+    accepted = [json.loads(r.body)["message"][0]["text"] for r in talk.bot.received if r.status == 202]
+    assert accepted == [f"m{n}" for n in range(5)]
+
+
+def test_a_refused_message_gets_a_fresh_key_since_langbot_burned_the_first(talk):
+    talk.bot.answer_with(OVERLOADED)
+    sent = talk.push("hello")
+    assert talk.conversation().wait(sent).text == "echo: hello"
+    first, second = talk.keys()
+    assert first != second
+    assert talk.deployed.record(sent)["attempts"] == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Answer(drop=True, takes="message"),
+        Answer(500, "oops", takes="message"),
+        Answer(202, "not JSON", takes="message"),
+        Answer(504, "", takes="message"),
+    ],
+    ids=["dropped", "500", "not-json", "504"],
+)
+def test_an_accepted_message_whose_response_was_lost_is_not_sent_twice(talk, fault):
+    talk.bot.answer_with(fault)
+    sent = talk.push("hello")
+    record = talk.deployed.state(sent, "delivered")
+    assert "accepted_message_id" not in record
+    first, second = talk.keys()
+    assert first == second
+    eventually(talk.conversation().parts)
+    assert [turn.text for turn in talk.conversation().turns()] == ["echo: hello"]
+
+
+def test_a_message_with_an_unknown_outcome_is_sent_again_with_the_same_key(talk):
+    talk.bot.answer_with(Answer(drop=True))
+    sent = talk.push("hello")
+    assert talk.conversation().wait(sent).text == "echo: hello"
+    assert len(set(talk.keys())) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 429, 302, 500, 502, 503])
+def test_a_fault_of_the_bot_is_retried_and_recorded_meanwhile(talk, status):
+    talk.bot.answer_with(Answer(status, headers={"Location": "/elsewhere"}))
+    sent = talk.push("hello")
+    retrying = talk.deployed.state(sent, "retrying", "delivered", "answered")
+    assert talk.conversation().wait(sent).text == "echo: hello"
+    assert retrying["state"] == "retrying"
+    assert f"answered {status}" in retrying["last_error"]
+
+
+def test_retry_after_is_honoured(talk):
+    talk.bot.answer_with(Answer(429, headers={"Retry-After": "4"}))
+    talk.deployed.accepted(talk.push("hello"))
+    first, second = talk.bot.received
+    assert second.at - first.answered_at >= 4
+
+
+def test_a_message_langbot_cannot_read_is_parked_and_its_session_goes_on(talk):
+    sent = talk.push(message=[{"type": "Image"}, {"type": "Plain", "text": "x"}], sender=None)
+    talk.conversation().wait(sent)
+    talk.bot.answer_with(UNPARSED)
+    bad, good = talk.push("bad"), talk.push("good")
+    assert talk.conversation().wait(good).text == "echo: good"
+    record = talk.deployed.record(bad)
+    assert (record["state"], record["reason"]) == ("parked", "answered 400: failed to parse message: x")
+    with pytest.raises(MessageParked, match="answered 400"):
+        talk.conversation().wait(bad)
+
+
+def send_to_session(talk, body):
+    """Send a body that the client library would refuse to the message group of the talk's session."""
+    return send_raw(talk, body, group_id=f"{talk.name}#{talk.session}")
+
+
+def parked_message(talk, message_id):
+    """Return a message of ParkedQueue, once it is there: its attributes and its body."""
+    return eventually(
+        lambda: all_on_parked_queue(talk.deployed).get(message_id), what=f"{message_id} on ParkedQueue"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("hello", "not valid JSON"),
+        ("[1]", "it must be object"),
+        ('{"text": "x"}', "session_id is required"),
+        ('{"session_id": "S", "text": 5}', "text must be string"),
+        ('{"session_id": "S", "text": "x", "action": "shout"}', "action must be one of"),
+        ('{"session_id": "S", "text": "\\ud800"}', "text holds a lone surrogate"),
+        ("[" * 10_000 + "]" * 10_000, "nested deeper than 200 levels"),
+        ('{"session_id": "S", "text": "x", "bot": "no-such-bot"}', "no bot 'no-such-bot'"),
+    ],
+    ids=lambda value: value[:24] if value.isprintable() else None,
+)
+def test_an_invalid_message_is_parked_and_its_session_goes_on(talk, body, reason):
+    message_id = send_to_session(talk, body)
+    assert talk.conversation().wait(talk.push("next")).text == "echo: next"
+    parked = parked_message(talk, message_id)
+    assert parked["body"] == body
+    assert reason in parked["reason"]
+    response = talk.deployed.client("dynamodb").get_item(
+        TableName=talk.deployed.stack.messages_table,
+        Key={name: {"S": parked[name]} for name in ("session", "message")},
+    )
+    assert response["Item"]["state"]["S"] == "parked"
+    assert reason in response["Item"]["reason"]["S"]
+    assert len(talk.bot.received) == 1
+
+
+def test_a_message_too_large_for_langbot_is_parked_before_it_is_sent(talk):
+    # Written compactly it fits into SQS; LangBot counts the bytes of the request.
+    fields = {"session_id": talk.session, "bot": talk.name, "text": ""}
+    fields["text"] = "x" * (2**20 - len(json.dumps(fields, separators=(",", ":"))))
+    message_id = send_to_session(talk, json.dumps(fields, separators=(",", ":")))
+    assert talk.conversation().wait(talk.push("next")).text == "echo: next"
+    parked = parked_message(talk, message_id)
+    assert "LangBot takes 1048576" in parked["reason"]
+    # It leaves no room for its reason; the record and the bucket have it.
+    assert json.loads(parked["body"])["session"] == f"{talk.name}#{talk.session}"
+    assert len(talk.bot.received) == 1
+
+
+def test_a_message_too_large_for_its_record_is_in_the_overflow_bucket(talk):
+    sent = talk.push("x" * 500_000)
+    record = talk.deployed.accepted(sent)
+    bucket = talk.deployed.stack.overflow_bucket
+    kept = talk.deployed.client("s3").get_object(Bucket=bucket, Key=record["overflow"])["Body"].read()
+    assert json.loads(kept)["text"] == "x" * 500_000
+
+
+def test_a_bot_without_a_url_gets_its_messages_once_it_has_one(talk):
+    connect = talk.deployed.local.connect
+    connect("", IN, OUT, bot=talk.name)
+    sent = talk.push("hello")
+    record = talk.deployed.state(sent, "retrying")
+    assert record["last_error"] == f"the secret of bot '{talk.name}': url is empty or missing"
+    connect(talk.bot.url, IN, OUT, bot=talk.name)
+    assert talk.conversation().wait(sent).text == "echo: hello"
+
+
+def test_a_secret_that_was_wrong_is_read_again_before_the_next_attempt(talk):
+    connect = talk.deployed.local.connect
+    connect(talk.bot.url, "wrong", OUT, bot=talk.name)
+    sent = talk.push("hello")
+    assert "answered 401" in talk.deployed.state(sent, "retrying")["last_error"]
+    connect(talk.bot.url, IN, OUT, bot=talk.name)
+    assert talk.conversation().wait(sent).text == "echo: hello"
+
+
+def test_sessions_are_sent_side_by_side(talk):
+    talk.bot.answer_with(*[Answer(delay=1.5)] * 8)
+    sent = [talk.push("hello", session=f"{talk.session}-{n}") for n in range(4)]
+    for one in sent:
+        talk.deployed.accepted(one)
+    arrived = [request.at for request in talk.bot.received]
+    assert max(arrived) - min(arrived) < 3 * 1.5
+
+
+def test_a_bot_that_is_down_is_not_tried_by_every_message(talk):
+    talk.bot.answer_with(*[Answer(502, delay=0.2)] * 10)
+    for n in range(10):
+        talk.push("hello", session=f"{talk.session}-{n}")
+    eventually(lambda: talk.bot.received)
+    time.sleep(1.5)
+    assert len(talk.bot.received) < 10
+
+
+def test_a_sync_reply_is_in_the_table_like_any_part(talk):
+    sent = talk.push("LONG:5:5", action="sync")
+    turn = talk.conversation().wait(sent)
+    assert (turn.text, turn.finished) == ("w001 w002 w003 w004 w005 ", True)
+    record = talk.deployed.record(sent)
+    assert (record["state"], record["answered_by"]) == ("answered", turn.reply_to)
+
+
+def test_a_sync_call_without_a_reply_stays_open(talk):
+    empty = {"code": 0, "msg": "ok", "data": {"reply_to": "in_x", "message": [], "session_id": talk.session}}
+    talk.bot.answer_with(Answer(200, empty))
+    sent = talk.push("hello", action="sync")
+    assert talk.deployed.state(sent, "delivered")["accepted_message_id"] == "in_x"
+    assert talk.conversation().parts() == []
+
+
+def test_a_sync_reply_is_between_the_parts_around_it(talk):
+    talk.conversation().wait(talk.push("one"))
+    talk.conversation().wait(talk.push("two", action="sync"))
+    talk.conversation().wait(talk.push("three"))
+    assert [part["text"] for part in talk.conversation().parts()] == ["echo: one", "echo: two", "echo: three"]
+
+
+def test_a_reset_that_langbot_cannot_do_does_not_hold_up_its_session(talk):
+    sent, following = talk.push(action="reset"), talk.push("next")
+    assert talk.conversation().wait(following).text == "echo: next"
+    assert talk.deployed.record(sent)["state"] == "parked"
+
+
+def test_a_reset_is_sent_in_the_order_of_its_session(talk):
+    talk.bot.answer_with(Answer(), Answer(200, {"code": 0, "msg": "reset", "data": {"removed": True}}))
+    sent = [talk.push("one"), talk.push(action="reset"), talk.push("two")]
+    for one in sent:
+        assert talk.deployed.accepted(one)
+    assert [r.path.rpartition("/")[2] for r in talk.bot.received] == ["sample", "reset", "sample"]

@@ -1,0 +1,208 @@
+"""From "delivered" to "answered" or "unanswered", on the deployed stack."""
+
+import time
+
+import pytest
+
+from local.sample_bot import Answer
+from relay import ReplyTimeout
+from support.callbacks import part_body, post_part, reply, signed_headers
+from support.sweeping import make_overdue, no_scheduled_sweeps, sweep
+from support.waiting import eventually
+
+NEXT_SECOND = 1.1
+"""Seconds until a signed time, which has whole seconds, is later than a moment before."""
+
+
+def test_a_message_is_answered_by_its_own_final_part(talk):
+    sent = talk.push("LONG:3:5")
+    turn = talk.conversation().wait(sent)
+    record = talk.deployed.state(sent, "answered")
+    assert (record["answered_by"], record["accepted_message_id"]) == (turn.reply_to, turn.reply_to)
+    assert record["answered_at"] == turn.parts[-1]["sent_at"]
+    assert not {"awaiting", "due_at", "indirect"} & set(record)
+
+
+def test_a_final_part_answers_the_messages_merged_into_its_turn(talk):
+    sent = [talk.push("SILENT") for _ in range(3)]
+    ids = [talk.deployed.state(one, "delivered")["accepted_message_id"] for one in sent]
+    time.sleep(NEXT_SECOND)
+    reply(talk, ids[0])
+    records = [talk.deployed.state(one, "answered") for one in sent]
+    assert {record["answered_by"] for record in records} == {ids[0]}
+    assert [record.get("indirect", False) for record in records] == [False, True, True]
+    assert [record["accepted_message_id"] for record in records] == ids
+    assert talk.conversation().wait(sent[2], timeout=1).text == "hi"
+
+
+def test_an_earlier_message_without_an_answer_is_not_hidden(talk):
+    lost, answered = talk.push("SILENT"), talk.push("SILENT")
+    talk.deployed.state(lost, "delivered")
+    time.sleep(NEXT_SECOND)
+    reply(talk, talk.deployed.state(answered, "delivered")["accepted_message_id"])
+    talk.deployed.state(answered, "answered")
+    assert talk.deployed.record(lost)["state"] == "delivered"
+
+
+def test_a_part_does_not_answer_a_message_accepted_after_it_was_sent(talk):
+    first = talk.push("SILENT")
+    raw = part_body(talk, reply_to=talk.deployed.state(first, "delivered")["accepted_message_id"])
+    earlier = str(int(time.time()) - 5)
+    later = talk.push("SILENT")
+    talk.deployed.state(later, "delivered")
+    post_part(talk, raw, signed_headers(raw, timestamp=earlier))
+    talk.deployed.state(first, "answered")
+    assert talk.deployed.record(later)["state"] == "delivered"
+
+
+def test_a_message_with_a_part_of_its_own_does_not_count_as_merged(talk):
+    first, second = talk.push("SILENT"), talk.push("SILENT")
+    ids = [talk.deployed.state(one, "delivered")["accepted_message_id"] for one in (first, second)]
+    time.sleep(NEXT_SECOND)
+    reply(talk, ids[1], final=False, text="be")
+    reply(talk, ids[0])
+    talk.deployed.state(first, "answered")
+    assert talk.deployed.record(second)["state"] == "delivered"
+    reply(talk, ids[1], text="begun")
+    assert talk.deployed.state(second, "answered")["answered_by"] == ids[1]
+
+
+def test_a_message_counts_as_merged_until_its_own_reply_comes(talk):
+    first, second = talk.push("SILENT"), talk.push("SILENT")
+    ids = [talk.deployed.state(one, "delivered")["accepted_message_id"] for one in (first, second)]
+    time.sleep(NEXT_SECOND)
+    reply(talk, ids[0])
+    talk.deployed.state(second, "answered")
+    reply(talk, ids[1], text="my own")
+
+    def answered_by_its_own():
+        record = talk.deployed.record(second)
+        return record if record["answered_by"] == ids[1] else None
+
+    assert "indirect" not in eventually(answered_by_its_own)
+    assert talk.conversation().wait(second).text == "my own"
+
+
+def test_wait_prefers_the_reply_of_the_message_itself(talk):
+    first, second = talk.push("LONG:4:300"), talk.push("second")
+    assert talk.conversation().wait(first).text.startswith("w001")
+    assert talk.conversation().wait(second).text == "echo: second"
+
+
+def test_a_proactive_push_answers_nothing(talk):
+    sent = talk.push("SILENT")
+    talk.deployed.state(sent, "delivered")
+    time.sleep(NEXT_SECOND)
+    reply(talk, "")
+    time.sleep(1)
+    assert talk.deployed.record(sent)["state"] == "delivered"
+
+
+def test_an_unidentified_message_gets_the_turn_that_no_other_message_began(talk):
+    talk.bot.answer_with(Answer(drop=True, takes="message"))
+    sent = talk.push("hello")  # its reply comes before the 409 that makes it delivered
+    record = talk.deployed.state(sent, "answered")
+    (turn,) = talk.conversation().turns()
+    assert record["answered_by"] == record["accepted_message_id"] == turn.reply_to
+
+
+def test_a_reset_awaits_no_turn(talk):
+    talk.bot.answer_with(Answer(200, {"code": 0, "msg": "reset", "data": {"removed": True}}))
+    sent = talk.push(action="reset")
+    assert "awaited_reply" not in talk.deployed.state(sent, "delivered")
+
+
+def test_a_reply_that_comes_before_the_record_is_written_answers_it(talk):
+    talk.bot.answer_with(Answer(202, {"data": {"accepted_message_id": "in_early"}}, delay=1.5))
+    sent = talk.push("SILENT")
+    eventually(lambda: talk.bot.received)
+    reply(talk, "in_early")
+    assert talk.deployed.record(sent) is None
+    assert talk.deployed.state(sent, "answered")["answered_by"] == "in_early"
+
+
+def test_an_overdue_message_is_unanswered_and_says_that_nothing_came(talk):
+    sent = talk.push("SILENT")
+    make_overdue(talk, sent)
+    sweep(talk)
+    record = talk.deployed.record(sent)
+    assert (record["state"], record["last_error"]) == ("unanswered", "no reply")
+    with pytest.raises(ReplyTimeout, match="unanswered"):
+        talk.conversation().wait(sent, timeout=0.5)
+
+
+def test_an_unanswered_message_says_how_far_its_reply_came(talk):
+    sent = talk.push("LONG:8:20 MIDFAIL")
+    eventually(lambda: len(talk.conversation().parts()) == 5)
+    make_overdue(talk, sent)
+    sweep(talk)
+    assert talk.deployed.record(sent)["last_error"] == "the reply broke off after 5 parts"
+
+
+def test_a_late_answer_still_counts(talk):
+    sent = talk.push("SILENT")
+    record = make_overdue(talk, sent)
+    sweep(talk)
+    reply(talk, record["accepted_message_id"])
+    assert talk.deployed.state(sent, "answered")["unanswered_at"]
+
+
+def test_sweep_settles_what_settle_missed(talk):
+    sent = talk.push("hello")
+    record = talk.deployed.state(sent, "answered")
+    talk.deployed.client("dynamodb").update_item(
+        TableName=talk.deployed.stack.messages_table,
+        Key={"session": {"S": record["session"]}, "message": {"S": record["message"]}},
+        UpdateExpression="SET #s = :d, awaiting = :b, due_at = :t REMOVE answered_by, answered_at",
+        ExpressionAttributeNames={"#s": "state"},
+        ExpressionAttributeValues={":d": {"S": "delivered"}, ":b": {"S": talk.name}, ":t": {"S": "2020"}},
+    )
+    sweep(talk)
+    assert talk.deployed.record(sent)["state"] == "answered"
+
+
+@pytest.fixture
+def one_resend(talk):
+    """Let the deployed sweep work as if the stack had MaxResends=1."""
+    functions, name = talk.deployed.client("lambda"), talk.deployed.physical_id("SweepFunction")
+    before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    assert before["MAX_RESENDS"] == "0"
+    changed = before | {"MAX_RESENDS": "1"}
+    # Two sweeps at the same time would send the message twice, under the same key.
+    with no_scheduled_sweeps(talk.deployed):
+        functions.update_function_configuration(FunctionName=name, Environment={"Variables": changed})
+        yield
+        functions.update_function_configuration(FunctionName=name, Environment={"Variables": before})
+
+
+@pytest.mark.usefixtures("one_resend")
+@pytest.mark.parametrize("length", [1, 500_000], ids=["small", "overflow"])
+def test_sweep_resends_a_silent_message_if_max_resends_allows_it(talk, length):
+    sent = talk.push("SILENT" + "x" * length)
+    before = make_overdue(talk, sent)
+    sweep(talk)
+    after = talk.deployed.record(sent)
+    assert (after["state"], after["resends"]) == ("delivered", 1)
+    assert after["accepted_message_id"] != before["accepted_message_id"]
+    reply(talk, before["accepted_message_id"], text="late")
+    assert talk.deployed.state(sent, "answered")["answered_by"] == before["accepted_message_id"]
+
+
+def test_a_message_that_expects_no_reply_is_never_unanswered(talk):
+    sent = talk.push("SILENT", expect_reply=False)
+    assert "due_at" not in talk.deployed.state(sent, "delivered")
+    sweep(talk)
+    assert talk.deployed.record(sent)["state"] == "delivered"
+
+
+def test_settling_again_or_in_another_order_gives_the_same(talk):
+    sent = talk.push("SILENT")
+    reply_to = talk.deployed.state(sent, "delivered")["accepted_message_id"]
+    now = int(time.time())
+    for at in (now - 10, now - 30, now - 20, now - 30):
+        raw = part_body(talk, reply_to=reply_to, sequence=at)
+        post_part(talk, raw, signed_headers(raw, timestamp=str(at)))
+    first = min(part["sent_at"] for part in talk.conversation().parts())
+    eventually(lambda: talk.deployed.record(sent).get("answered_at") == first)
+    time.sleep(1)
+    assert talk.deployed.record(sent)["answered_at"] == first

@@ -1,0 +1,195 @@
+"""Admission control on the deployed table; several of them are as many functions."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from relay.adapters.dynamodb import Table
+from relay.domain.admission import SLOT_TIMEOUT, Deferred
+from relay.domain.keys import BOTS
+from relay.domain.timestamps import utc_text
+from support.api_calls import counted_calls
+from support.queued_messages import deliver, queued
+
+
+class SteppedClock:
+    def __init__(self):
+        self.now = time.time() // 1  # the item has microseconds
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return SteppedClock()
+
+
+@pytest.fixture
+def new_control(workers, clock):
+    """Makes admission control as each function has it, with so many slots."""
+    return replace(workers, clock=clock).admission_control
+
+
+@pytest.fixture
+def table(deployed):
+    return Table(deployed.client("dynamodb"), deployed.stack.messages_table)
+
+
+def bot_item(table, talk):
+    return table.get({"session": BOTS, "message": talk.name}) or {}
+
+
+def put_awaiting(table, talk, number, delivered_at):
+    """Put the record of a message that was delivered and waits for its reply."""
+    due_at = utc_text(delivered_at + 900)
+    key = {"session": f"{talk.name}#s", "message": str(number)}
+    table.put(key | {"awaiting": talk.name, "due_at": due_at})
+
+
+def admit(control, talk, needs_slot=True):
+    return control.admit(talk.name, needs_slot, max_duration=15)
+
+
+def admitted(*results):
+    return sum(not isinstance(result, Deferred) for result in results)
+
+
+def test_functions_together_admit_no_more_than_there_are_slots(talk, new_control):
+    controls = [new_control(5) for _ in range(4)]
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda n: admit(controls[n % 4], talk), range(24)))
+    assert admitted(*results) == 5
+    assert {(r.full, r.seconds <= 1) for r in results if isinstance(r, Deferred)} == {(True, True)}
+
+
+def test_messages_that_wait_for_a_reply_take_slots(talk, new_control, clock, table):
+    for number in range(3):
+        put_awaiting(table, talk, number, clock.now)
+    assert admitted(*(admit(new_control(5), talk) for _ in range(5))) == 2
+
+
+def test_a_slot_is_free_again_when_its_message_is_answered(talk, new_control, clock, table):
+    put_awaiting(table, talk, 1, clock.now)
+    control = new_control(1)
+    assert admitted(admit(control, talk)) == 0
+    table.update({"session": f"{talk.name}#s", "message": "1"}, "REMOVE awaiting, due_at", "", {})
+    clock.now += 1
+    assert admitted(admit(control, talk)) == 1
+
+
+def test_an_unanswered_message_gives_its_slot_back_before_its_deadline(talk, new_control, clock, table):
+    put_awaiting(table, talk, 1, clock.now - (SLOT_TIMEOUT - 1))
+    assert admitted(admit(new_control(1), talk)) == 0
+    clock.now += 2
+    assert admitted(admit(new_control(1), talk)) == 1
+
+
+def test_a_deadline_from_a_larger_parameter_takes_no_slot(talk, new_control, clock, table):
+    put_awaiting(table, talk, 1, clock.now + 3600)
+    assert admitted(admit(new_control(1), talk)) == 1
+
+
+def test_messages_admitted_just_before_count_though_the_index_lags(talk, new_control, clock):
+    control = new_control(3)
+    assert admitted(admit(control, talk), admit(control, talk)) == 2
+    clock.now += 1
+    assert admitted(*(admit(control, talk) for _ in range(3))) == 1
+
+
+def test_a_slot_whose_function_died_is_free_two_counts_later(talk, new_control, clock):
+    assert admitted(admit(new_control(1), talk)) == 1
+    clock.now += 2
+    assert admitted(admit(new_control(1), talk)) == 1
+
+
+def test_a_message_that_expects_no_reply_takes_no_slot(talk, new_control):
+    control = new_control(1)
+    assert admitted(*(admit(control, talk, needs_slot=False) for _ in range(5))) == 5
+    assert admitted(admit(control, talk)) == 1
+
+
+def test_without_a_limit_all_are_admitted_and_nothing_is_written(talk, new_control, table):
+    control = new_control(0)
+    admit(control, talk)
+    before = bot_item(table, talk)
+    assert admitted(*(admit(control, talk) for _ in range(200))) == 200
+    assert bot_item(table, talk) == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"slots_expire_at": utc_text(time.time() + 10**8), "slots": 0, "slots_taken": 0},
+        {"slots_expire_at": "never", "slots": "none", "slots_taken": "all"},
+        {"probe_at": utc_text(time.time() + 10**8), "failures": 3},
+        {"probe_at": "never", "failures": "many", "probing": True},
+        {"slots": -5, "slots_taken": 10**9},
+    ],
+)
+def test_a_bot_whose_item_makes_no_sense_is_not_stuck(talk, new_control, table, fields):
+    table.put({"session": BOTS, "message": talk.name} | fields)
+    assert admitted(admit(new_control(1), talk)) == 1
+
+
+def test_no_function_sends_to_a_bot_that_failed_until_one_probes_it(talk, new_control, clock):
+    control, other = new_control(5), new_control(5)
+    control.record_failure(admit(control, talk), retry_after=0)
+    clock.now += 1
+    assert admit(other, talk) == Deferred(pytest.approx(1, abs=0.01))
+    clock.now += 1.1
+    probe = admit(other, talk)
+    assert admitted(probe) == 1
+    clock.now += 1
+    assert admit(control, talk) == Deferred(2)
+    other.record_failure(probe, retry_after=0)
+    clock.now += 1
+    assert admit(control, talk) == Deferred(pytest.approx(3, abs=0.01))
+
+
+def test_attempts_that_fail_side_by_side_count_as_one(talk, new_control, table):
+    control = new_control(5)
+    for permit in [admit(control, talk) for _ in range(4)]:
+        control.record_failure(permit, retry_after=0)
+    assert bot_item(table, talk)["failures"] == 1
+
+
+def test_all_functions_send_again_after_a_probe_succeeded(talk, new_control, clock, table):
+    control, other = new_control(5), new_control(5)
+    control.record_failure(admit(control, talk), retry_after=0)
+    clock.now += 3
+    control.record_success(admit(control, talk))
+    assert not {"failures", "probe_at", "probing", "failing_since"} & bot_item(table, talk).keys()
+    assert admitted(admit(control, talk), admit(other, talk)) == 2
+
+
+def test_a_bot_is_unreachable_from_its_fifth_failure_since_its_first(talk, new_control, clock, table):
+    control, first = new_control(5), utc_text(clock.now)
+    for failures in range(1, 7):
+        control.record_failure(admit(control, talk), retry_after=0)
+        assert ("unreachable_since" in bot_item(table, talk)) == (failures >= 5)
+        clock.now += 61
+    assert bot_item(table, talk)["unreachable_since"] == first
+    control.record_success(admit(control, talk))
+    assert "unreachable_since" not in bot_item(table, talk)
+
+
+def test_a_probe_whose_function_died_is_made_again(talk, new_control, clock):
+    control = new_control(5)
+    control.record_failure(admit(control, talk), retry_after=0)
+    clock.now += 3
+    assert admitted(admit(new_control(5), talk)) == 1
+    clock.now += 14
+    assert admitted(admit(new_control(5), talk)) == 0
+    clock.now += 2
+    assert admitted(admit(new_control(5), talk)) == 1
+
+
+def test_a_slot_costs_one_write(talk, dispatcher):
+    deliver(dispatcher, queued(talk))
+    with counted_calls(talk.deployed, "dynamodb") as counted:
+        for _ in range(3):
+            deliver(dispatcher, queued(talk))
+    assert counted.calls["UpdateItem"] == 3

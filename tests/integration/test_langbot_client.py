@@ -1,0 +1,245 @@
+"""Posts over real sockets to a server that misbehaves as each test wants, byte for byte."""
+
+import socket
+import ssl
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import pytest
+import requests
+import trustme
+
+from relay.adapters import langbot
+from relay.adapters.langbot import ConnectFailed, LangBotClient, NoResponse
+from relay.domain.bot import Bot
+from relay.domain.signing import is_signed
+
+OK = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
+UNSIGNED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class Server:
+    """Answers each request with the next of `responses`: bytes, or a function of the connection."""
+
+    def __init__(self, responses, context=None):
+        self.responses, self.context = list(responses), context
+        self.requests, self.connections = [], 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http{'s' if context else ''}://127.0.0.1:{self.listener.getsockname()[1]}/bots/1"
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.connection = self.listener
+
+    def serve(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self.connection = connection
+            connection.settimeout(30)
+            with connection:
+                try:
+                    if self.context:
+                        connection = self.context.wrap_socket(connection, server_side=True)
+                    while self.responses and self.read_request(connection):
+                        response = self.responses.pop(0)
+                        if callable(response):
+                            response(connection)
+                            break
+                        connection.sendall(response)
+                except OSError:
+                    pass
+
+    def read_request(self, connection):
+        """Read and keep a request; return whether there was one."""
+        head = b""
+        while b"\r\n\r\n" not in head:
+            chunk = connection.recv(65536)
+            if not chunk:
+                return False
+            head += chunk
+            if head.startswith(b"\x16"):  # TLS begins so; it gets a response in plain text
+                return True
+        head, _, body = head.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines[1:])}
+        while len(body) < int(headers.get("content-length", 0)):
+            body += connection.recv(65536)
+        self.requests.append((lines[0], headers, body))
+        return True
+
+    def stop(self):
+        for one in (self.listener, self.connection):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(timeout=30)
+        assert not self.thread.is_alive()
+
+
+@contextmanager
+def serving(*responses, context=None):
+    server = Server(responses, context)
+    server.thread.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def short_timeouts(monkeypatch):
+    monkeypatch.setattr(langbot, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(langbot, "READ_TIMEOUT", {"push": 0.3, "sync": 0.3, "reset": 0.3})
+
+
+@pytest.fixture
+def post(monkeypatch):
+    with requests.Session() as session:
+        monkeypatch.setattr(requests, "Session", lambda: session)
+        client = LangBotClient()
+
+        def post(url, secrets=("in",), action="push", body=b'{"a": 1}'):
+            return client.post(Bot("b", url, secrets, ("out",)), action, body, "key-1")
+
+        yield post
+
+
+def test_a_post_is_signed_and_carries_its_idempotency_key(post):
+    with serving(OK) as bot:
+        assert post(bot.url).status == 202
+    ((line, headers, body),) = bot.requests
+    assert line == "POST /bots/1 HTTP/1.1"
+    assert body == b'{"a": 1}'
+    assert is_signed(("in",), headers["x-lb-timestamp"], headers["x-lb-signature"], body)
+    assert abs(int(headers["x-lb-timestamp"]) - time.time()) < 5
+    assert headers["x-lb-idempotency-key"] == "key-1"
+    assert headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(("action", "path"), [("sync", "/bots/1/sync"), ("reset", "/bots/1/reset")])
+def test_an_action_has_its_own_path(post, action, path):
+    with serving(OK) as bot:
+        post(bot.url, action=action)
+    assert bot.requests[0][0] == f"POST {path} HTTP/1.1"
+
+
+def test_connections_stay_open_from_one_message_to_the_next(post):
+    with serving(OK, OK, OK) as bot:
+        for _ in range(3):
+            post(bot.url)
+        assert bot.connections == 1
+
+
+def test_after_401_the_next_secret_is_tried_once(post):
+    with serving(UNSIGNED, UNSIGNED, OK) as bot:
+        assert post(bot.url, secrets=("new", "old", "older")).status == 401
+        bot.responses.clear()
+    first, second = bot.requests
+    assert is_signed(("new",), first[1]["x-lb-timestamp"], first[1]["x-lb-signature"], first[2])
+    assert is_signed(("old",), second[1]["x-lb-timestamp"], second[1]["x-lb-signature"], second[2])
+
+
+def test_after_401_a_bot_with_one_secret_is_not_tried_again(post):
+    with serving(UNSIGNED) as bot:
+        assert post(bot.url).status == 401
+    assert len(bot.requests) == 1
+
+
+def test_a_redirect_is_not_followed(post):
+    redirect = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+    with serving(redirect) as bot:
+        assert post(bot.url).status == 302
+    assert len(bot.requests) == 1
+
+
+def test_a_response_is_read_up_to_64_kb(post):
+    with serving(b"HTTP/1.1 202 Accepted\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 200_000) as bot:
+        assert len(post(bot.url).body) == 65_536
+
+
+def test_retry_after_is_returned_with_the_response(post):
+    with serving(b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n") as bot:
+        assert post(bot.url).retry_after == "7"
+
+
+def test_a_refused_connection_means_that_nothing_was_sent(post):
+    with serving() as bot:
+        pass
+    with pytest.raises(ConnectFailed, match="refused"):
+        post(bot.url)
+
+
+def test_a_host_that_does_not_exist_means_that_nothing_was_sent(post):
+    with pytest.raises(ConnectFailed, match="resolve"):
+        post("http://no-such-host.invalid/bots/1")
+
+
+@pytest.mark.usefixtures("short_timeouts")
+def test_a_connection_that_is_not_made_in_time_means_that_nothing_was_sent(post):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        with pytest.raises(ConnectFailed, match="no connection within"):
+            post(f"http://127.0.0.1:{full.getsockname()[1]}/bots/1")
+        for one in waiting:
+            one.close()
+
+
+def test_a_certificate_that_is_not_trusted_means_that_nothing_was_sent(post):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with serving(OK, context=context) as bot, pytest.raises(ConnectFailed, match="CERTIFICATE_VERIFY_FAILED"):
+        post(bot.url)
+    assert bot.requests == []
+
+
+def test_tls_that_breaks_otherwise_leaves_the_outcome_unknown(post):
+    with serving(OK) as bot, pytest.raises(NoResponse, match="TLS"):
+        post(bot.url.replace("http:", "https:"))
+
+
+@pytest.mark.usefixtures("short_timeouts")
+def test_no_response_in_time_leaves_the_outcome_unknown(post):
+    def wait_for_client(connection):
+        connection.recv(1)
+
+    with serving(wait_for_client) as bot, pytest.raises(NoResponse, match="no response within"):
+        post(bot.url)
+    assert len(bot.requests) == 1
+
+
+def test_a_connection_that_breaks_after_the_request_leaves_it_unknown(post):
+    with serving(lambda connection: connection.close()) as bot, pytest.raises(NoResponse, match="broke"):
+        post(bot.url)
+
+
+def test_a_response_that_breaks_off_leaves_the_outcome_unknown(post):
+    def half(connection):
+        connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nhalf")
+
+    with serving(half) as bot, pytest.raises(NoResponse):
+        post(bot.url)
+
+
+def test_a_response_that_trickles_past_its_time_is_given_up(post, monkeypatch):
+    def trickle(connection):
+        connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 200\r\n\r\n")
+        for _ in range(40):
+            connection.sendall(b"x" * 5)
+            time.sleep(0.05)
+
+    monkeypatch.setattr(langbot, "READ_TIMEOUT", {"push": 1})  # a single byte is never that late
+    started = time.monotonic()
+    with serving(trickle) as bot, pytest.raises(NoResponse):
+        post(bot.url)
+    assert time.monotonic() - started < 30
+
+
+def test_a_response_that_is_no_http_leaves_the_outcome_unknown(post):
+    with serving(b"SSH-2.0-OpenSSH_9.2\r\n") as bot, pytest.raises(NoResponse):
+        post(bot.url)

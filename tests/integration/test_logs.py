@@ -1,0 +1,56 @@
+"""What a log may show, as Lambda's own formatter writes it: never secrets, signatures or texts."""
+
+import json
+import time
+
+import pytest
+
+from local.sample_bot import Answer
+from relay.domain.signing import NotAuthentic
+from relay.domain.strict_json import Malformed
+from support.callbacks import lower_case, part_body, signed_headers
+from support.deployed import IN, OUT
+from support.queued_messages import deliver, queued
+
+
+def test_a_delivery_is_logged_by_its_ids_and_never_by_its_text(talk, workers, log_lines):
+    echo = {"code": 40001, "msg": "failed to parse message: input_value='private words'"}
+    answers = (Answer(), Answer(502, "private words"), Answer(400, echo), Answer(drop=True))
+    for minutes, answer in enumerate(answers):
+        talk.bot.answer_with(answer)
+        message = queued(talk, "private words")
+        deliver(workers.at(time.time() + 61 * minutes).dispatcher(), message)
+        assert json.loads(log_lines[-1])["message_id"] == message.message_id
+    deliver(workers.dispatcher(), queued(talk, text=["private words"]))
+    assert [json.loads(line)["message"] for line in log_lines if "could not be set" not in line] == [
+        "delivered",
+        "retrying",
+        "parked",
+        "retrying",
+        "parked",
+    ]
+    for secret in ("private words", IN, OUT, talk.bot.received[0].headers["x-lb-signature"]):
+        assert secret not in "\n".join(log_lines)
+
+
+def test_a_part_is_logged_by_its_bot_and_never_by_its_text(talk, workers, log_lines):
+    receiver = workers.receiver()
+
+    def receive(raw, secret=OUT):
+        receiver.receive(talk.name, lower_case(signed_headers(raw, secret)), raw)
+
+    raw = part_body(talk, message=[{"type": "Plain", "text": "private words"}])
+    signature = signed_headers(raw)["X-LB-Signature"]
+    receive(raw)
+    receive(raw)
+    with pytest.raises(Malformed):
+        receive(raw.replace(b'"sequence": 1', b'"sequence": "private words"'))
+    with pytest.raises(NotAuthentic) as refused:
+        receive(raw, secret="guess")
+    assert [json.loads(line)["message"] for line in log_lines] == [
+        "part stored",
+        "part was stored before",
+        "a signed body is no valid part",
+    ]
+    for secret in ("private words", IN, OUT, signature):
+        assert secret not in "\n".join(log_lines) + str(refused.value)

@@ -1,0 +1,67 @@
+"""The deployed local stack and a real LangBot, connected to each other through two proxies."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from langbot.bridge import Bridge
+from langbot.peer.model import Model
+from langbot.peer.peer import Peer, Settings
+from langbot.proxy import Proxy
+from local.stack import LOCAL, local_stack
+from relay import PushQueue, Stack
+from support.deployed import Deployed
+
+TIMINGS = pytest.StashKey[dict[str, float]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TIMINGS] = {}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for what, seconds in config.stash[TIMINGS].items():
+        terminalreporter.write_line(f"{what}: {seconds:.1f} s")
+
+
+@pytest.fixture(scope="session")
+def langbot_venv() -> Path:
+    """The environment that LangBot is installed in."""
+    venv = LOCAL / "langbot"
+    if not venv.exists():
+        pytest.fail("LangBot is not installed; run these tests by `make test-langbot`, which installs it")
+    return venv
+
+
+@pytest.fixture(scope="session")
+def bridge(
+    langbot_venv: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Bridge]:
+    """One bridge for all tests: a test that changes a setting changes it back, or on both sides."""
+    timings = pytestconfig.stash[TIMINGS]
+    folder = tmp_path_factory.mktemp("stack")
+    began = time.monotonic()
+    with (
+        Model() as model,
+        Peer(langbot_venv, tmp_path_factory.mktemp("langbot"), model.url) as peer,  # boots meanwhile
+        Proxy() as to_bot,
+        Proxy() as to_relay,
+        local_stack(folder=folder) as stack,
+    ):
+        timings["the stack was up after"] = time.monotonic() - began
+        to_relay.target = stack.outputs["CallbackUrl"]
+        peer.configure(Settings(to_relay.url, inbound_secret="inbound-1", outbound_secret="outbound-1"))
+        timings["LangBot was up after"] = time.monotonic() - began
+        to_bot.target = peer.bot_url
+        stack.connect(to_bot.url, peer.settings.inbound_secret, peer.settings.outbound_secret)
+        deployed = Deployed(stack, Stack.from_file(folder / "outputs.json"))
+        yield Bridge(deployed, peer, model, to_bot, to_relay, PushQueue(deployed.stack))
+
+
+@pytest.fixture
+def session() -> str:
+    """The id of a new session."""
+    return f"ticket-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,247 @@
+"""Boots LangBot, gives it a bot, a pipeline and a runner plugin, and changes them while it runs."""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import requests
+
+from relay.domain.signing import sign
+
+PLUGIN = Path(__file__).with_name("plugin")
+RUNTIME = Path(__file__).with_name("plugin_runtime.py")
+RUNNER = "plugin:relay/Peer/default"
+DISCARD = "DISCARD"
+"""LangBot accepts messages with this in their text, and discards them."""
+
+BOOT_SECONDS = 400
+# Ends the command and all that it started when this process closes the pipe or dies, however it dies.
+UNTIL_STDIN_CLOSES = 'exec 3<&0; (cat <&3 >/dev/null; kill -KILL 0) & exec "$@" </dev/null 3<&-'
+
+
+class PeerFailed(Exception):
+    """LangBot did not do what a test needs of it; the text ends with the last lines of its log."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a test sets in LangBot; `stride` in model chunks a part, `aggregation_delay` in seconds."""
+
+    callback_url: str
+    inbound_secret: str
+    outbound_secret: str
+    streaming: bool = True
+    stride: int = 8
+    aggregation: bool = False
+    aggregation_delay: float = 1.5
+
+
+class Peer:
+    """A LangBot of its own data folder `home` on free loopback ports, running while entered.
+
+    To enter it starts its processes; `configure` waits until they are up.
+    """
+
+    def __init__(self, venv: Path, home: Path, model_url: str) -> None:
+        self._bin = venv / "bin"
+        self._home = home
+        self._model_url = model_url
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._http = requests.Session()
+        self._url = f"http://127.0.0.1:{_free_port()}"
+        self._pipeline = self._bot = self._model = ""
+        self.settings = Settings("", "", "")
+
+    def __enter__(self) -> Self:
+        control, debug = str(_free_port()), str(_free_port())
+        address = self._url.removeprefix("http://")
+        environment = {
+            **os.environ,
+            "API__HOST": address.split(":")[0],
+            "API__PORT": address.split(":")[1],
+            "PLUGIN__RUNTIME_WS_URL": f"ws://127.0.0.1:{control}/control/ws",
+            # Nothing that needs the internet, reports to LangBot's makers or runs a sandbox.
+            "PLUGIN__ENABLE_MARKETPLACE": "false",
+            "SPACE__DISABLE_TELEMETRY": "true",
+            "SPACE__DISABLE_MODELS_SERVICE": "true",
+            "BOX__ENABLED": "false",
+            # Its webhooks are how a test keeps LangBot busy: more than 100 must fit.
+            "WEBHOOKS__MAX_INFLIGHT_REQUESTS": "128",
+            "PYTHONUNBUFFERED": "1",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+        }
+        runtime = ["rt", "--ws-control-port", control, "--ws-debug-port", debug, "--skip-deps-check"]
+        self._spawn("runtime", ["python", str(RUNTIME), *runtime], environment)
+        self._spawn("langbot", ["langbot", "--standalone-runtime"], environment)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes.values():
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self._processes.values():
+            process.wait()
+        self._http.close()
+
+    @property
+    def bot_url(self) -> str:
+        return f"{self._url}/bots/{self._bot}"
+
+    def configure(self, settings: Settings) -> None:
+        """Wait until LangBot is up, and give it a pipeline and a bot. Raise PeerFailed."""
+        self._until("answers", lambda: self._http.get(f"{self._url}/api/v1/system/info", timeout=2).ok)
+        login = {"user": "admin@example.com", "password": "Test-password-1"}
+        self._call("POST", "user/init", login)
+        token = self._call("POST", "user/auth", login)["token"]
+        self._http.headers["Authorization"] = f"Bearer {token}"
+        self._install_plugin()
+
+        provider = {"name": "stub", "requester": "openai-chat-completions", "base_url": self._model_url}
+        provider_uuid = self._call("POST", "provider/providers", provider | {"api_keys": ["sk-stub"]})["uuid"]
+        model = {"name": "stub", "provider_uuid": provider_uuid, "abilities": [], "extra_args": {}}
+        self._model = self._call("POST", "provider/models/llm", model)["uuid"]
+        pipeline = {"name": "peer", "description": "", "emoji": "x", "is_default": True}
+        self._pipeline = self._call("POST", "pipelines", pipeline)["uuid"]
+        self.settings = settings
+        self._save_pipeline()
+        route = {"event_pattern": "message.received", "enabled": True}
+        unwanted = {"field": "message_text", "operator": "contains", "value": DISCARD}
+        routes = [
+            route | {"target_type": "discard", "target_uuid": "", "filters": [unwanted], "priority": 1},
+            route | {"target_type": "pipeline", "target_uuid": self._pipeline, "filters": [], "priority": 0},
+        ]
+        bot = {"name": "peer", "description": "", "adapter": "http_bot", "enable": True}
+        settings_of_bot = {"adapter_config": self._adapter(), "event_bindings": routes}
+        self._bot = self._call("POST", "platform/bots", bot | settings_of_bot)["uuid"]
+
+    def reconfigure(self, **changes: Any) -> None:
+        """Change fields of Settings while LangBot runs.
+
+        LangBot replaces a bot or pipeline that is saved: a saved bot forgets its idempotency keys
+        and every callback that it had not sent yet.
+        """
+        before, self.settings = self.settings, replace(self.settings, **changes)
+        bot_settings = ("callback_url", "inbound_secret", "outbound_secret")
+        if any(getattr(before, name) != getattr(self.settings, name) for name in bot_settings):
+            self._call("PUT", f"platform/bots/{self._bot}", {"adapter_config": self._adapter()})
+        if replace(before, **{name: getattr(self.settings, name) for name in bot_settings}) != self.settings:
+            self._save_pipeline()
+
+    def add_webhook(self, url: str) -> Callable[[], Any]:
+        """Have LangBot ask `url` about each message before its pipeline; return what undoes that."""
+        webhook = self._call("POST", "webhooks", {"name": "test", "url": url})["webhook"]
+        return lambda: self._call("DELETE", f"webhooks/{webhook['id']}")
+
+    def post(self, session_id: str, text: str, key: str = "") -> requests.Response:
+        """Post a message straight to the bot, signed, with an idempotency key if there is one."""
+        body = json.dumps({"session_id": session_id, "message": [{"type": "Plain", "text": text}]}).encode()
+        now = str(int(time.time()))
+        headers = {"X-LB-Timestamp": now, "X-LB-Signature": sign(self.settings.inbound_secret, now, body)}
+        if key:
+            headers["X-LB-Idempotency-Key"] = key
+        return requests.post(self.bot_url, body, headers=headers, timeout=30)
+
+    def _adapter(self) -> dict[str, Any]:
+        return {
+            "inbound_secret": self.settings.inbound_secret,
+            "outbound_secret": self.settings.outbound_secret,
+            "callback_url": self.settings.callback_url,
+            "default_session_type": "person",
+            "signature_required": True,
+            "callback_timeout": 15,
+            "callback_max_retries": 3,
+        }
+
+    def _save_pipeline(self) -> None:
+        path = f"pipelines/{self._pipeline}"
+        config = self._call("GET", path)["pipeline"]["config"]
+        config["trigger"]["message-aggregation"] = {
+            "enabled": self.settings.aggregation,
+            "delay": self.settings.aggregation_delay,
+        }
+        config["safety"]["rate-limit"] = {"window-length": 60, "limitation": 100_000, "strategy": "drop"}
+        config["ai"]["runner"] = {"id": RUNNER, "expire-time": 0}
+        config["ai"]["runner_config"] = {
+            RUNNER: {
+                "model": {"primary": self._model, "fallbacks": []},
+                "stream": self.settings.streaming,
+                "stride": self.settings.stride,
+            }
+        }
+        self._call("PUT", path, {"config": config})
+
+    def _install_plugin(self) -> None:
+        def connected() -> bool:
+            return bool(self._call("GET", "system/status/plugin-system").get("is_connected"))
+
+        self._until("has its plugin runtime", connected)
+        package = io.BytesIO()
+        with zipfile.ZipFile(package, "w") as archive:
+            for path in sorted(PLUGIN.rglob("*")):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    archive.write(path, path.relative_to(PLUGIN))
+        files = {"file": ("peer.lbpkg", package.getvalue(), "application/octet-stream")}
+        task = f"system/tasks/{self._call('POST', 'plugins/install/local', files=files)['task_id']}"
+
+        def installed() -> bool:
+            runtime = self._call("GET", task)["runtime"]
+            if runtime.get("exception"):
+                raise self._failed(f"the runner plugin was not installed: {runtime['exception']}")
+            return bool(runtime["done"]) and RUNNER in str(self._call("GET", "pipelines/_/metadata"))
+
+        self._until("lists the runner", installed)
+
+    def _spawn(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+        with (self._home / f"{name}.log").open("wb") as log:
+            self._processes[name] = subprocess.Popen(
+                ["bash", "-c", UNTIL_STDIN_CLOSES, name, str(self._bin / command[0]), *command[1:]],
+                cwd=self._home,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _call(self, method: str, path: str, body: Any = None, files: Any = None) -> Any:
+        response = self._http.request(
+            method, f"{self._url}/api/v1/{path}", json=body, files=files, timeout=30
+        )
+        fields = response.json() if response.ok else {}
+        if fields.get("code") != 0:
+            raise self._failed(f"{method} {path} was answered {response.status_code}: {response.text[:300]}")
+        return fields.get("data")
+
+    def _until(self, what: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + BOOT_SECONDS
+        while time.monotonic() < deadline:
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise self._failed(f"its process {name} ended with {process.returncode}", name)
+            try:
+                if condition():
+                    return
+            except requests.ConnectionError:
+                pass
+            time.sleep(0.3)
+        raise self._failed(f"after {BOOT_SECONDS} s it was not seen that LangBot {what}")
+
+    def _failed(self, why: str, process: str = "langbot") -> PeerFailed:
+        log = self._home / f"{process}.log"
+        last = log.read_text("utf-8", "replace").splitlines()[-30:]
+        return PeerFailed("\n".join([why, f"The last lines of {log}:", *last]))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,77 @@
+"""The fixtures that more than one test module uses."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from awslambdaric.lambda_runtime_log_utils import JsonFormatter
+
+from local.stack import local_stack
+from push.dispatcher import Dispatcher
+from relay import Stack
+from relay.adapters.messages_table import MessagesTable
+from support.deployed import Deployed, Talk, new_bot
+from support.event_listener import EventListener, listen
+from support.sweeping import no_scheduled_sweeps
+from support.workers import Workers
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """The stack of template.yaml, one for all tests of a process."""
+    folder = tmp_path_factory.mktemp("stack")
+    with local_stack(folder=folder) as local:
+        yield Deployed(local, Stack.from_file(folder / "outputs.json"))
+
+
+@pytest.fixture
+def talk(deployed: Deployed) -> Iterator[Talk]:
+    """A bot of the test's own, and a session with it."""
+    with new_bot(deployed) as talk:
+        yield talk
+
+
+@pytest.fixture
+def workers(deployed: Deployed) -> Workers:
+    return Workers(deployed)
+
+
+@pytest.fixture
+def dispatcher(workers: Workers) -> Dispatcher:
+    return workers.dispatcher()
+
+
+@pytest.fixture
+def only_this_bot(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Only the test sweeps, and only its own bot."""
+    monkeypatch.setattr(MessagesTable, "bots", lambda _: [talk.name])
+    with no_scheduled_sweeps(talk.deployed):
+        yield
+
+
+@pytest.fixture
+def event_listener(talk: Talk) -> Iterator[EventListener]:
+    with listen(talk) as listener:
+        yield listener
+
+
+@pytest.fixture
+def log_lines() -> Iterator[list[str]]:
+    """What the functions log meanwhile, each line as Lambda's own formatter writes it."""
+    written: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            written.append(self.format(record))
+
+    handler = Handler()
+    handler.setFormatter(JsonFormatter())
+    loggers = [
+        logging.getLogger(name) for name in ("relay", "push", "callback", "settle", "sweep", "publish")
+    ]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+    yield written
+    for logger in loggers:
+        logger.removeHandler(handler)

@@ -1,0 +1,151 @@
+"""What the functions are made of, in this process, on the deployed tables and queues."""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from callback.receiver import Receiver
+from publish.publisher import EventPublisher
+from push.dispatcher import Dispatcher
+from relay.adapters.admission_control import AdmissionControl
+from relay.adapters.bot_registry import BotRegistry
+from relay.adapters.dynamodb import Table
+from relay.adapters.event_bus import EventBus
+from relay.adapters.langbot import LangBotClient
+from relay.adapters.message_visibility import MessageVisibility
+from relay.adapters.messages_table import MessagesTable
+from relay.adapters.overflow_bucket import OverflowBucket
+from relay.adapters.parked_queue import ParkedQueue
+from relay.adapters.replies_table import RepliesTable
+from relay.domain.message import QueuedMessage, parse_message
+from relay.domain.record import MessageRecord, key_of
+from relay.domain.retry import Policy
+from relay.domain.settlement import FinalPart
+from relay.domain.timestamps import Clock, Stamp, utc_text
+from relay.errors import InvalidMessage
+from relay.metrics import Metrics
+from relay.sender import Sender
+from settle.settler import Settler
+from support.deployed import Deployed, Talk
+from sweep.sweeper import Sweeper
+
+
+POLICY = Policy(retry_for=3600, answer_deadline=900, keep_days=1)
+
+
+@dataclass
+class Rechecks:
+    """In place of RecheckQueue: the final parts that are to be checked again, with the checks before."""
+
+    entries: list[tuple[FinalPart, int]] = field(default_factory=list)
+
+    def schedule(self, final: FinalPart, checks: int, _delay: int) -> None:
+        self.entries.append((final, checks))
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Makes workers of the stack, each as a function has it that has just started."""
+
+    deployed: Deployed
+    clock: Clock = time.time
+    max_in_flight: int = 50
+    policy: Policy = POLICY
+    metrics: Metrics = field(default_factory=lambda: Metrics("LangBotRelay/test"))
+
+    def at(self, moment: float) -> "Workers":
+        """Return workers for which it is another time (Unix seconds)."""
+        return replace(self, clock=lambda: moment)
+
+    @property
+    def bot_registry(self) -> BotRegistry:
+        prefix = self.deployed.local.outputs["BotSecretPrefix"]
+        return BotRegistry(self.deployed.client("secretsmanager"), prefix)
+
+    @property
+    def bucket(self) -> OverflowBucket:
+        return OverflowBucket(self.deployed.client("s3"), self.deployed.stack.overflow_bucket)
+
+    @property
+    def messages_table(self) -> MessagesTable:
+        return MessagesTable(self._table(self.deployed.stack.messages_table), self.bucket)
+
+    @property
+    def replies_table(self) -> RepliesTable:
+        return RepliesTable(self._table(self.deployed.stack.replies_table), self.bucket)
+
+    def admission_control(self, max_in_flight: int | None = None) -> AdmissionControl:
+        return AdmissionControl(
+            self._table(self.deployed.stack.messages_table),
+            self.max_in_flight if max_in_flight is None else max_in_flight,
+            self.policy.answer_deadline,
+            self.clock,
+        )
+
+    def sender(self) -> Sender:
+        return Sender(self.bot_registry, LangBotClient(), self.admission_control(), self.clock)
+
+    def dispatcher(self) -> Dispatcher:
+        sqs, stack = self.deployed.client("sqs"), self.deployed.stack
+        return Dispatcher(
+            sender=self.sender(),
+            messages_table=self.messages_table,
+            replies_table=self.replies_table,
+            parked_queue=ParkedQueue(sqs, stack.parked_queue_url),
+            message_visibility=MessageVisibility(sqs, stack.push_queue_url),
+            policy=self.policy,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+
+    def settler(self, recheck_queue: Any = None) -> Settler:
+        """A settler; what it must check again goes to `recheck_queue`."""
+        rechecks: Any = recheck_queue or Rechecks()
+        deadline = self.policy.answer_deadline
+        return Settler(self.messages_table, self.replies_table, rechecks, deadline, self.metrics)
+
+    def sweeper(self, max_resends: int = 0) -> Sweeper:
+        return Sweeper(
+            messages_table=self.messages_table,
+            replies_table=self.replies_table,
+            sender=self.sender(),
+            max_resends=max_resends,
+            answer_deadline=self.policy.answer_deadline,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+
+    def receiver(self, bot_registry: BotRegistry | None = None, spill_queue: Any = None) -> Receiver:
+        return Receiver(
+            bot_registry=bot_registry or self.bot_registry,
+            replies_table=self.replies_table,
+            bucket=self.bucket,
+            spill_queue=spill_queue,
+            keep_days=self.policy.keep_days,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+
+    def publisher(self) -> EventPublisher:
+        bus = EventBus(self.deployed.client("events"), "default", "relay")
+        return EventPublisher(self.messages_table, self.replies_table, bus)
+
+    def record(self, message: QueuedMessage) -> MessageRecord | None:
+        """Return the record of a message, None if there is none yet."""
+        try:
+            return self.messages_table.read(key_of(message, parse_message(message.body)))
+        except InvalidMessage:
+            return self.messages_table.read(key_of(message, None))
+
+    def records(self, *messages: QueuedMessage) -> list[MessageRecord | None]:
+        return [self.record(message) for message in messages]
+
+    def _table(self, name: str) -> Table:
+        return Table(self.deployed.client("dynamodb"), name)
+
+
+def final_part(talk: Talk, reply_to: str, sent_at: float | None = None) -> FinalPart:
+    """Make the final part of a turn, now or at another time (Unix seconds); no table has it."""
+    sent_at = time.time() if sent_at is None else sent_at
+    stamp = Stamp(utc_text(sent_at).removesuffix("Z"))
+    return FinalPart(f"{talk.name}#{talk.session}", reply_to, stamp, 0, sent_at, sent_at)

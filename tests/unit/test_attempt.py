@@ -1,0 +1,184 @@
+import pytest
+
+from relay.domain.attempt import (
+    MAX_RESPONSE_EXCERPT,
+    AttemptHistory,
+    Outcome,
+    Response,
+    Verdict,
+    classify,
+    idempotency_key,
+)
+from support.responses import (
+    ACCEPTED,
+    BAD_SIGNATURE,
+    BOT_NOT_FOUND,
+    HTML_PAGE,
+    INTERNAL_ERROR,
+    KEY_KNOWN,
+    NO_ROOM_FOR_KEY,
+    OVERLOADED,
+    PERMANENT_REFUSALS,
+    REFUSALS,
+    SYNC_IN_FLIGHT,
+    TOO_MANY_REQUESTS,
+    response,
+)
+from support.samples import NOW
+
+NEW = AttemptHistory()
+AFTER_UNKNOWN = AttemptHistory(attempts=1, outcome_unknown=True, first_failed_at=NOW)
+UNKNOWN = Outcome(Verdict.UNKNOWN)
+
+
+def classified(given, action="push", history=NEW):
+    return classify(action, given, history, NOW)
+
+
+def after(*outcomes):
+    history = NEW
+    for outcome in outcomes:
+        history = history.after(outcome, NOW)
+    return history
+
+
+def has_fresh_key(history, before=NEW):
+    return idempotency_key("m", history) != idempotency_key("m", before)
+
+
+# ---------------------------------------------------------------- what a response means
+
+
+def test_202_is_accepted_under_the_id_that_langbot_gives():
+    outcome = classified(ACCEPTED)
+    assert (outcome.verdict, outcome.accepted_message_id) == (Verdict.ACCEPTED, "in_1")
+
+
+@pytest.mark.parametrize("given", REFUSALS)
+def test_a_refusal_by_langbot_or_the_network_is_not_permanent(given):
+    outcome = classified(given)
+    assert (outcome.verdict, outcome.permanent) == (Verdict.REFUSED, False)
+
+
+@pytest.mark.parametrize("given", PERMANENT_REFUSALS)
+def test_a_refusal_of_the_message_itself_is_permanent(given):
+    outcome = classified(given)
+    assert (outcome.verdict, outcome.permanent) == (Verdict.REFUSED, True)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        INTERNAL_ERROR,
+        Response(502, b"<html>bad gateway"),
+        Response(504, b""),
+        Response(202, b"not JSON"),
+        Response(202, b"{}"),
+        Response(202, b'{"data": {"accepted_message_id": 7}}'),
+        Response(202, b'{"data": {"accepted_message_id": ""}}'),
+        Response(202, b'{"data": {"accepted_message_id": "%s"}}' % (b"x" * 1025)),
+        Response(202, ACCEPTED.body[:40]),
+        Response(200, b"<html>some other site"),
+        Response(204, b""),
+    ],
+)
+def test_a_response_that_proves_nothing_is_unknown(given):
+    assert classified(given).verdict is Verdict.UNKNOWN
+
+
+def test_409_after_unknown_is_accepted_with_its_id_not_known():
+    outcome = classified(KEY_KNOWN, history=AFTER_UNKNOWN)
+    assert (outcome.verdict, outcome.accepted_message_id) == (Verdict.ACCEPTED, None)
+
+
+def test_409_after_a_used_up_key_is_never_accepted():
+    history = after(classified(OVERLOADED))
+    assert classified(KEY_KNOWN, history=history).verdict is Verdict.REFUSED
+
+
+def test_a_409_that_is_not_langbots_is_never_accepted():
+    assert classified(Response(409, b"conflict"), history=AFTER_UNKNOWN).verdict is Verdict.REFUSED
+
+
+def test_a_sync_response_brings_the_reply():
+    given = response(200, 0, "ok", {"reply_to": "in_2", "message": [{"type": "Plain", "text": "a"}]})
+    outcome = classified(given, "sync")
+    assert (outcome.verdict, outcome.accepted_message_id) == (Verdict.ACCEPTED, "in_2")
+    assert outcome.reply == [{"type": "Plain", "text": "a"}]
+
+
+def test_a_reset_that_langbot_cannot_do_is_a_permanent_refusal():
+    outcome = classified(INTERNAL_ERROR, "reset")
+    assert (outcome.verdict, outcome.permanent) == (Verdict.REFUSED, True)
+
+
+def test_a_reset_that_succeeded_is_accepted():
+    given = response(200, 0, "reset", {"session_id": "s", "removed": True})
+    assert classified(given, "reset").verdict is Verdict.ACCEPTED
+
+
+@pytest.mark.parametrize("given", [OVERLOADED, TOO_MANY_REQUESTS, BAD_SIGNATURE, response(502), KEY_KNOWN])
+def test_a_bot_that_cannot_accept_messages_is_not_healthy(given):
+    assert not classified(given).bot_healthy
+
+
+@pytest.mark.parametrize(
+    ("action", "given"), [("push", ACCEPTED), ("push", response(400)), ("sync", SYNC_IN_FLIGHT)]
+)
+def test_a_bot_that_refuses_one_message_or_one_session_is_healthy(action, given):
+    assert classified(given, action).bot_healthy
+
+
+# ---------------------------------------------------------------- the key of the next attempt
+
+
+@pytest.mark.parametrize(
+    "given", [OVERLOADED, NO_ROOM_FOR_KEY, TOO_MANY_REQUESTS, KEY_KNOWN, BAD_SIGNATURE, BOT_NOT_FOUND]
+)
+def test_a_refused_message_gets_a_fresh_key(given):
+    assert has_fresh_key(after(classified(given)))
+
+
+def test_a_message_with_an_unknown_outcome_keeps_its_key():
+    assert not has_fresh_key(after(UNKNOWN, UNKNOWN))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [TOO_MANY_REQUESTS, BAD_SIGNATURE, BOT_NOT_FOUND, HTML_PAGE, Response(503, b"from a proxy")],
+)
+def test_a_refusal_before_the_key_is_checked_leaves_the_outcome_unknown(given):
+    history = after(UNKNOWN, classified(given, history=AFTER_UNKNOWN))
+    assert history.outcome_unknown
+    assert not has_fresh_key(history)
+
+
+def test_a_503_after_unknown_proves_that_nothing_was_accepted():
+    history = after(UNKNOWN, classified(OVERLOADED, history=AFTER_UNKNOWN))
+    assert not history.outcome_unknown
+    assert has_fresh_key(history)
+
+
+def test_a_sync_call_beside_another_is_refused_and_its_key_used_up():
+    outcome = classified(SYNC_IN_FLIGHT, "sync", AFTER_UNKNOWN)
+    assert outcome.verdict is Verdict.REFUSED
+    assert has_fresh_key(AFTER_UNKNOWN.after(outcome, NOW), before=AFTER_UNKNOWN)
+
+
+def test_two_messages_never_share_a_key():
+    histories = [AttemptHistory(keys_used=number) for number in range(3)]
+    keys = {idempotency_key(message, history) for message in ("m", "m.1") for history in histories}
+    assert len(keys) == 6
+
+
+# ---------------------------------------------------------------- what people are shown
+
+
+def test_the_last_response_stays_when_an_attempt_has_none():
+    history = after(classified(BAD_SIGNATURE), UNKNOWN)
+    assert history.last_response == {"status": 401, "body": BAD_SIGNATURE.body.decode()}
+
+
+def test_a_long_response_is_cut_off_and_its_broken_bytes_replaced():
+    excerpt = Response(500, b"\xff" + b"x" * MAX_RESPONSE_EXCERPT).excerpt()
+    assert excerpt == {"status": 500, "body": "\ufffd" + "x" * (MAX_RESPONSE_EXCERPT - 1)}

@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from relay.domain.bot import parse_bot
+
+VALID = {"url": "https://bot.example/bots/1", "inbound_secret": "in", "outbound_secret": "out"}
+
+
+def bot(**fields):
+    return parse_bot("sales", json.dumps(VALID | fields))
+
+
+def test_a_valid_secret_gives_a_usable_bot():
+    assert bot().unusable is None
+
+
+def test_a_secret_may_be_a_list_newest_first_or_a_single_string():
+    found = bot(inbound_secret=["new", "old"])
+    assert (found.inbound_secrets, found.outbound_secrets) == (("new", "old"), ("out",))
+
+
+@pytest.mark.parametrize("empty", ["", None, []])
+def test_callbacks_are_signed_with_the_inbound_secret_if_there_is_no_other(empty):
+    assert bot(outbound_secret=empty).outbound_secrets == ("in",)
+
+
+def test_a_trailing_slash_of_the_url_is_removed_since_langbot_refuses_it():
+    assert bot(url="https://bot.example/bots/1/").url == "https://bot.example/bots/1"
+
+
+def test_a_bot_may_not_have_its_url_yet():
+    assert bot(url="").url == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"inbound_secret": ""}, "inbound_secret is empty or missing"),
+        ({"inbound_secret": []}, "inbound_secret is empty or missing"),
+        ({"inbound_secret": ["new", ""]}, "inbound_secret must be a non-empty string"),
+        ({"inbound_secret": 5}, "inbound_secret must be a non-empty string"),
+        ({"outbound_secret": [None]}, "outbound_secret must be a non-empty string"),
+        ({"url": "bot.example/bots/1"}, "url must begin with https://"),
+        ({"url": "file:///etc/passwd"}, "url must begin with https://"),
+        ({"url": ["https://bot.example"]}, "url must begin with https://"),
+        ({"session_type": "channel"}, "session_type must be person or group"),
+        ({"timezone": "Mars/Olympus"}, "timezone is not an IANA name"),
+        ({"timezone": "../../etc/passwd"}, "timezone is not an IANA name"),
+        ({"timezone": 8}, "timezone is not an IANA name"),
+    ],
+)
+def test_a_fault_in_the_secret_makes_the_bot_unusable_and_is_named(fields, fault):
+    unusable = bot(**fields).unusable
+    assert unusable.startswith("the secret of bot 'sales': ")
+    assert fault in unusable
+
+
+@pytest.mark.parametrize("secret", ["", "not json", "[]", "null"])
+def test_a_secret_that_is_no_object_makes_the_bot_unusable(secret):
+    assert "it is not" in parse_bot("sales", secret).unusable
+
+
+@pytest.mark.parametrize("fields", [{"url": "hush-3"}, {"timezone": "hush-3"}, {"session_type": "hush-3"}])
+def test_an_unusable_bot_has_no_field_of_its_secret_and_quotes_no_value(fields):
+    found = bot(inbound_secret="hush-1", outbound_secret="hush-2", **fields)
+    assert (found.url, found.inbound_secrets, found.outbound_secrets) == ("", (), ())
+    assert "hush" not in found.unusable
+
+
+def test_no_text_made_of_a_bot_shows_its_secrets():
+    found = bot(inbound_secret="hush-1", outbound_secret="hush-2")
+    assert "hush" not in f"{found} {found!r}"

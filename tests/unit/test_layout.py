@@ -1,0 +1,134 @@
+"""The rules of the project's layout that a program can check."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOMAIN = "functions/relay/domain"
+MAX_PARAMETERS = 6
+SHARED_NAMES = {"app.py", "__init__.py"}
+CLOCKS_AND_CLIENTS = {"time", "socket", "http", "asyncio"}
+DOMAIN_MAY_IMPORT = {
+    *(sys.stdlib_module_names - CLOCKS_AND_CLIENTS),
+    "relay.domain",
+    "relay.errors",
+    "fastjsonschema",
+}
+
+
+def project_files():
+    """Return the files that git tracks or would track."""
+    if not shutil.which("git") or not (ROOT / ".git").exists():
+        pytest.skip("only git knows which files belong to the project")
+    command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    paths = {ROOT / name for name in listed.stdout.decode().split("\0") if name}
+    # git still lists a tracked file that was just deleted.
+    return sorted(path for path in paths if path.is_file())
+
+
+@cache
+def python_files(folder):
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@cache
+def tree(path):
+    return list(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
+def nodes(folders, *kinds):
+    """Return the nodes of these kinds in the Python files of the folders, each with its file."""
+    paths = [path for folder in folders for path in python_files(folder)]
+    return [(path, node) for path in paths for node in tree(path) if isinstance(node, kinds)]
+
+
+def imports(folder):
+    """Return what the Python files of a folder import: the file, the node, and the full name."""
+    for path, node in nodes([folder], ast.Import, ast.ImportFrom):
+        module = f"{'.' * node.level}{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
+        yield from ((path, node, module + alias.name) for alias in node.names)
+
+
+def parameters(function):
+    """Return the names of a function's parameters, without self and cls."""
+    given = function.args
+    variable = [one for one in (given.vararg, given.kwarg) if one]
+    names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs, *variable)]
+    return [name for name in names if name not in ("self", "cls")]
+
+
+def is_own(value):
+    """Tell whether an expression is the object that the code belongs to."""
+    return isinstance(value, ast.Name) and value.id in ("self", "cls")
+
+
+def line(path, node, what):
+    return f"{path.relative_to(ROOT)}:{node.lineno} {what}"
+
+
+def expect_none(found):
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_no_two_files_have_the_same_name():
+    paths = defaultdict(list)
+    for path in project_files():
+        if path.name not in SHARED_NAMES:
+            paths[path.name].append(str(path.relative_to(ROOT)))
+    expect_none([" and ".join(same) for same in paths.values() if len(same) > 1])
+
+
+def test_each_module_of_the_domain_has_its_test_module():
+    modules = {path.stem for path in python_files(DOMAIN)} - {"__init__"}
+    tested = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
+    assert modules
+    expect_none(sorted(modules - tested))
+
+
+def test_the_domain_imports_only_itself_and_the_standard_library():
+    expect_none(
+        [
+            line(path, node, name)
+            for path, node, name in imports(DOMAIN)
+            if not any(f"{name}.".startswith(f"{allowed}.") for allowed in DOMAIN_MAY_IMPORT)
+        ]
+    )
+
+
+def test_no_function_has_more_than_six_parameters():
+    functions = nodes(["functions", "infra", "tests"], ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    expect_none(
+        [
+            line(path, function, f"{getattr(function, 'name', 'lambda')}({', '.join(names)})")
+            for path, function in functions
+            if len(names := parameters(function)) > MAX_PARAMETERS
+        ]
+    )
+
+
+def test_no_test_module_imports_another():
+    expect_none(
+        [
+            line(path, node, name)
+            for path, node, name in imports("tests")
+            if any(part.startswith("test_") for part in name.split("."))
+        ]
+    )
+
+
+def test_no_test_reads_a_private_attribute_of_another_object():
+    expect_none(
+        [
+            line(path, node, ast.unparse(node))
+            for path, node in nodes(["tests"], ast.Attribute)
+            if node.attr.startswith("_") and not node.attr.startswith("__") and not is_own(node.value)
+        ]
+    )

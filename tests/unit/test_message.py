@@ -1,0 +1,128 @@
+import json
+
+import pytest
+
+from relay.domain.message import MAX_REQUEST_BYTES, parse_message, request_for
+from relay.errors import InvalidMessage
+
+
+def message(**fields):
+    return parse_message(json.dumps({"session_id": "t-1", "text": "hi"} | fields))
+
+
+def body_of(sent, bots_session_type=None):
+    """Return the fields that are posted to the bot for a message."""
+    return json.loads(request_for(sent, bots_session_type).body)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("", "not valid JSON"),
+        ("hello", "not valid JSON"),
+        ("[]", "it must be object"),
+        ('"text"', "it must be object"),
+        ("{}", "session_id is required"),
+        ('{"session_id": 7, "text": "x"}', "session_id must be string"),
+        ('{"session_id": null, "text": "x"}', "session_id must be string"),
+        ('{"session_id": "", "text": "x"}', "session_id must be longer than or equal to 1 characters"),
+        (
+            '{"session_id": "%s", "text": "x"}' % ("s" * 481),
+            "session_id must be shorter than or equal to 480",
+        ),
+        ('{"session_id": "a"}', "give either message or text"),
+        ('{"session_id": "a", "text": "x", "message": [{"type": "X"}]}', "give either message or text"),
+        ('{"session_id": "a", "text": ""}', "text must be longer than or equal to 1"),
+        ('{"session_id": "a", "text": ["x"]}', "text must be string"),
+        ('{"session_id": "a", "message": []}', "message must contain at least 1 items"),
+        ('{"session_id": "a", "message": "x"}', "message must be array"),
+        ('{"session_id": "a", "message": ["x"]}', "message[0] must be object"),
+        ('{"session_id": "a", "message": [{"text": "x"}]}', "message[0].type is required"),
+        ('{"session_id": "a", "message": [{"type": "Plain"}]}', "message[0].text is required"),
+        ('{"session_id": "a", "message": [{"type": "Plain", "text": 1}]}', "message[0].text must be string"),
+        ('{"session_id": "a", "text": "x", "action": "shout"}', "action must be one of"),
+        ('{"session_id": "a", "text": "x", "bot": "Sales"}', "bot must match pattern"),
+        ('{"session_id": "a", "text": "x", "bot": "sales\\n"}', "bot must match pattern"),
+        ('{"session_id": "a", "text": "x", "bot": "../other"}', "bot must match pattern"),
+        ('{"session_id": "a", "text": "x", "session_type": "channel"}', "session_type must be one of"),
+        ('{"session_id": "a", "text": "x", "sender": "Ann"}', "sender must be object"),
+        ('{"session_id": "a", "text": "x", "sender": {"id": 5}}', "sender.id must be string"),
+        ('{"session_id": "a", "text": "x", "expect_reply": "no"}', "expect_reply must be boolean"),
+        ('{"session_id": "a", "text": "\\ud800"}', "text holds a lone surrogate"),
+        ('{"session_id": "a", "text": "x", "\\udfff": 1}', "a key holds a lone surrogate"),
+        ('{"session_id": "a", "text": "x", "n": NaN}', "NaN is not JSON"),
+        ('{"session_id": "a", "text": "x", "n": 1e400}', "a number is too large"),
+        ('{"session_id": "a", "text": "x", "n": %s}' % ("9" * 5000), "not valid JSON"),
+        ('{"session_id": "a", "session_id": "b", "text": "x"}', "an object has the same key twice"),
+        ("[" * 10_000 + "]" * 10_000, "nested deeper than 200 levels"),
+        (
+            '{"session_id": "a", "text": "x", "n": %s}' % ("[" * 300 + "]" * 300),
+            "nested deeper than 200 levels",
+        ),
+    ],
+)
+def test_an_invalid_message_is_refused_and_its_fault_named(body, reason):
+    with pytest.raises(InvalidMessage) as refused:
+        parse_message(body)
+    assert reason in str(refused.value)
+
+
+def test_a_fault_never_quotes_the_message():
+    with pytest.raises(InvalidMessage) as refused:
+        parse_message('{"session_id": "a", "text": "x", "session_type": "private words"}')
+    assert "private words" not in str(refused.value)
+
+
+def test_text_is_shorthand_for_one_plain_segment():
+    assert body_of(message()) == {"session_id": "t-1", "message": [{"type": "Plain", "text": "hi"}]}
+
+
+def test_segments_go_to_the_bot_as_they_came():
+    segments = [
+        {"type": "Plain", "text": "é\n"},
+        {"type": "Image", "base64": "data:…", "odd": [1, 2.5, None]},
+    ]
+    body = json.dumps({"session_id": "t-1", "message": segments})
+    assert body_of(parse_message(body))["message"] == segments
+
+
+def test_a_reset_needs_no_text_and_sends_none():
+    reset = parse_message('{"session_id": "t-1", "action": "reset"}')
+    assert body_of(reset, "group") == {"session_id": "t-1", "session_type": "group"}
+
+
+def test_the_messages_session_type_counts_before_the_bots():
+    assert body_of(message(session_type="person"), "group")["session_type"] == "person"
+    assert body_of(message(), "group")["session_type"] == "group"
+
+
+def test_unknown_fields_do_not_reach_the_bot():
+    assert "callback_url" not in body_of(message(callback_url="http://elsewhere"))
+
+
+def test_a_request_of_one_mebibyte_is_sent_and_one_byte_more_is_refused():
+    room = MAX_REQUEST_BYTES - len(request_for(message(text="x"), None).body) + 1
+    assert len(request_for(message(text="x" * room), None).body) == MAX_REQUEST_BYTES
+    with pytest.raises(InvalidMessage, match="1048577 bytes"):
+        request_for(message(text="x" * (room + 1)), None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "bots_session_type", "expected"),
+    [
+        ({}, None, True),
+        ({}, "person", True),
+        ({}, "group", False),
+        ({"session_type": "group"}, None, False),
+        ({"session_type": "group", "expect_reply": True}, None, True),
+        ({"expect_reply": False}, None, False),
+        ({"action": "reset", "expect_reply": True}, None, False),
+    ],
+)
+def test_silence_is_a_fault_only_if_a_reply_is_expected(fields, bots_session_type, expected):
+    assert request_for(message(**fields), bots_session_type).expects_reply is expected
+
+
+def test_sessions_of_different_bots_never_share_a_key():
+    assert message(bot="a", session_id="b#c").session != message(bot="a-b", session_id="c").session
+    assert message(bot="sales", session_id="#1").session == "sales##1"

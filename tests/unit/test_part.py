@@ -1,0 +1,177 @@
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relay.domain.part import (
+    VerifiedCallback,
+    parse_part,
+    reply_part,
+    sync_reply_body,
+    with_body,
+    without_body,
+)
+from relay.domain.strict_json import Malformed
+from support.recordings import RECORDINGS, callbacks
+from support.samples import NOW, received_part
+
+
+def body(**fields):
+    return {
+        "session_id": "s-1",
+        "reply_to": "in_1",
+        "sequence": 1,
+        "is_final": True,
+        "stream": True,
+        "message": [{"type": "Plain", "text": "hi"}],
+        "timestamp": "2026-11-22T13:00:48.606776",
+    } | fields
+
+
+def raw(**fields):
+    return json.dumps(body(**fields), ensure_ascii=False).encode()
+
+
+# ---------------------------------------------------------------- the item
+
+
+def test_an_item_holds_the_part_and_its_times():
+    part = received_part(raw())
+    assert {name: part[name] for name in part if name not in ("part", "digest", "timestamp")} == {
+        "session": "default#s-1",
+        "session_id": "s-1",
+        "bot": "default",
+        "reply_to": "in_1",
+        "sequence": 1,
+        "is_final": True,
+        "stream": True,
+        "message": [{"type": "Plain", "text": "hi"}],
+        "text": "hi",
+        "created_at": "2026-11-22T13:00:48.606776Z",
+        "sent_at": "2026-11-22T13:00:48.000000Z",
+        "received_at": "2026-11-22T13:00:49.000000Z",
+        "expires_at": int(NOW) + 1 + 90 * 86_400,
+    }
+    assert part["part"] == f"2026-11-22T13:00:48.606776#000001#{part['digest'][:12]}"
+
+
+def test_a_stamp_without_microseconds_keeps_its_width():
+    part = received_part(raw(timestamp="2026-11-22T13:00:48"))
+    assert part["part"].startswith("2026-11-22T13:00:48.000000#")
+
+
+def test_unknown_fields_are_kept_and_cannot_replace_ours():
+    part = received_part(raw(trace={"id": "x"}, session="evil", digest="evil", text="evil"))
+    assert part["trace"] == {"id": "x"}
+    assert (part["session"], part["text"]) == ("default#s-1", "hi")
+
+
+@pytest.mark.parametrize(("sequence", "shown"), [(-1, "000000"), (2**70, "999999"), (7, "000007")])
+def test_a_sequence_of_any_size_keeps_the_form_of_the_key(sequence, shown):
+    part = received_part(raw(sequence=sequence))
+    assert part["part"].split("#")[1] == shown
+    assert part["sequence"] == sequence
+
+
+@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
+def test_recorded_parts_are_kept_once_each_in_the_order_of_their_emission(recording):
+    sessions = {}
+    for callback in callbacks(recording):
+        part = received_part(callback.raw, signed_at=float(callback.timestamp))
+        sessions.setdefault(part["session"], []).append((part["part"], callback.raw))
+    assert sessions
+    for parts in sessions.values():
+        keys = list(dict.fromkeys(key for key, _ in parts))
+        assert keys == sorted(keys)
+        assert len(keys) == len({raw_body for _, raw_body in parts})
+
+
+# ---------------------------------------------------------------- invalid bodies
+
+
+@pytest.mark.parametrize(
+    ("raw_body", "reason"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"null", "it must be object"),
+        (b"\xff\xfe", "not valid UTF-8"),
+        (raw().replace(b"hi", b"\xc3\x28"), "not valid UTF-8"),
+        (raw(sequence=float("nan")), "NaN is not JSON"),
+        (
+            raw().replace(b'"sequence": 1', b'"sequence": 1, "sequence": 2'),
+            "an object has the same key twice",
+        ),
+        (raw().replace(b'"hi"', b'"\\ud800"'), "message[0].text holds a lone surrogate"),
+        (raw(sequence="1"), "sequence must be integer"),
+        (raw(sequence=True), "sequence must be integer"),
+        (raw(sequence=1.5), "sequence must be integer"),
+        (raw(is_final=1), "is_final must be boolean"),
+        (raw(stream="yes"), "stream must be boolean"),
+        (raw(message="hi"), "message must be array"),
+        (raw(message=["hi"]), "message[0] must be object"),
+        (raw(reply_to=None), "reply_to must be string"),
+        (raw(session_id="s" * 481), "session_id must be shorter"),
+        (raw(session_id=5), "session_id must be string"),
+        (raw(message=[{"x": [[]]}]).replace(b"[[]]", b"[" * 10_000 + b"]" * 10_000), "nested deeper"),
+    ],
+)
+def test_a_signed_body_that_is_no_part_is_refused_and_its_fault_named(raw_body, reason):
+    with pytest.raises(Malformed) as refused:
+        parse_part(raw_body)
+    assert reason in str(refused.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.sampled_from(sorted(body())), JSON), st.integers(0, 2**33))
+def test_any_body_is_kept_or_refused(fields, signed_at):
+    raw_body = json.dumps(body(**fields)).encode()
+    try:
+        parsed = parse_part(raw_body)
+    except Malformed:
+        return
+    part = reply_part(VerifiedCallback("default", raw_body, signed_at, NOW, None), parsed, keep_days=90)
+    stamp, _, digest = part["part"].split("#")
+    assert (len(stamp), len(digest)) == (26, 12)
+    assert set(without_body(part)) <= set(part)
+
+
+# ---------------------------------------------------------------- a body that an item cannot hold
+
+
+def test_a_part_without_its_body_has_no_field_of_langbots_of_any_size():
+    part = without_body(received_part(raw(trace={"id": "x"})))
+    assert not {"message", "text", "trace", "timestamp"} & part.keys()
+    assert part["sequence"] == 1
+
+
+@pytest.mark.parametrize("sequence", [10**38, -(10**38)])
+def test_a_sequence_that_dynamodb_cannot_hold_is_left_out_with_the_body(sequence):
+    assert "sequence" not in without_body(received_part(raw(sequence=sequence)))
+
+
+def test_a_part_with_its_body_again_is_the_part_as_it_was():
+    raw_body = raw(trace={"id": "x"}, sequence=10**38, session="evil", text="evil")
+    part = received_part(raw_body)
+    assert with_body(without_body(part), raw_body) == part
+
+
+def test_numbers_of_a_body_are_kept_exactly():
+    part = received_part(raw().replace(b'"hi"', b'"hi", "size": 0.10000000000000000001'))
+    assert part["message"][0]["size"] == Decimal("0.10000000000000000001")
+
+
+def test_a_sync_reply_is_stored_as_the_callback_that_it_stands_for():
+    message = [{"type": "Plain", "text": "né"}]
+    part = received_part(sync_reply_body("s-1", "in_1", message, "2026-11-22T13:00:48.606776"))
+    assert (part["session"], part["reply_to"], part["message"]) == ("default#s-1", "in_1", message)
+    assert (part["is_final"], part["created_at"]) == (True, "2026-11-22T13:00:48.606776Z")

@@ -1,0 +1,169 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from relay.domain.attempt import AttemptHistory, Delivery, Outcome, Response, Verdict, classify
+from relay.domain.message import parse_message
+from relay.domain.record import (
+    State,
+    accepted_record,
+    dropped_record,
+    history_of,
+    key_of,
+    parked_record,
+    retrying_record,
+)
+from relay.domain.timestamps import utc_text
+from support.responses import ACCEPTED
+from support.samples import MESSAGE_KEY, NOW, SESSION, attempt, delivery, queued_message
+
+KEEP_DAYS, ANSWER_DEADLINE = 90, 900
+ACCEPTED_PUSH = classify("push", ACCEPTED, AttemptHistory(), NOW)
+ID_NOT_KNOWN = Outcome(Verdict.ACCEPTED)
+FAILED_TWICE = AttemptHistory(
+    attempts=2,
+    keys_used=1,
+    outcome_unknown=True,
+    first_failed_at=NOW - 60,
+    last_response=Response(502, b"bad gateway").excerpt(),
+)
+
+COMMON = {
+    "session": SESSION,
+    "message": MESSAGE_KEY,
+    "message_id": "id-1",
+    "bot": "default",
+    "session_id": "s-1",
+    "action": "push",
+    "attempts": 2,
+    "body": queued_message().body,
+    "queued_at": utc_text(NOW - 5),
+    "updated_at": utc_text(NOW),
+    "expires_at": int(NOW) + KEEP_DAYS * 86_400,
+}
+FAILED = COMMON | {
+    "refusals": 1,
+    "unknown": True,
+    "first_failed_at": utc_text(NOW - 60),
+    "last_error": "answered 502",
+    "last_answer": {"status": 502, "body": "bad gateway"},
+}
+
+
+def accepted(outcome=ACCEPTED_PUSH, action="push", expects_reply=True):
+    """Return the record of a message whose attempt came to `outcome`."""
+    tried = delivery(body=json.dumps({"session_id": "s-1", "text": "hi", "action": action}))
+    return accepted_record(tried, attempt(tried, outcome, expects_reply), NOW, KEEP_DAYS, ANSWER_DEADLINE)
+
+
+def test_users_read_these_states():
+    states = ["retrying", "delivered", "answered", "unanswered", "parked", "resent", "dropped"]
+    assert list(State) == states
+
+
+# ---------------------------------------------------------------- accepted
+
+
+def test_an_accepted_message_is_delivered_and_waits_for_its_reply():
+    tried = delivery(AttemptHistory(attempts=1))
+    record = accepted_record(tried, attempt(tried, ACCEPTED_PUSH), NOW, KEEP_DAYS, ANSWER_DEADLINE)
+    assert record == COMMON | {
+        "state": State.DELIVERED,
+        "delivered_at": utc_text(NOW),
+        "expect_reply": True,
+        "accepted_message_id": "in_1",
+        "awaited_reply": "in_1",
+        "awaiting": "default",
+        "due_at": utc_text(NOW + ANSWER_DEADLINE),
+    }
+
+
+def test_a_message_whose_id_is_not_known_waits_for_an_unidentified_reply():
+    record = accepted(ID_NOT_KNOWN)
+    assert "accepted_message_id" not in record
+    assert record["awaited_reply"] == f"?{SESSION}"
+
+
+def test_a_message_that_expects_no_reply_has_no_deadline_but_takes_a_reply():
+    record = accepted(expects_reply=False)
+    assert (record["expect_reply"], record["awaited_reply"]) == (False, "in_1")
+    assert not {"awaiting", "due_at"} & record.keys()
+
+
+def test_a_reset_waits_for_no_reply_at_all():
+    record = accepted(ID_NOT_KNOWN, action="reset", expects_reply=False)
+    assert not {"awaited_reply", "awaiting", "due_at"} & record.keys()
+
+
+def test_a_message_whose_reply_came_with_the_response_is_answered():
+    reply = [{"type": "Plain", "text": "hello"}]
+    record = accepted(replace(ACCEPTED_PUSH, reply=reply), action="sync")
+    assert (record["state"], record["answered_by"]) == (State.ANSWERED, "in_1")
+    assert record["answered_at"] == record["delivered_at"] == utc_text(NOW)
+    assert not {"awaiting", "due_at"} & record.keys()
+
+
+def test_a_sync_call_with_an_empty_reply_waits_for_a_callback():
+    record = accepted(replace(ACCEPTED_PUSH, reply=[]), action="sync")
+    assert (record["state"], record["awaiting"]) == (State.DELIVERED, "default")
+
+
+# ---------------------------------------------------------------- not accepted
+
+
+def test_a_message_that_is_tried_again_keeps_what_the_next_attempt_needs():
+    record = retrying_record(delivery(FAILED_TWICE), "answered 502", NOW, KEEP_DAYS)
+    assert record == FAILED | {"state": State.RETRYING}
+
+
+def test_a_parked_message_waits_for_an_operator():
+    record = parked_record(delivery(FAILED_TWICE), "answered 502", "tried for 60 s", NOW, KEEP_DAYS)
+    assert record == FAILED | {
+        "state": State.PARKED,
+        "reason": "tried for 60 s",
+        "parked_at": utc_text(NOW),
+        "awaiting": "#operator",
+        "due_at": utc_text(NOW),
+    }
+
+
+def test_a_dropped_message_waits_for_nothing():
+    record = dropped_record(delivery(AttemptHistory(attempts=2)), "was resent before", NOW, KEEP_DAYS)
+    assert record == COMMON | {
+        "state": State.DROPPED,
+        "dropped_at": utc_text(NOW),
+        "drop_reason": "was resent before",
+    }
+
+
+def test_a_message_that_cannot_be_read_is_kept_under_its_message_group():
+    unreadable = Delivery(queued_message(body="no JSON", group_id="group-1"))
+    record = parked_record(unreadable, "not valid JSON", "not valid JSON", NOW, KEEP_DAYS)
+    assert (record["session"], record["message"], record["body"]) == ("#group-1", MESSAGE_KEY, "no JSON")
+    assert not {"bot", "session_id", "action"} & record.keys()
+
+
+def test_a_resend_names_the_message_that_it_sends_again():
+    record = retrying_record(delivery(resend_of="1" * 39), "answered 502", NOW, KEEP_DAYS)
+    assert record["resend_of"] == "1" * 39
+
+
+# ---------------------------------------------------------------- key and history
+
+
+def test_the_key_of_a_record_does_not_depend_on_the_message_group():
+    queued = queued_message(group_id="another")
+    assert key_of(queued, parse_message(queued.body)) == {"session": SESSION, "message": MESSAGE_KEY}
+
+
+@pytest.mark.parametrize("history", [AttemptHistory(attempts=1, keys_used=1), FAILED_TWICE])
+def test_the_history_is_read_from_a_record_as_it_was_written(history):
+    record = retrying_record(delivery(history), "answered 502", NOW, KEEP_DAYS)
+    assert history_of(queued_message(receive_count=2), record) == history
+
+
+@pytest.mark.parametrize(("receive_count", "outcome_unknown"), [(1, False), (2, True), (30, True)])
+def test_a_message_received_before_and_without_a_record_was_perhaps_sent(receive_count, outcome_unknown):
+    history = history_of(queued_message(receive_count=receive_count), None)
+    assert history == AttemptHistory(outcome_unknown=outcome_unknown)

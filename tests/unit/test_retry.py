@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import pytest
+
+from relay.domain.attempt import AttemptHistory, classify
+from relay.domain.record import State
+from relay.domain.retry import Policy, backoff, conclude
+from relay.domain.timestamps import utc_text
+from support.responses import (
+    ACCEPTED,
+    INTERNAL_ERROR,
+    PERMANENT_REFUSALS,
+    REFUSALS,
+    TOO_MANY_REQUESTS,
+    response,
+)
+from support.samples import NOW, attempt, delivery
+
+HOURS = 6 * 3600
+POLICY = Policy(retry_for=HOURS, answer_deadline=900, keep_days=90)
+
+
+def concluded(given, action="push", history=None, queued_at=NOW, policy=POLICY):
+    """Return what becomes of a message with `history` whose attempt got the response `given`."""
+    tried = delivery(history, queued_at=queued_at)
+    outcome = classify(action, given, tried.history, NOW)
+    return conclude(tried, attempt(tried, outcome), NOW, policy)
+
+
+def test_an_accepted_message_leaves_the_queue():
+    conclusion = concluded(ACCEPTED)
+    assert (conclusion.record["state"], conclusion.retry_in) == (State.DELIVERED, None)
+
+
+@pytest.mark.parametrize("given", REFUSALS)
+def test_a_message_that_langbot_or_the_network_refuses_is_tried_again(given):
+    conclusion = concluded(given)
+    assert (conclusion.record["state"], conclusion.retry_in) == (State.RETRYING, 2)
+
+
+@pytest.mark.parametrize("given", PERMANENT_REFUSALS)
+def test_a_message_that_is_itself_at_fault_is_parked_immediately(given):
+    conclusion = concluded(given)
+    assert (conclusion.record["state"], conclusion.retry_in) == (State.PARKED, None)
+    assert conclusion.record["reason"].startswith(f"answered {given.status}")
+
+
+def test_a_reset_that_langbot_cannot_do_is_parked_and_its_session_goes_on():
+    assert concluded(INTERNAL_ERROR, "reset").record["state"] == State.PARKED
+
+
+def test_backoff_doubles_up_to_its_cap():
+    assert [backoff(n) for n in (1, 2, 3, 5, 6, 10_000)] == [2, 4, 8, 32, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "delay"),
+    [
+        ("120", 120),
+        (" 7 ", 7),
+        ("Sun, 22 Nov 2026 13:01:48 GMT", 60),
+        ("Sun, 22 Nov 2026 12:00:00 GMT", 2),
+        ("0", 2),
+        ("soon", 2),
+        ("-5", 2),
+        ("9" * 400, HOURS),
+        (None, 2),
+    ],
+)
+def test_retry_after_counts_if_it_is_longer_than_the_backoff(retry_after, delay):
+    assert concluded(response(429, retry_after=retry_after)).retry_in == delay
+
+
+def test_no_delay_is_longer_than_sqs_lets_a_message_be_invisible():
+    days = replace(POLICY, retry_for=10 * 86_400)
+    retry_in = concluded(response(503, retry_after=str(5 * 86_400)), policy=days).retry_in
+    assert 11 * 3600 < retry_in < 12 * 3600
+
+
+def test_a_message_is_parked_when_its_time_is_up():
+    old = AttemptHistory(attempts=80, first_failed_at=NOW - HOURS)
+    record = concluded(TOO_MANY_REQUESTS, history=old).record
+    assert record["state"] == State.PARKED
+    assert record["reason"] == f"tried for {HOURS} s, 81 times; at last {record['last_error']}"
+    assert "429" in record["last_error"]
+
+
+def test_the_last_attempt_is_made_when_the_time_is_up_and_not_later():
+    nearly = AttemptHistory(attempts=80, first_failed_at=NOW - HOURS + 10)
+    assert concluded(TOO_MANY_REQUESTS, history=nearly).retry_in == 10
+
+
+def test_a_message_that_is_tried_again_is_invisible_for_at_least_a_second():
+    nearly = AttemptHistory(attempts=80, first_failed_at=NOW - HOURS + 0.1)
+    assert concluded(TOO_MANY_REQUESTS, history=nearly).retry_in == 1
+
+
+def test_the_time_runs_from_the_first_failure_and_not_from_the_queue():
+    conclusion = concluded(TOO_MANY_REQUESTS, queued_at=NOW - 2 * HOURS)
+    assert conclusion.retry_in is not None
+    assert conclusion.record["first_failed_at"] == utc_text(NOW)
+
+
+def test_a_message_is_parked_before_the_queue_would_delete_it():
+    queued_at = NOW - 13.5 * 86_400
+    assert concluded(TOO_MANY_REQUESTS, queued_at=queued_at).record["state"] == State.PARKED
+    assert concluded(TOO_MANY_REQUESTS, queued_at=queued_at + 1).record["state"] == State.RETRYING

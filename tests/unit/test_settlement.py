@@ -1,0 +1,156 @@
+"""Which messages a final part answers: the rule on recorded traffic, and its parts on samples."""
+
+import json
+
+import pytest
+
+from relay.domain.record import State
+from relay.domain.settlement import RECHECK_DELAYS, FinalPart, may_be_resent, merge_candidates, merged
+from relay.domain.timestamps import utc_text
+from support.recordings import RECORDINGS
+from support.samples import NOW, message_record, received_part
+
+
+def settled(recording):
+    """Return each text that LangBot accepted in a recording with the text whose turn answered it, or None."""
+    path = next(path for path in RECORDINGS if path.stem == recording)
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    calls = [row for row in rows if row["kind"] == "callback"]
+    # The recording's clock starts at 0; signatures have whole seconds of the real one.
+    start = max(float(dict(row["headers"])["X-LB-Timestamp"]) - row["t"] for row in calls)
+    messages, texts, turns_with_parts = [], {}, set()
+    for row in rows:
+        if row["kind"] == "request" and row["status"] == 202:
+            accepted = json.loads(row["resp_body"])["data"]
+            texts[accepted["accepted_message_id"]] = json.loads(row["req_body"])["message"][-1]["text"]
+            messages.append(
+                accepted | {"state": "delivered", "delivered_at": utc_text(start + row["t"] + row["dt"])}
+            )
+    for row in sorted(calls, key=lambda row: row["t"]):
+        signed_at = float(dict(row["headers"])["X-LB-Timestamp"])
+        part = received_part(row["raw_body"].encode(), signed_at)
+        turns_with_parts.add(part["reply_to"])
+        own = next((m for m in messages if m["accepted_message_id"] == part["reply_to"]), None)
+        if not part["is_final"] or own is None:
+            continue
+        final = FinalPart.of(part)
+        own |= {"state": "answered", "answered_by": final.reply_to, "indirect": False}
+        later = [m for m in messages if m["session_id"] == own["session_id"]]
+        candidates = merge_candidates(final, later[later.index(own) + 1 :])
+        for message in merged(candidates, turns_with_parts):
+            message |= {"state": "answered", "answered_by": final.reply_to, "indirect": True}
+    return [(texts[m["accepted_message_id"]], texts.get(m.get("answered_by"))) for m in messages]
+
+
+# ---------------------------------------------------------------- on recorded traffic
+
+
+def test_merged_messages_are_answered_by_the_turn_they_were_merged_into():
+    answers = settled("c_aggregation_on")
+    assert len(answers) == 3
+    assert {by for _, by in answers} == {answers[0][0]}
+
+
+def test_steered_messages_are_answered_by_the_turn_that_absorbed_them():
+    assert settled("n_steering_runner") == [
+        ("LONG:40:60 q1", "LONG:40:60 q1"),
+        ("LONG:40:60 q2", "LONG:40:60 q1"),
+        ("LONG:40:60 q3", "LONG:40:60 q1"),
+    ]
+
+
+def test_a_turn_that_broke_off_is_not_hidden_by_the_next_one():
+    assert settled("l_midstream_failure") == [("LONG:60:20 MIDFAIL", None), ("next turn", "next turn")]
+
+
+@pytest.mark.parametrize("recording", ["d_aggregation_off_session1", "i_group", "l_image", "e_idempotency"])
+def test_messages_with_replies_of_their_own_are_answered_by_those(recording):
+    answers = settled(recording)
+    assert answers
+    assert all(by == text for text, by in answers)
+
+
+# ---------------------------------------------------------------- on samples
+
+BODY = {"session_id": "s-1", "reply_to": "in_1", "sequence": 1, "is_final": True, "message": []}
+
+
+def final_part(timestamp="2026-11-22T13:00:47.5"):
+    """Make a final part that was signed at NOW."""
+    return FinalPart.of(received_part(json.dumps(BODY | {"timestamp": timestamp}).encode()))
+
+
+def test_a_final_part_has_its_times_in_unix_seconds():
+    final = final_part()
+    assert (final.session, final.reply_to, final.stamp) == (
+        "default#s-1",
+        "in_1",
+        "2026-11-22T13:00:47.500000",
+    )
+    assert (final.clock_offset, final.sent_at, final.received_at) == (0, NOW, NOW + 1)
+
+
+def test_a_part_was_sent_before_the_end_of_its_signed_second():
+    assert final_part().sent_before == NOW + 1
+
+
+def test_a_time_is_compared_with_stamps_on_the_clock_of_the_host():
+    final = final_part("2026-11-22T21:00:47.5")
+    assert final.on_host_clock(NOW) == "2026-11-22T21:00:48.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("fields", "may_be_absorbed"),
+    [
+        ({}, True),
+        ({"state": State.UNANSWERED}, True),
+        ({"state": State.ANSWERED, "indirect": True}, True),
+        ({"state": State.ANSWERED}, False),
+        ({"state": State.DROPPED}, False),
+        ({"state": State.PARKED}, False),
+        ({"delivered_at": utc_text(NOW + 1)}, False),
+    ],
+)
+def test_a_turn_may_absorb_messages_accepted_before_it_without_a_reply(fields, may_be_absorbed):
+    assert merge_candidates(final_part(), [message_record(**fields)]) == (
+        [message_record(**fields)] if may_be_absorbed else []
+    )
+
+
+def test_a_message_that_was_not_delivered_was_not_absorbed():
+    record = message_record()
+    del record["delivered_at"]
+    assert merge_candidates(final_part(), [record]) == []
+
+
+def test_a_candidate_with_a_part_of_its_own_was_not_merged():
+    own, without = (message_record(accepted_message_id=reply_to) for reply_to in ("in_2", "in_3"))
+    assert merged([own, without], {"in_1", "in_2"}) == [without]
+
+
+def test_a_candidate_whose_id_is_not_known_counts_as_merged():
+    assert merged([message_record()], {"in_1"}) == [message_record()]
+
+
+def test_the_last_check_comes_after_the_next_delivery_if_push_died():
+    visibility_timeout, push_timeout = 480, 80
+    assert RECHECK_DELAYS[-1] > visibility_timeout + push_timeout
+
+
+@pytest.mark.parametrize(
+    ("resends", "max_resends", "overdue_for", "may"),
+    [
+        (None, 0, 0, False),
+        (None, 1, 0, True),
+        (1, 1, 0, False),
+        (1, 2, 0, True),
+        (None, 1, 899, True),
+        (None, 1, 900, False),
+    ],
+)
+def test_a_message_may_be_resent_so_many_times_and_for_one_more_deadline(
+    resends, max_resends, overdue_for, may
+):
+    fields = {} if resends is None else {"resends": resends}
+    record = message_record(due_at=utc_text(NOW), **fields)
+    assert may_be_resent(record, max_resends, answer_deadline=900, now=NOW + overdue_for) is may

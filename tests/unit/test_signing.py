@@ -1,0 +1,93 @@
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from relay.domain.signing import SIGNATURE_TOLERANCE, NotAuthentic, Refusal, is_signed, sign, signed_time
+
+VECTORS = json.loads((Path(__file__).parents[1] / "data/signing-vectors.json").read_text("utf-8"))
+NOW = 1_795_352_448.9
+
+
+def body_of(vector):
+    if vector["body_base64"] is None:
+        text, times = vector["body_repeat"]
+        return text.encode() * times
+    return base64.b64decode(vector["body_base64"])
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda v: f"{v['secret'][:12]}-{v['timestamp']}")
+def test_a_signature_equals_the_one_that_langbot_made(vector):
+    assert sign(vector["secret"], vector["timestamp"], body_of(vector)) == vector["signature"]
+
+
+@pytest.mark.parametrize("age", [0, SIGNATURE_TOLERANCE, -SIGNATURE_TOLERANCE])
+def test_a_time_within_the_tolerance_is_accepted(age):
+    assert signed_time(str(int(NOW) - age), NOW) == int(NOW) - age
+
+
+def test_a_time_with_a_fraction_is_accepted_as_langbot_accepts_it():
+    assert signed_time("1795352448.5", NOW) == 1795352448.5
+
+
+@pytest.mark.parametrize("age", [SIGNATURE_TOLERANCE + 1, -SIGNATURE_TOLERANCE - 1, 10**9])
+def test_a_time_outside_the_tolerance_is_refused(age):
+    with pytest.raises(NotAuthentic, match="300 s from now") as refused:
+        signed_time(str(int(NOW) - age), NOW)
+    assert refused.value.refusal is Refusal.EXPIRED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "inf",
+        "nan",
+        "1e400",
+        "-5",
+        "+5",
+        " 1795352448",
+        "1795352448,1795352448",
+        "9" * 5000,
+        "١٧٩٥",
+        "0x10",
+        "1.",
+    ],
+)
+def test_a_time_that_is_no_plain_number_is_refused(text):
+    with pytest.raises(NotAuthentic, match="not a time") as refused:
+        signed_time(text, NOW)
+    assert refused.value.refusal is Refusal.BAD_TIMESTAMP
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_a_missing_time_is_refused(text):
+    with pytest.raises(NotAuthentic, match="missing") as refused:
+        signed_time(text, NOW)
+    assert refused.value.refusal is Refusal.NO_TIMESTAMP
+
+
+def test_a_signature_made_with_any_of_the_secrets_is_accepted():
+    assert is_signed(("new", "old"), "1", sign("old", "1", b"{}"), b"{}")
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        sign("other", "1", b"{}"),
+        sign("secret", "2", b"{}"),
+        sign("secret", "1", b"{} "),
+        sign("secret", "1", b"{}").upper(),
+        sign("secret", "1", b"{}").removeprefix("sha256="),
+        sign("secret", "1", b"{}") + "," + sign("secret", "1", b"{}"),
+        "",
+        "sha256=é",
+        "\ud800",
+    ],
+)
+def test_every_other_signature_is_refused(signature):
+    assert not is_signed(("secret",), "1", signature, b"{}")
+
+
+def test_no_signature_is_accepted_if_there_is_no_secret():
+    assert not is_signed((), "1", sign("", "1", b"{}"), b"{}")

@@ -1,0 +1,94 @@
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relay.domain.strict_json import MAX_DEPTH, Malformed, loads
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    max_leaves=10,
+)
+
+
+def nested(depth):
+    return "[" * depth + "]" * depth
+
+
+@settings(derandomize=True, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@given(VALUES, st.booleans())
+def test_every_json_value_is_read_as_it_was_written(value, ascii_only):
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    assert loads(text) == loads(text.encode()) == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        ("'a'", "not valid JSON"),
+        ("[1,]", "not valid JSON"),
+        ("1 2", "not valid JSON"),
+        ("\ufeff1", "not valid JSON"),
+        ("9" * 4301, "not valid JSON"),
+        (b"\xff", "not valid UTF-8"),
+        (b'"\xed\xa0\x80"', "not valid UTF-8"),  # a surrogate in UTF-8
+        ("NaN", "NaN is not JSON"),
+        ("[Infinity]", "Infinity is not JSON"),
+        ('{"a": -Infinity}', "-Infinity is not JSON"),
+        ("1e400", "a number is too large"),
+        ("-1e400", "a number is too large"),
+        ('{"a": 1, "a": 1}', "an object has the same key twice"),
+        ('[{"b": {"a": 1, "\\u0061": 2}}]', "an object has the same key twice"),
+        (nested(MAX_DEPTH + 2), f"nested deeper than {MAX_DEPTH} levels"),
+        ('{"a":' * (MAX_DEPTH + 2) + "1" + "}" * (MAX_DEPTH + 2), f"nested deeper than {MAX_DEPTH} levels"),
+        (nested(100_000), f"nested deeper than {MAX_DEPTH} levels"),
+    ],
+)
+def test_a_document_that_cannot_be_stored_and_written_again_is_refused(raw, fault):
+    with pytest.raises(Malformed) as refused:
+        loads(raw)
+    assert str(refused.value) == fault
+
+
+@pytest.mark.parametrize(
+    ("raw", "place"),
+    [
+        ('"\\ud800"', "the document"),
+        ('{"a": "\\udfff"}', "a"),
+        ('{"a": [1, {"b": "x\\ud800"}]}', "a[1].b"),
+        ('{"\\ud800": 1}', "a key"),
+        ('{"a": {"\\ud800": 1}}', "a key of a"),
+    ],
+)
+def test_a_lone_surrogate_is_refused_and_its_place_named(raw, place):
+    with pytest.raises(Malformed) as refused:
+        loads(raw)
+    assert str(refused.value) == f"{place} holds a lone surrogate"
+
+
+def test_a_pair_of_surrogates_is_one_character():
+    assert loads('"\\ud83d\\ude00"') == "😀"
+
+
+def test_the_deepest_nesting_is_read():
+    value = loads(nested(MAX_DEPTH + 1))
+    for _ in range(MAX_DEPTH):
+        (value,) = value
+    assert value == []
+
+
+def test_the_longest_integer_is_read():
+    assert loads("9" * 4300) == 10**4300 - 1
+
+
+def test_numbers_with_a_fraction_are_read_as_the_caller_wants_them():
+    assert loads("[1.10, 1e400, 7]", parse_float=Decimal) == [Decimal("1.10"), Decimal("1e400"), 7]

@@ -1,0 +1,101 @@
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from relay.domain.timestamps import emission_time, host_clock_offset, unix_seconds, utc_text
+from support.samples import NOW
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+# ---------------------------------------------------------------- items and code
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (NOW, "2026-11-22T13:00:48.000000Z"),
+        (NOW + 0.606776, "2026-11-22T13:00:48.606776Z"),
+        (0, "1970-01-01T00:00:00.000000Z"),
+    ],
+)
+def test_a_time_is_utc_text_in_an_item_and_unix_seconds_in_code(seconds, text):
+    assert utc_text(seconds) == text
+    assert unix_seconds(text) == seconds
+
+
+def test_text_order_is_time_order():
+    times = [NOW + step for step in (-(10**9), -3600, -0.5, 0, 0.000001, 0.5, 9, 10, 86_400, 10**9)]
+    assert sorted(map(utc_text, times)) == [utc_text(seconds) for seconds in times]
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-13-01T00:00:00.000000Z"])
+def test_a_text_that_is_no_time_is_an_error(text):
+    with pytest.raises(ValueError, match=r"."):
+        unix_seconds(text)
+
+
+# ---------------------------------------------------------------- the emission of a part
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "zone", "stamp", "created"),
+    [
+        ("2026-11-22T13:00:48.606776", None, "2026-11-22T13:00:48.606776", "13:00:48.606776"),
+        # A host in Shanghai, its zone known or not; held back for five minutes behind a retry.
+        ("2026-11-22T20:55:48.606776", None, "2026-11-22T20:55:48.606776", "12:55:48.606776"),
+        ("2026-11-22T20:55:48.606776", "Asia/Shanghai", "2026-11-22T12:55:48.606776", "12:55:48.606776"),
+        # Hosts west of UTC and with odd offsets.
+        ("2026-11-22T05:00:48.500000", None, "2026-11-22T05:00:48.500000", "13:00:48.500000"),
+        ("2026-11-22T18:45:48.500000", None, "2026-11-22T18:45:48.500000", "13:00:48.500000"),
+        # Offsets that are written.
+        ("2026-11-22T21:00:48.606776+08:00", None, "2026-11-22T13:00:48.606776", "13:00:48.606776"),
+        ("2026-11-22T13:00:48.606776Z", "Asia/Shanghai", "2026-11-22T13:00:48.606776", "13:00:48.606776"),
+    ],
+)
+def test_the_stamp_is_utc_if_the_zone_is_known_and_as_written_otherwise(timestamp, zone, stamp, created):
+    found, created_at = emission_time(timestamp, NOW, ZoneInfo(zone) if zone else None)
+    assert found == stamp
+    assert created_at == f"2026-11-22T{created}Z"
+
+
+@pytest.mark.parametrize(
+    "timestamp", [None, 5, "", "soon", "2026-13-01T00:00:00", [], "9999-12-31T23:59:59-23:59"]
+)
+def test_without_a_usable_timestamp_the_signed_time_orders_the_part(timestamp):
+    stamp, created_at = emission_time(timestamp, NOW, None)
+    assert stamp == "2026-11-22T13:00:48.000000"
+    assert unix_seconds(created_at) == NOW
+
+
+def test_the_signature_decides_which_of_two_equal_hours_is_meant():
+    # 2026-10-25 03:00 CEST is followed by 02:00 CET.
+    first = datetime(2026, 10, 25, 0, 30, 1, tzinfo=UTC).timestamp()
+    second = datetime(2026, 10, 25, 1, 30, 1, tzinfo=UTC).timestamp()
+    assert emission_time("2026-10-25T02:30:00", first, BERLIN)[0] == "2026-10-25T00:30:00.000000"
+    assert emission_time("2026-10-25T02:30:00", second, BERLIN)[0] == "2026-10-25T01:30:00.000000"
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "is_possible"),
+    [
+        ("2026-11-23T04:00:48", True),  # 15 hours ahead
+        ("2026-11-23T04:15:48", False),
+        ("2026-11-21T22:00:48", True),  # 15 hours behind
+        ("2026-11-21T21:45:48", False),
+        ("2026-11-25T13:00:48", False),
+    ],
+)
+def test_a_host_clock_is_at_most_15_hours_from_utc_or_it_is_not_believed(timestamp, is_possible):
+    stamp, created_at = emission_time(timestamp, NOW - 0.5, None)
+    assert stamp == f"{timestamp}.000000"
+    assert created_at == utc_text(NOW if is_possible else NOW - 0.5)
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "ahead"),
+    [("2026-11-22T21:00:48", 8 * 3600), ("2026-11-22T05:00:48", -8 * 3600), ("2026-11-22T13:00:48", 0)],
+)
+def test_the_offset_of_the_host_clock_is_found_from_stamp_and_emission(timestamp, ahead):
+    assert host_clock_offset(*emission_time(timestamp, NOW, None)) == ahead
