@@ -23,7 +23,7 @@ demo: .local/.package .local/.emulator  ## send messages of two sessions through
 	@PYTHONPATH=$(LOCAL_PATH) exec $(EMULATOR) -m local.demo
 
 local: .local/.package .local/.emulator  ## run the stack until Ctrl-C; outputs in .local/outputs.json
-	@PYTHONPATH=$(LOCAL_PATH) exec $(EMULATOR) -m local.stack
+	@PYTHONPATH=$(LOCAL_PATH) exec $(EMULATOR) -m local.local_stack
 
 test: .venv/.tests .local/.package .local/.emulator  ## run every test that needs no LangBot
 	$(PY) -m pytest -n 2 --ignore=tests/langbot

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from local.local_stack import LOCAL, OUTPUTS, StackError, stack_from_environment
 from local.sample_bot import SampleBot
-from local.stack import LOCAL, OUTPUTS, StackError, stack_from_environment
 from relay import Conversation, MessageParked, PushQueue, ReplyTimeout, SentMessage, Stack
 from relay.domain.part import ReplyPart
 from relay.domain.turn import turns

@@ -114,6 +114,7 @@ class SampleBot:
         inbound_secret: str,
         outbound_secret: str,
         port: int = 0,
+        max_parallel_callbacks: int = AT_ONCE,
     ) -> None:
         self.callback_url = callback_url
         self.inbound_secret = inbound_secret
@@ -133,6 +134,7 @@ class SampleBot:
         self._waiting: list[_Turn] = []
         self._running: set[str] = set()
         self._lock = threading.Lock()
+        self._callback_slots = threading.Semaphore(max_parallel_callbacks)
         self._server = _Server(("127.0.0.1", port), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}/bots/sample"
 
@@ -203,7 +205,7 @@ class SampleBot:
             session = self._sessions.get(turn.session_id)
             if session is None:
                 session = self._sessions[turn.session_id] = _Session(
-                    turn.session_id, self._sign, self.emitted
+                    turn.session_id, self._sign, self._callback_slots, self.emitted
                 )
         if where[1] == "sync":
             return 200, session.answer_at_once(turn, self.take)
@@ -344,10 +346,12 @@ class _Session:
         self,
         session_id: str,
         sign: Callable[[bytes], tuple[str, dict[str, str]]],
+        callback_slots: threading.Semaphore,
         emitted: list[dict[str, Any]],
     ) -> None:
         self._session_id = session_id
         self._sign = sign
+        self._callback_slots = callback_slots
         self._emitted = emitted
         self._callbacks: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._closed = threading.Event()
@@ -409,7 +413,9 @@ class _Session:
                 url, headers = self._sign(body)
                 for pause in (*RETRY_AFTER, None):
                     try:
-                        status = http.post(url, body, headers=headers, timeout=CALLBACK_TIMEOUT).status_code
+                        with self._callback_slots:
+                            response = http.post(url, body, headers=headers, timeout=CALLBACK_TIMEOUT)
+                        status = response.status_code
                     except requests.RequestException:
                         status = 599
                     if status < 500 or pause is None or self._closed.wait(pause):

@@ -20,8 +20,8 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
+from local.local_stack import NAME, LocalStack, local_stack
 from local.sample_bot import SampleBot
-from local.stack import NAME, LocalStack, local_stack
 from relay import Conversation, PushQueue, Stack
 from relay.domain.signing import sign
 

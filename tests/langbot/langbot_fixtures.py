@@ -11,7 +11,7 @@ from langbot.bridge import Bridge
 from langbot.peer.model import Model
 from langbot.peer.peer import Peer, Settings
 from langbot.proxy import Proxy
-from local.stack import LOCAL, local_stack
+from local.local_stack import LOCAL, local_stack
 from relay import PushQueue, Stack
 from support.deployed import Deployed
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from local.local_stack import NAME, LocalStack
 from local.sample_bot import SampleBot
-from local.stack import NAME, LocalStack
 from relay import Conversation, PushQueue, SentMessage, Stack
 from relay.domain.keys import message_key, record_key, session_key
 from relay.domain.record import MessageRecord
