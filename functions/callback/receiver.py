@@ -94,7 +94,7 @@ class Receiver:
         return VerifiedCallback(bot.name, raw, signed_at, now, bot.timezone)
 
     def _check_signature(self, bot: Bot, timestamp: str, signature: str, raw: bytes) -> None:
-        if bot.unusable:
+        if bot.unusable and not bot.outbound_secrets:
             raise UnusableBot(bot.unusable)
         if not is_signed(bot.outbound_secrets, timestamp, signature, raw):
             raise NotAuthentic(Refusal.MISMATCH, "X-LB-Signature was made with none of the bot's secrets")

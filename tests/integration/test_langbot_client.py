@@ -92,7 +92,7 @@ def serving(*responses, context=None):
 @pytest.fixture
 def short_timeouts(monkeypatch):
     monkeypatch.setattr(langbot, "CONNECT_TIMEOUT", 0.3)
-    monkeypatch.setattr(langbot, "READ_TIMEOUT", {"push": 0.3, "sync": 0.3, "reset": 0.3})
+    monkeypatch.setattr(langbot, "ATTEMPT_TIMEOUT", {"push": 2, "sync": 2, "reset": 2})
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_a_response_that_trickles_past_its_time_is_given_up(post, monkeypatch):
             connection.sendall(b"x" * 5)
             time.sleep(0.05)
 
-    monkeypatch.setattr(langbot, "READ_TIMEOUT", {"push": 1})  # a single byte is never that late
+    monkeypatch.setattr(langbot, "ATTEMPT_TIMEOUT", {"push": 1})
     started = time.monotonic()
     with serving(trickle) as bot, pytest.raises(NoResponse):
         post(bot.url)
@@ -243,3 +243,41 @@ def test_a_response_that_trickles_past_its_time_is_given_up(post, monkeypatch):
 def test_a_response_that_is_no_http_leaves_the_outcome_unknown(post):
     with serving(b"SSH-2.0-OpenSSH_9.2\r\n") as bot, pytest.raises(NoResponse):
         post(bot.url)
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"HTTP/1.1 202 Accepted\r\nX-Slow: ", b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000\r\n\r\n"],
+    ids=["headers", "body"],
+)
+def test_a_response_that_drips_for_ever_ends_at_the_deadline(post, monkeypatch, beginning):
+    def drip(connection):
+        connection.sendall(beginning)
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.1)
+
+    monkeypatch.setattr(langbot, "ATTEMPT_TIMEOUT", {"push": 1})
+    with serving(drip) as bot, pytest.raises(NoResponse, match="no response within 1 s"):
+        post(bot.url)
+
+
+def test_informational_responses_are_not_the_response(post):
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    with serving(hints + OK, OK) as bot:
+        assert [post(bot.url).status for _ in range(2)] == [202, 202]
+
+
+def test_no_cookie_goes_back_or_to_another_bot(post):
+    cookies = b"HTTP/1.1 202 A\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 2\r\n\r\n{}"
+    with serving(cookies, cookies, OK) as bot:
+        for path in ("", "", "/other"):
+            post(bot.url + path)
+        assert ["cookie" in headers for _, headers, _ in bot.requests] == [False] * 3
+
+
+@pytest.mark.parametrize(("action", "path"), [("push", "/bots/1"), ("sync", "/bots/1/sync")])
+def test_a_query_in_the_url_stays_behind_the_path(post, action, path):
+    with serving(OK) as bot:
+        post(bot.url + "?token=abc", action=action)
+    assert bot.requests[0][0] == f"POST {path}?token=abc HTTP/1.1"

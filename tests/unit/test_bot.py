@@ -26,7 +26,17 @@ def test_callbacks_are_signed_with_the_inbound_secret_if_there_is_no_other(empty
 
 
 def test_a_trailing_slash_of_the_url_is_removed_since_langbot_refuses_it():
-    assert bot(url="https://bot.example/bots/1/").url == "https://bot.example/bots/1"
+    assert bot(url="https://bot.example/bots/1/").endpoint("") == "https://bot.example/bots/1"
+
+
+def test_a_query_of_the_url_stays_behind_the_path():
+    found = bot(url="https://bot.example/bots/1/?token=a#b")
+    assert found.endpoint("/sync") == "https://bot.example/bots/1/sync?token=a"
+
+
+def test_white_space_and_byte_order_marks_are_not_part_of_a_secret():
+    pasted = {name: f"\ufeff {value}\r\n" for name, value in VALID.items()}
+    assert parse_bot("sales", f"\ufeff{json.dumps(pasted)}\n") == bot()
 
 
 def test_a_bot_may_not_have_its_url_yet():
@@ -41,9 +51,13 @@ def test_a_bot_may_not_have_its_url_yet():
         ({"inbound_secret": ["new", ""]}, "inbound_secret must be a non-empty string"),
         ({"inbound_secret": 5}, "inbound_secret must be a non-empty string"),
         ({"outbound_secret": [None]}, "outbound_secret must be a non-empty string"),
-        ({"url": "bot.example/bots/1"}, "url must begin with https://"),
-        ({"url": "file:///etc/passwd"}, "url must begin with https://"),
-        ({"url": ["https://bot.example"]}, "url must begin with https://"),
+        ({"url": "bot.example/bots/1"}, "url must be an address"),
+        ({"url": "https://[your-langbot-host]/bots/1"}, "url must be an address"),
+        ({"url": "http://[::1:5300/bots/1"}, "url must be an address"),
+        ({"url": "http://bot.example:99999/"}, "url must be an address"),
+        ({"url": "https:///bots/1"}, "url must be an address"),
+        ({"url": "file:///etc/passwd"}, "url must be an address"),
+        ({"url": ["https://bot.example"]}, "url must be an address"),
         ({"session_type": "channel"}, "session_type must be person or group"),
         ({"timezone": "Mars/Olympus"}, "timezone is not an IANA name"),
         ({"timezone": "../../etc/passwd"}, "timezone is not an IANA name"),
@@ -62,9 +76,9 @@ def test_a_secret_that_is_no_object_makes_the_bot_unusable(secret):
 
 
 @pytest.mark.parametrize("fields", [{"url": "hush-3"}, {"timezone": "hush-3"}, {"session_type": "hush-3"}])
-def test_an_unusable_bot_has_no_field_of_its_secret_and_quotes_no_value(fields):
+def test_callbacks_of_an_unusable_bot_can_be_verified_and_no_value_is_quoted(fields):
     found = bot(inbound_secret="hush-1", outbound_secret="hush-2", **fields)
-    assert (found.url, found.inbound_secrets, found.outbound_secrets) == ("", (), ())
+    assert found.outbound_secrets == ("hush-2",)
     assert "hush" not in found.unusable
 
 

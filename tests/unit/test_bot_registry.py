@@ -19,6 +19,9 @@ class SecretsManager:
         class ResourceNotFoundException(Exception):
             pass
 
+        class InvalidRequestException(Exception):
+            pass
+
     def __init__(self, **secrets):
         self.secrets, self.reads, self.down = secrets, [], False
 

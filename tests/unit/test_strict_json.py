@@ -37,7 +37,7 @@ def test_every_json_value_is_read_as_it_was_written(value, ascii_only):
         ("'a'", "not valid JSON"),
         ("[1,]", "not valid JSON"),
         ("1 2", "not valid JSON"),
-        ("\ufeff1", "not valid JSON"),
+        ("\ufeff\ufeff1", "not valid JSON"),
         ("9" * 4301, "not valid JSON"),
         (b"\xff", "not valid UTF-8"),
         (b'"\xed\xa0\x80"', "not valid UTF-8"),  # a surrogate in UTF-8

@@ -66,10 +66,13 @@ class BotRegistry:
         with self._lock:
             bot = self._known.get(name)
             forced = refresh and self._claim_read(name, True, MIN_REFRESH_INTERVAL)
-            due = self._claim_read(name, False, CACHE_TTL if bot else MIN_REFRESH_INTERVAL)
+            usable = bot is not None and not bot.unusable
+            due = self._claim_read(name, False, CACHE_TTL if usable else MIN_REFRESH_INTERVAL)
             if due or forced or name not in self._known:
-                bot = self._read(name, None if forced else bot)
-                if bot is None or not bot.unusable:
+                last = bot if usable else None
+                bot = self._read(name, None if forced else last)
+                # A secret that became unusable does not replace the last good one.
+                if not (bot and bot.unusable and last):
                     self._cache(name, bot)
         if bot is None:
             raise UnknownBot(f"no bot {name!r}: there is no secret {self._prefix}{name}")
@@ -93,7 +96,11 @@ class BotRegistry:
         """Read a bot; `last` is what to return if that fails or its secret is unusable."""
         try:
             response = self._secretsmanager.get_secret_value(SecretId=self._prefix + name)
-        except self._secretsmanager.exceptions.ResourceNotFoundException:
+        except (
+            self._secretsmanager.exceptions.ResourceNotFoundException,
+            # It is scheduled for deletion.
+            self._secretsmanager.exceptions.InvalidRequestException,
+        ):
             return None
         except (ClientError, BotoCoreError) as error:
             if last is None:

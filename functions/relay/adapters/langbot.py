@@ -1,11 +1,21 @@
 """LangBotClient: one signed POST to a bot."""
 
+import http.client
+import socket
 import ssl
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
 
 from relay.domain.attempt import Response
@@ -18,13 +28,13 @@ PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}
 CONNECT_TIMEOUT = 3
 """Seconds."""
 
-READ_TIMEOUT: dict[Action, int] = {
+ATTEMPT_TIMEOUT: dict[Action, int] = {
     "push": 10,
     # LangBot holds a sync call for 4 x its callback_timeout, 60 s by default.
     "sync": 65,
     "reset": 10,
 }
-"""Seconds."""
+"""Seconds for all of an attempt: connect, headers and body, and a second secret."""
 
 MAX_RESPONSE_BYTES: dict[Action, int] = {
     "push": 1 << 16,
@@ -43,8 +53,8 @@ class NoResponse(Exception):
 
 
 def max_attempt_seconds(action: Action) -> int:
-    """Return the seconds that an attempt may last, without the one with a second secret."""
-    return CONNECT_TIMEOUT + READ_TIMEOUT[action] + 2
+    """Return the seconds that an attempt may last."""
+    return ATTEMPT_TIMEOUT[action] + 2
 
 
 class LangBotClient:
@@ -52,7 +62,9 @@ class LangBotClient:
 
     def __init__(self) -> None:
         self._http = requests.Session()
-        adapter = HTTPAdapter(pool_maxsize=16)
+        # A cookie of one bot's host would go to the next bot on that host.
+        self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        adapter = _Adapter(pool_maxsize=16)
         self._http.mount("https://", adapter)
         self._http.mount("http://", adapter)
 
@@ -61,18 +73,24 @@ class LangBotClient:
 
         Raise ConnectFailed and NoResponse.
         """
+        deadline = time.monotonic() + ATTEMPT_TIMEOUT[action]
         for secret in bot.inbound_secrets[:2]:
-            response = self._post(bot.url, action, body, idempotency_key, secret)
+            call = _Call(
+                partial(self._post, bot.endpoint(PATHS[action]), action, body, idempotency_key, secret)
+            )
+            try:
+                response = call.result(deadline - time.monotonic())
+            except TimeoutError:
+                raise NoResponse(f"no response within {ATTEMPT_TIMEOUT[action]} s") from None
             if response.status != 401:
                 break
         return response
 
     def _post(self, url: str, action: Action, body: bytes, idempotency_key: str, secret: str) -> Response:
         timestamp = str(int(time.time()))
-        deadline = time.monotonic() + READ_TIMEOUT[action]
         try:
             with self._http.post(
-                url + PATHS[action],
+                url,
                 data=body,
                 headers={
                     "Content-Type": "application/json",
@@ -81,15 +99,17 @@ class LangBotClient:
                     "X-LB-Signature": sign(secret, timestamp, body),
                     "X-LB-Idempotency-Key": idempotency_key,
                 },
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT[action]),
+                timeout=(CONNECT_TIMEOUT, ATTEMPT_TIMEOUT[action]),
                 # A redirect would be followed as a GET without the body.
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                content = _read(response, MAX_RESPONSE_BYTES[action], deadline)
+                content = _read(response, MAX_RESPONSE_BYTES[action])
                 return Response(response.status_code, content, response.headers.get("Retry-After"))
         except requests.exceptions.ConnectTimeout:
             raise ConnectFailed(f"no connection within {CONNECT_TIMEOUT} s") from None
+        except requests.exceptions.InvalidURL:
+            raise ConnectFailed("the bot's url is not valid") from None
         except requests.exceptions.ConnectionError as error:
             cause = _cause(error)
             if isinstance(cause, NewConnectionError):
@@ -100,20 +120,101 @@ class LangBotClient:
                 raise (ConnectFailed if untrusted else NoResponse)(f"TLS: {cause}") from None
             raise NoResponse("the connection broke before the response") from None
         except (requests.exceptions.Timeout, TimeoutError):
-            raise NoResponse(f"no response within {READ_TIMEOUT[action]} s") from None
+            raise NoResponse(f"no response within {ATTEMPT_TIMEOUT[action]} s") from None
         except (requests.exceptions.RequestException, HTTPError) as error:
             raise NoResponse(f"no usable response: {type(error).__name__}") from None
 
 
-def _read(response: requests.Response, max_bytes: int, deadline: float) -> bytes:
-    content: bytes = b""
+class _Call:
+    """A call in a thread of its own, which ends at its deadline.
+
+    A time-out of a socket starts again with each byte. So a bot that sends its response byte by byte could
+    hold push until Lambda kills it; here the caller stops waiting and shuts the connection down.
+    """
+
+    _of_thread = threading.local()
+
+    def __init__(self, call: Callable[[], Response]) -> None:
+        self._call = call
+        self._results: SimpleQueue[Response | Exception] = SimpleQueue()
+        self.connection: HTTPConnection | None = None
+        threading.Thread(target=self._run, daemon=True).start()
+
+    @classmethod
+    def uses(cls, connection: HTTPConnection) -> None:
+        """Note the connection that this thread's call uses."""
+        cls._of_thread.call.connection = connection
+
+    def result(self, seconds: float) -> Response:
+        """Return what the call returns, or raise what it raises; raise TimeoutError after so many seconds."""
+        try:
+            result = self._results.get(timeout=max(seconds, 0))
+        except Empty:
+            sock = self.connection.sock if self.connection else None
+            if sock:
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+            raise TimeoutError from None
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _run(self) -> None:
+        self._of_thread.call = self
+        try:
+            self._results.put(self._call())
+        except Exception as error:  # the caller raises it
+            self._results.put(error)
+
+
+class _FinalResponse(http.client.HTTPResponse):
+    """A response behind any informational ones (RFC 9110, 15.2), of which http.client skips only 100."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        while 100 <= line[1] < 200:
+            http.client.parse_headers(self.fp)
+            line = super()._read_status()  # type: ignore[misc]
+        return line
+
+
+class _HttpConnection(HTTPConnection):
+    response_class = _FinalResponse
+
+    def request(self, *arguments: Any, **named: Any) -> None:
+        _Call.uses(self)
+        super().request(*arguments, **named)
+
+
+class _HttpsConnection(HTTPSConnection):
+    response_class = _FinalResponse
+
+    def request(self, *arguments: Any, **named: Any) -> None:
+        _Call.uses(self)
+        super().request(*arguments, **named)
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        super().init_poolmanager(*arguments, **named)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+
+def _read(response: requests.Response, max_bytes: int) -> bytes:
+    content = bytearray()
     for chunk in response.iter_content(8192):
         content += chunk
         if len(content) >= max_bytes:
-            return content[:max_bytes]
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    return content
+            break
+    return bytes(content[:max_bytes])
 
 
 def _cause(error: requests.exceptions.RequestException) -> Any:

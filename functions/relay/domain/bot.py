@@ -2,10 +2,13 @@
 
 import json
 import re
+import string
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
+
+from relay.domain.strict_json import BYTE_ORDER_MARK
 
 BOT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -14,8 +17,9 @@ BOT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 class Bot:
     """Where a bot is and what it shares with the relay. Secrets are newest first, for rotation without a gap.
 
-    `url` is "" until the operator has set it: callbacks can be verified before. `unusable` says why the bot's
-    secret cannot be used; all other fields are empty then. It names a key of the secret and holds no value.
+    With `group_at` a message to a group is addressed to the bot. `url` is "" until the operator has set it.
+    `unusable` says what is wrong with the secret, without any value of it. Callbacks are verified even so, if
+    `outbound_secrets` could be read.
     """
 
     name: str
@@ -24,57 +28,81 @@ class Bot:
     outbound_secrets: tuple[str, ...] = field(default=(), repr=False)
     session_type: str | None = None
     timezone: ZoneInfo | None = None
+    group_at: bool = False
     unusable: str | None = None
 
-
-class _Fault(Exception):
-    """What is wrong with a secret."""
+    def endpoint(self, suffix: str) -> str:
+        """Return the bot's url with `suffix` at the end of its path; a query stays behind the path."""
+        url = urlsplit(self.url)
+        # LangBot answers 405 to a trailing slash.
+        return urlunsplit(url._replace(path=url.path.rstrip("/") + suffix, fragment=""))
 
 
 def parse_bot(name: str, secret: str) -> Bot:
-    """Return the bot `name` from the value of its secret; an invalid secret gives an unusable bot."""
-    try:
-        return _parse(name, secret)
-    except _Fault as fault:
-        return Bot(name, unusable=f"the secret of bot {name!r}: {fault}")
+    """Return the bot `name` from the value of its secret.
 
-
-def _parse(name: str, secret: str) -> Bot:
+    White space and a byte order mark around the secret and its values are left out: people paste them. A key
+    that is not valid makes the bot unusable, but not the other keys.
+    """
+    faults: list[str] = []
     try:
-        fields: Any = json.loads(secret)
-    except ValueError:
-        raise _Fault("it is not JSON") from None
+        fields = json.loads(_stripped(secret))
+    except (ValueError, RecursionError):
+        fields = None
     if not isinstance(fields, dict):
-        raise _Fault("it is not a JSON object")
+        return Bot(name, unusable=f"the secret of bot {name!r}: it is not a JSON object")
 
-    inbound = _secrets(fields, "inbound_secret")
-    if not inbound:
-        raise _Fault("inbound_secret is empty or missing")
-    url = fields.get("url") or ""
-    if url and (not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https")):
-        raise _Fault("url must begin with https:// or http://")
-    session_type = fields.get("session_type") or None
+    inbound = _secrets(fields, "inbound_secret", faults)
+    if not inbound and not faults:
+        faults.append("inbound_secret is empty or missing")
+    # LangBot signs with the inbound secret if it has no outbound one.
+    outbound = _secrets(fields, "outbound_secret", faults) if fields.get("outbound_secret") else inbound
+    url = _text(fields.get("url"))
+    if fields.get("url") and not _is_http_url(url):
+        faults.append("url must be an address such as https://langbot.example.com/bots/1")
+    session_type = _text(fields.get("session_type")) or None
     if session_type not in (None, "person", "group"):
-        raise _Fault("session_type must be person or group")
-    try:
-        timezone = ZoneInfo(fields["timezone"]) if fields.get("timezone") else None
-    except (KeyError, ValueError, TypeError, OSError):
-        raise _Fault("timezone is not an IANA name such as Asia/Shanghai") from None
+        faults.append("session_type must be person or group")
     return Bot(
         name=name,
-        # LangBot answers 405 to a trailing slash.
-        url=url.rstrip("/"),
+        url=url,
         inbound_secrets=inbound,
-        # LangBot signs with the inbound secret if it has no outbound one.
-        outbound_secrets=_secrets(fields, "outbound_secret") or inbound,
+        outbound_secrets=outbound,
         session_type=session_type,
-        timezone=timezone,
+        timezone=_timezone(fields.get("timezone"), faults),
+        group_at=fields.get("group_at") is True,
+        unusable=f"the secret of bot {name!r}: {faults[0]}" if faults else None,
     )
 
 
-def _secrets(fields: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = fields.get(key, "")
-    values = value if isinstance(value, list) else [value] if value else []
-    if not all(isinstance(one, str) and one for one in values):
-        raise _Fault(f"{key} must be a non-empty string or a list of them, newest first")
-    return tuple(values)
+def _stripped(text: str) -> str:
+    return text.strip(f"{string.whitespace}{BYTE_ORDER_MARK}")
+
+
+def _text(value: object) -> str:
+    return _stripped(value) if isinstance(value, str) else ""
+
+
+def _secrets(fields: dict[str, Any], key: str, faults: list[str]) -> tuple[str, ...]:
+    value = fields.get(key) or []
+    secrets = tuple(_text(one) for one in (value if isinstance(value, list) else [value]))
+    if not all(secrets):
+        faults.append(f"{key} must be a non-empty string or a list of them, newest first")
+        return ()
+    return secrets
+
+
+def _is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _timezone(value: object, faults: list[str]) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(_text(value)) if value else None
+    except (ValueError, OSError, KeyError):
+        faults.append("timezone is not an IANA name such as Asia/Shanghai")
+        return None

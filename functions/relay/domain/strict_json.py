@@ -7,6 +7,9 @@ from typing import Any
 
 MAX_DEPTH = 200
 
+BYTE_ORDER_MARK = "\ufeff"
+"""What some tools of Windows write before a text."""
+
 
 class Malformed(ValueError):
     """JSON that the relay does not accept; the text names the place and the fault, never a value."""
@@ -21,7 +24,10 @@ def loads(raw: str | bytes, parse_float: Callable[[str], Any] | None = None) -> 
     try:
         text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
         value = json.loads(
-            text, parse_float=parse_float or _finite, parse_constant=_constant, object_pairs_hook=_object
+            text.removeprefix(BYTE_ORDER_MARK),
+            parse_float=parse_float or _finite,
+            parse_constant=_constant,
+            object_pairs_hook=_object,
         )
     except Malformed:
         raise
