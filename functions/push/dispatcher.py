@@ -17,7 +17,7 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
 from relay.domain.admission import Deferred, full_delay
-from relay.domain.attempt import Attempt, Delivery, Verdict, idempotency_key
+from relay.domain.attempt import Attempt, Delivery, Outcome, Verdict, idempotency_key
 from relay.domain.keys import is_message_key, message_key, record_key
 from relay.domain.message import Message, QueuedMessage, parse_message
 from relay.domain.part import VerifiedCallback, parse_part, reply_part, sync_reply_body
@@ -29,11 +29,11 @@ from relay.domain.record import (
     key_of,
     parked_record,
 )
-from relay.domain.retry import Policy, conclude, must_leave_queue_at
+from relay.domain.retry import Policy, conclude, conclude_failure, must_leave_queue_at
 from relay.domain.segments import collapse
 from relay.domain.timestamps import Clock, utc_text
 from relay.errors import InvalidMessage
-from relay.log_fields import error_fields
+from relay.log_fields import error_fields, error_text
 from relay.metrics import UNKNOWN_BOT, Metric, Metrics
 from relay.sender import Sender
 
@@ -117,7 +117,7 @@ class Dispatcher:
 
     def _deliver_one(self, queued: QueuedMessage, batch: _Batch) -> int | None:
         """Return the seconds until the message must be delivered again, or None if it leaves the queue."""
-        delivery = Delivery(queued)
+        delivery, history_is_known = Delivery(queued), False
         try:
             message = parse_message(queued.body)
             delivery = Delivery(queued, message)
@@ -130,12 +130,25 @@ class Dispatcher:
             if not record and (reason := self._may_not_resend(queued, message)):
                 self._finish(queued, dropped_record(delivery, reason, self.clock(), self.policy.keep_days))
                 return None
-            delivery = Delivery(queued, message, history_of(queued, record))
+            delivery, history_is_known = Delivery(queued, message, history_of(queued, record)), True
             with batch.bot_semaphore(message.bot):
                 return self._attempt(delivery, message, batch)
         except (InvalidMessage, UnknownBot) as fault:
             self._park(delivery, str(fault), UNKNOWN_BOT)
             return None
+        except Exception as error:
+            return self._fail(delivery, error, history_is_known)
+
+    def _fail(self, delivery: Delivery, error: Exception, history_is_known: bool) -> int | None:
+        """Record an error that was not foreseen as an attempt that failed: it must end in a state as well."""
+        self._log_error("a message could not be tried", delivery.queued, error)
+        outcome = Outcome(Verdict.UNKNOWN, error_text(error))
+        conclusion = conclude_failure(delivery, outcome, self.clock(), self.policy)
+        parked = conclusion.record["state"] == State.PARKED
+        # A record that could not be read says more of earlier attempts than this one can.
+        self._finish(delivery.queued, conclusion.record, if_new=not history_is_known and not parked)
+        # Until it was written, or if another delivery has ended the message, the next delivery sees that.
+        return None if parked else conclusion.retry_in
 
     def _attempt(self, delivery: Delivery, message: Message, batch: _Batch) -> int | None:
         if batch.seconds_left() < max_attempt_seconds(message.action):
@@ -153,8 +166,9 @@ class Dispatcher:
             self._store_sync_reply(attempt, now)
         conclusion = conclude(delivery, attempt, now, self.policy)
         self._measure(conclusion.record, attempt, now - queued.queued_at)
-        self._finish(queued, conclusion.record, verdict=attempt.outcome.verdict, retry_in=conclusion.retry_in)
-        return conclusion.retry_in
+        verdict = attempt.outcome.verdict
+        written = self._finish(queued, conclusion.record, verdict=verdict, retry_in=conclusion.retry_in)
+        return conclusion.retry_in if written else None
 
     def _park(self, delivery: Delivery, reason: str, bot: str) -> None:
         """Park a message without an attempt."""
@@ -162,18 +176,25 @@ class Dispatcher:
         record = parked_record(delivery, reason, reason, self.clock(), self.policy.keep_days)
         self._finish(delivery.queued, record)
 
-    def _finish(self, queued: QueuedMessage, record: MessageRecord, **more: object) -> None:
-        """Write down what became of a message; the log gets `more`."""
+    def _finish(
+        self, queued: QueuedMessage, record: MessageRecord, if_new: bool = False, **more: object
+    ) -> bool:
+        """Write down what became of a message; return False if its record says that it ended before.
+
+        The log gets `more`.
+        """
         # The record comes first: if push dies between the two, it says what is still to do.
-        self.messages_table.write(record)
-        if record["state"] == State.PARKED:
+        written = self.messages_table.write(record, if_new)
+        if written and record["state"] == State.PARKED:
             self.parked_queue.put(queued, record)
         fields = {
             "session": record["session"],
             "message_id": queued.message_id,
             "attempts": record["attempts"],
         }
-        log.log(_LOG_LEVELS.get(record["state"], logging.INFO), record["state"], extra=fields | more)
+        text = record["state"] if written else f"{record['state']}, but it ended before"
+        log.log(_LOG_LEVELS.get(record["state"], logging.INFO), text, extra=fields | more)
+        return written
 
     def _may_not_resend(self, queued: QueuedMessage, message: Message) -> str | None:
         """If this is a resend, claim the only one of its original; return why it may not be sent, or None."""

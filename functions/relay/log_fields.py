@@ -1,6 +1,12 @@
-"""What a log says of an exception."""
+"""What a log or a record says of an exception."""
 
 import traceback
+
+
+def error_text(error: Exception) -> str:
+    """Return what a record says of an exception: AWS's code and call, or its kind, and never its own text."""
+    code = getattr(error, "response", {}).get("Error", {}).get("Code")
+    return f"{code} by {getattr(error, 'operation_name', 'AWS')}" if code else type(error).__name__
 
 
 def error_fields(error: Exception) -> dict[str, object]:

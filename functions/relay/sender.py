@@ -12,6 +12,7 @@ from relay.domain.attempt import Attempt, AttemptHistory, Outcome, Verdict, clas
 from relay.domain.bot import Bot
 from relay.domain.message import Action, Message, request_for
 from relay.domain.timestamps import Clock
+from relay.log_fields import error_fields, error_text
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Sender:
         Raise UnknownBot, InvalidMessage if no bot could take the message, and botocore's errors.
         """
         bot = self.bot_registry.get(message.bot)
-        request = request_for(message, bot.session_type)
+        request = request_for(message, bot)
         permit = self.admission_control.admit(
             message.bot,
             needs_slot=request.expects_reply,
@@ -62,4 +63,7 @@ class Sender:
             return Outcome(Verdict.REFUSED, str(fault))
         except NoResponse as fault:
             return Outcome(Verdict.UNKNOWN, str(fault))
+        except Exception as error:
+            log.error("an attempt failed in a way that was not foreseen", extra=error_fields(error))
+            return Outcome(Verdict.UNKNOWN, error_text(error))
         return classify(action, response, history, self.clock())

@@ -33,6 +33,9 @@ MESSAGES, SESSIONS, BOTS = 1000, 120, 4
 DEATHS = 0.1
 """The share of batches whose function dies."""
 VISIBILITY_TIMEOUT = 480
+GROUPS_PER_BATCH = 5
+BATCHING_WINDOW = 2
+"""Seconds of the queue's time for which a batch waits until it is full."""
 POLICY = Policy(retry_for=60, answer_deadline=60, keep_days=1)
 
 REFUSED = Answer(400, {"code": 40001, "msg": "failed to parse message: x"}, takes="key")
@@ -53,7 +56,7 @@ KINDS = {
     "a reply that breaks off": (7, "LONG:4:5 MIDFAIL", None),
     "silence, and expects no reply": (7, "SILENT", None),
     "to be refused": (8, "hello", "answered 400: failed to parse message: x"),
-    "nothing, since it is invalid": (5, None, "text must be string"),
+    "nothing, since it is invalid": (5, None, "give either message or text"),
     "an unknown bot": (5, "hello", "no bot 'unknown'"),
     "a bot that is down": (1, "hello", "tried for "),
 }
@@ -98,6 +101,9 @@ class JumpingClock:
     def __call__(self):
         return time.time() + self.ahead
 
+    def jump_to(self, moment):
+        self.ahead += max(0.0, moment - self())
+
 
 class DeliveredOnBotsClock:
     """MessagesTable, but a message is delivered at the time of the bots, which does not jump."""
@@ -105,10 +111,10 @@ class DeliveredOnBotsClock:
     def __init__(self, messages_table):
         self.messages_table = messages_table
 
-    def write(self, record):
+    def write(self, record, if_new=False):
         if "delivered_at" in record:
             record = record | {"delivered_at": utc_text(time.time())}
-        self.messages_table.write(record)
+        return self.messages_table.write(record, if_new)
 
     def __getattr__(self, name):
         return getattr(self.messages_table, name)
@@ -168,14 +174,17 @@ class Queue:
         return deaths
 
     def receive(self):
-        """Return a batch or two of visible messages; if none is visible, jump to when one is."""
-        next_at = min(self.visible_at[group] for group in self.groups)
-        self.clock.ahead += max(0.0, next_at - self.clock())
-        ready = sorted(group for group in self.groups if self.visible_at[group] <= self.clock())
-        self.draw.shuffle(ready)
+        """Return a batch or two, once enough groups are visible or BATCHING_WINDOW is over."""
+        visible_at = sorted(self.visible_at[group] for group in self.groups)
+        first_at = max(visible_at[0], self.clock())
+        enough_at = visible_at[: 2 * GROUPS_PER_BATCH][-1]
+        self.clock.jump_to(min(enough_at, first_at + BATCHING_WINDOW))
+        visible = sorted(group for group in self.groups if self.visible_at[group] <= self.clock())
+        self.draw.shuffle(visible)
+        groups = [visible[:GROUPS_PER_BATCH], visible[GROUPS_PER_BATCH : 2 * GROUPS_PER_BATCH]]
         return [
             [message for group in some for message in islice(self.groups[group], 2)]
-            for some in (ready[:5], ready[5:10])
+            for some in groups
             if some
         ]
 
@@ -277,7 +286,8 @@ class Truth:
 
 
 def scan(deployed, table):
-    pages = deployed.client("dynamodb").get_paginator("scan").paginate(TableName=table)
+    paginator = deployed.client("dynamodb").get_paginator("scan")
+    pages = paginator.paginate(TableName=table, ConsistentRead=True)
     return [from_item(item) for page in pages for item in page["Items"]]
 
 
@@ -313,10 +323,11 @@ def test_each_of_1000_messages_comes_to_an_end_that_has_its_reason(deployed, wor
             return (emitted, stored) if len(emitted) == len(stored) else None
 
         emitted, stored = eventually(all_stored, within=90, what="all parts")
-        settler = workers.settler()
+        answered = {record.get("answered_by") for record in scan(deployed, deployed.stack.messages_table)}
         for part in sorted(stored, key=lambda part: part["part"]):
-            if part["is_final"]:  # as its last check would, ten minutes from now
-                settler.settle(FinalPart.of(part), len(RECHECK_DELAYS))
+            if part["is_final"] and part["reply_to"] not in answered:
+                # As its last check would, ten minutes from now.
+                workers.settler().settle(FinalPart.of(part), len(RECHECK_DELAYS))
         clock.ahead += 3600
         workers.sweeper().sweep(lambda: 60)
 
@@ -325,7 +336,8 @@ def test_each_of_1000_messages_comes_to_an_end_that_has_its_reason(deployed, wor
             assert talk.bot.dropped == []
             for request in talk.bot.received:
                 statuses[request.headers["x-lb-idempotency-key"]].append(request.status)
-        records = {number: workers.record(plan.queued) for number, plan in plans.items()}
+        by_id = {record.get("message_id"): record for record in scan(deployed, deployed.stack.messages_table)}
+        records = {number: by_id[plan.queued.message_id] for number, plan in plans.items()}
 
     truth = Truth(plans, records, emitted, statuses)
     reasons, unexplained = Counter(), {}

@@ -29,7 +29,6 @@ from settle.settler import Settler
 from support.deployed import Deployed, Talk
 from sweep.sweeper import Sweeper
 
-
 POLICY = Policy(retry_for=3600, answer_deadline=900, keep_days=1)
 
 
@@ -136,6 +135,10 @@ class Workers:
             return self.messages_table.read(key_of(message, parse_message(message.body)))
         except InvalidMessage:
             return self.messages_table.read(key_of(message, None))
+
+    def overwrite(self, record: MessageRecord) -> None:
+        """Write a record as a test wants it, whatever is there."""
+        self._table(self.deployed.stack.messages_table).put(record)
 
     def records(self, *messages: QueuedMessage) -> list[MessageRecord | None]:
         return [self.record(message) for message in messages]

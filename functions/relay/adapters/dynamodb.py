@@ -12,6 +12,11 @@ Item = dict[str, Any]
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
+IS_NEW = "attribute_not_exists(#session)"
+"""The condition that there is no item with this key."""
+
+_NONE: Mapping[str, Any] = {}
+
 
 def to_item(fields: Mapping[str, Any]) -> Item:
     """Convert plain values to DynamoDB's. Raise ArithmeticError for numbers past 38 digits."""
@@ -48,11 +53,11 @@ class Table:
         response = self._dynamodb.get_item(TableName=self.name, Key=to_item(key), ConsistentRead=True)
         return from_item(response["Item"]) if "Item" in response else None
 
-    def put(self, item: Mapping[str, Any], once: bool = False) -> bool:
-        """Write an item. With `once`, keep an item that is there already, and return False then."""
-        condition = _with_names({"ConditionExpression": "attribute_not_exists(#session)"}) if once else {}
+    def put(self, item: Mapping[str, Any], condition: str = "", values: Mapping[str, Any] = _NONE) -> bool:
+        """Write an item, if the one that it replaces meets `condition`; return whether it did."""
+        conditional = _with_names({"ConditionExpression": condition}) | _values(values) if condition else {}
         try:
-            self._dynamodb.put_item(TableName=self.name, Item=to_item(item), **condition)
+            self._dynamodb.put_item(TableName=self.name, Item=to_item(item), **conditional)
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return False
         return True

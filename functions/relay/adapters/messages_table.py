@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
-from relay.adapters.dynamodb import Table
+from relay.adapters.dynamodb import IS_NEW, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
 from relay.domain.keys import BOTS, OPERATOR, RecordKey, earlier_id_key, record_key, unidentified_reply
 from relay.domain.record import MessageRecord, State
@@ -33,12 +33,19 @@ class MessagesTable:
         """Return the record of a message, or None if nothing was written yet."""
         return cast(MessageRecord | None, self._table.get(key))
 
-    def write(self, record: MessageRecord) -> None:
-        """Write a record as a whole; a body that it cannot hold goes to the overflow bucket."""
+    def write(self, record: MessageRecord, if_new: bool = False) -> bool:
+        """Write a record as a whole; a body that it cannot hold goes to the overflow bucket.
+
+        Only a record that says `retrying` is replaced, and with `if_new` none. Return whether it was written:
+        SQS can deliver a message twice at the same time, and the other delivery may have ended it.
+        """
+        condition = IS_NEW if if_new else f"{IS_NEW} OR #state = :retrying"
+        values = {} if if_new else {":retrying": State.RETRYING}
         without_body = {name: value for name, value in record.items() if name != "body"}
         path = message_path(record["message_id"])
         raw = record["body"].encode()
-        put_item(self._table, self._bucket, OverflowingItem(record, without_body, raw, path))
+        entry = OverflowingItem(record, without_body, raw, path)
+        return put_item(self._table, self._bucket, entry, condition, values)
 
     def body(self, record: MessageRecord) -> str:
         """Return the message of a record, as it was queued."""

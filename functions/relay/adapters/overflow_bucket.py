@@ -66,19 +66,20 @@ class OverflowingItem:
     path: str
 
 
-def put_item(table: Table, bucket: OverflowBucket, entry: OverflowingItem, once: bool = False) -> bool:
-    """Write an item that may be too large, too deep or too exact for DynamoDB.
+def put_item(
+    table: Table, bucket: OverflowBucket, entry: OverflowingItem, condition: str, values: Mapping[str, Any]
+) -> bool:
+    """Write an item that may be too large, too deep or too exact for DynamoDB, as `Table.put` does.
 
     DynamoDB itself decides what it can hold: only if it refuses the item as invalid, the body goes into the
-    bucket and then the item, with `overflow` as the path. With `once`, keep an item that is there already and
-    return False. Raise botocore's errors.
+    bucket and then the item, with `overflow` as the path. Raise botocore's errors.
     """
     try:
-        return table.put(entry.item, once)
+        return table.put(entry.item, condition, values)
     except (ArithmeticError, RecursionError):
         pass
     except ClientError as error:
         if error.response["Error"]["Code"] != "ValidationException":
             raise
     bucket.put(entry.path, entry.raw)
-    return table.put({**entry.without_body, "overflow": entry.path}, once)
+    return table.put({**entry.without_body, "overflow": entry.path}, condition, values)

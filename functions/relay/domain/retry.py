@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from relay.domain.attempt import Attempt, Delivery, Verdict
+from relay.domain.attempt import Attempt, Delivery, Outcome, Verdict
 from relay.domain.record import MessageRecord, accepted_record, parked_record, retrying_record
 
 BACKOFF_CAP = 60
@@ -38,9 +38,13 @@ def conclude(delivery: Delivery, attempt: Attempt, now: float, policy: Policy) -
     It is parked `retry_for` seconds after its first failure, and before SQS would delete it. Only attempts
     count: a message that merely waited is not parked for that.
     """
-    outcome = attempt.outcome
-    if outcome.verdict is Verdict.ACCEPTED:
+    if attempt.outcome.verdict is Verdict.ACCEPTED:
         return Conclusion(accepted_record(delivery, attempt, now, policy.keep_days, policy.answer_deadline))
+    return conclude_failure(delivery, attempt.outcome, now, policy)
+
+
+def conclude_failure(delivery: Delivery, outcome: Outcome, now: float, policy: Policy) -> Conclusion:
+    """Decide what happens to a message that was not accepted, or could not even be tried."""
     history = delivery.history.after(outcome, now)
     delivery = replace(delivery, history=history)
     first_failed_at = history.first_failed_at or now
