@@ -34,13 +34,13 @@ class _Settings(_FromEnvironment):
 
     replies_table: str
     overflow_bucket: str
-    metrics_namespace: str
 
 
 @dataclass(frozen=True)
 class CallbackSettings(_Settings):
     """What callback needs."""
 
+    metrics_namespace: str
     bot_secret_prefix: str
     keep_days: int
     spill_queue_url: str
@@ -50,6 +50,7 @@ class CallbackSettings(_Settings):
 class _SenderSettings(_Settings):
     """What a function that sends messages to bots needs."""
 
+    metrics_namespace: str
     bot_secret_prefix: str
     messages_table: str
     answer_deadline_seconds: int
@@ -77,6 +78,7 @@ class SweepSettings(_SenderSettings):
 class SettleSettings(_Settings):
     """What settle needs."""
 
+    metrics_namespace: str
     messages_table: str
     recheck_queue_url: str
     answer_deadline_seconds: int

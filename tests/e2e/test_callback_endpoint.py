@@ -117,17 +117,50 @@ def test_an_unknown_bot_looks_like_a_wrong_signature(talk, bot):
         b"[]",
         b'"text"',
         b"{" * 10_000,
-        b'{"session_id": "", "reply_to": "", "sequence": NaN, "is_final": true, "message": []}',
-        b'{"session_id": "", "reply_to": "", "sequence": 1, "sequence": 1, "is_final": true, "message": []}',
-        b'{"session_id": "", "reply_to": "", "sequence": 1, "is_final": true, "message": [{"": "\\ud800"}]}',
+        b'{"session_id": "s", "message": "hi"}',
     ],
-    ids=["empty", "object", "array", "string", "deep", "nan", "duplicate-key", "surrogate"],
+    ids=["empty", "object", "array", "string", "deep", "no-segments"],
 )
 def test_a_signed_body_that_is_no_part_is_answered_400_and_quarantined(talk, raw):
     before = stored_parts(talk.deployed)
     assert post_part(talk, raw).status_code == 400
     assert overflow_objects(talk.deployed, f"quarantine/{talk.name}/") == [raw]
     assert stored_parts(talk.deployed) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (b'"sequence": 1', b'"sequence": NaN', "hi"),
+        (b'"sequence": 1', b'"sequence": 1, "sequence": 2', "hi"),
+        (b'"hi"', b'"half \\ud83d an emoji"', "half \ufffd an emoji"),
+    ],
+    ids=["nan", "duplicate-key", "surrogate"],
+)
+def test_a_part_in_careless_json_is_stored_and_its_raw_body_kept(talk, old, new, text):
+    raw = part_body(talk).replace(old, new)
+    assert post_part(talk, raw).status_code == 200
+    (part,) = talk.conversation().parts()
+    assert (part["text"], part["altered"]) == (text, True)
+    assert overflow_objects(talk.deployed, f"parts/{talk.name}/") == [raw]
+
+
+@pytest.mark.parametrize("overflow", ["scroll", True, {"hidden": 3}, None])
+def test_a_field_that_is_called_as_one_of_ours_reads_nothing_else(talk, overflow):
+    theirs = {"overflow": overflow, "session": "default#other", "digest": "0" * 64, "altered": True}
+    assert post_part(talk, part_body(talk, **theirs)).status_code == 200
+    assert post_part(talk, part_body(talk, sequence=2)).status_code == 200
+    parts = talk.conversation().parts()
+    assert [part["text"] for part in parts] == ["hi", "hi"]
+    assert sum(part.get("extra") == theirs for part in parts) == 1
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "1" + "0" * 500, "1" + "0" * 4301])
+def test_a_part_with_a_number_past_a_double_is_read_like_any_other(talk, number):
+    raw = part_body(talk, message=[{"type": "Plain", "text": "hi"}, {"type": "Chart", "n": "NUMBER"}])
+    assert post_part(talk, raw.replace(b'"NUMBER"', number.encode())).status_code == 200
+    assert post_part(talk, part_body(talk, sequence=2)).status_code == 200
+    assert sorted(part["text"] for part in talk.conversation().parts()) == ["hi", "hi"]
 
 
 @pytest.mark.parametrize("sequence", [-1, 0, 2**70, 10**37, 10**40, -(10**40)])

@@ -22,6 +22,7 @@ from support.responses import (
     REFUSALS,
     SYNC_IN_FLIGHT,
     TOO_MANY_REQUESTS,
+    UNPARSED,
     response,
 )
 from support.samples import NOW
@@ -91,13 +92,30 @@ def test_409_after_unknown_is_accepted_with_its_id_not_known():
     assert (outcome.verdict, outcome.accepted_message_id) == (Verdict.ACCEPTED, None)
 
 
-def test_409_after_a_used_up_key_is_never_accepted():
+def test_409_without_an_attempt_of_unknown_outcome_is_not_accepted_yet():
     history = after(classified(OVERLOADED))
-    assert classified(KEY_KNOWN, history=history).verdict is Verdict.REFUSED
+    outcome = classified(KEY_KNOWN, history=history)
+    assert outcome.verdict is Verdict.UNKNOWN
+    # Another delivery of the message has used the key: it stays, and the next 409 says that it was accepted.
+    assert not has_fresh_key(history.after(outcome, NOW), before=history)
 
 
-def test_a_409_that_is_not_langbots_is_never_accepted():
-    assert classified(Response(409, b"conflict"), history=AFTER_UNKNOWN).verdict is Verdict.REFUSED
+@pytest.mark.parametrize("status", [400, 409, 413, 500, 503])
+@pytest.mark.parametrize("action", ["push", "sync", "reset"])
+@pytest.mark.parametrize("body", [b"<html>nginx</html>", b'{"message": "Bad Request"}', b'{"code": 1}'])
+def test_only_langbot_parks_or_settles_a_message(status, action, body):
+    outcome = classified(Response(status, body), action, AFTER_UNKNOWN)
+    assert (outcome.verdict, outcome.permanent, outcome.bot_healthy) == (Verdict.UNKNOWN, False, False)
+
+
+def test_a_response_is_read_though_it_is_no_strict_json():
+    body = b'{"data": {"accepted_message_id": "in_1"}, "n": NaN, "t": "\\ud83d"}'
+    assert classified(Response(202, body)).accepted_message_id == "in_1"
+
+
+def test_an_id_is_limited_in_bytes():
+    body = '{"data": {"accepted_message_id": "%s"}}' % ("客" * 342)
+    assert classified(Response(202, body.encode())).verdict is Verdict.UNKNOWN
 
 
 def test_a_sync_response_brings_the_reply():
@@ -123,7 +141,7 @@ def test_a_bot_that_cannot_accept_messages_is_not_healthy(given):
 
 
 @pytest.mark.parametrize(
-    ("action", "given"), [("push", ACCEPTED), ("push", response(400)), ("sync", SYNC_IN_FLIGHT)]
+    ("action", "given"), [("push", ACCEPTED), ("push", UNPARSED), ("sync", SYNC_IN_FLIGHT)]
 )
 def test_a_bot_that_refuses_one_message_or_one_session_is_healthy(action, given):
     assert classified(given, action).bot_healthy
@@ -133,7 +151,7 @@ def test_a_bot_that_refuses_one_message_or_one_session_is_healthy(action, given)
 
 
 @pytest.mark.parametrize(
-    "given", [OVERLOADED, NO_ROOM_FOR_KEY, TOO_MANY_REQUESTS, KEY_KNOWN, BAD_SIGNATURE, BOT_NOT_FOUND]
+    "given", [OVERLOADED, NO_ROOM_FOR_KEY, TOO_MANY_REQUESTS, BAD_SIGNATURE, BOT_NOT_FOUND]
 )
 def test_a_refused_message_gets_a_fresh_key(given):
     assert has_fresh_key(after(classified(given)))

@@ -51,5 +51,8 @@ def test_the_entries_that_the_bus_refused_are_named_one_by_one():
     assert bus.publish(event(n, kind) for n, kind in enumerate(kinds)) == {"id-1", "id-3", "id-4"}
 
 
-def test_an_event_that_the_bus_will_never_accept_is_not_tried_again():
-    assert EventBus(Events(), "default", "relay").publish([event(0, "MalformedDetail")]) == set()
+@pytest.mark.parametrize(
+    "code", ["MalformedDetail", "InvalidArgument", "NotAuthorizedForSource", "NotAuthorizedForDetailType"]
+)
+def test_an_event_that_the_bus_will_never_accept_is_not_tried_again(code):
+    assert EventBus(Events(), "default", "relay").publish([event(0, code)]) == set()

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from relay.domain.bot import Bot
 from relay.domain.message import MAX_REQUEST_BYTES, parse_message, request_for
 from relay.errors import InvalidMessage
 
@@ -12,7 +13,11 @@ def message(**fields):
 
 def body_of(sent, bots_session_type=None):
     """Return the fields that are posted to the bot for a message."""
-    return json.loads(request_for(sent, bots_session_type).body)
+    return json.loads(request(sent, bots_session_type).body)
+
+
+def request(sent, bots_session_type=None, group_at=False):
+    return request_for(sent, Bot("default", session_type=bots_session_type, group_at=group_at))
 
 
 @pytest.mark.parametrize(
@@ -24,7 +29,7 @@ def body_of(sent, bots_session_type=None):
         ('"text"', "it must be object"),
         ("{}", "session_id is required"),
         ('{"session_id": 7, "text": "x"}', "session_id must be string"),
-        ('{"session_id": null, "text": "x"}', "session_id must be string"),
+        ('{"session_id": null, "text": "x"}', "session_id is required"),
         ('{"session_id": "", "text": "x"}', "session_id must be longer than or equal to 1 characters"),
         (
             '{"session_id": "%s", "text": "x"}' % ("s" * 481),
@@ -73,6 +78,36 @@ def test_a_fault_never_quotes_the_message():
     assert "private words" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "field", ["message", "bot", "action", "session_type", "sender", "expect_reply", "more"]
+)
+def test_null_means_that_a_field_is_not_given(field):
+    assert message(**{field: None}) == message()
+
+
+def test_null_in_the_sender_means_that_a_field_is_not_given():
+    assert message(sender={"id": "u1", "name": None}).sender == {"id": "u1"}
+
+
+def test_a_byte_order_mark_before_a_message_is_ignored():
+    assert parse_message('\ufeff{"session_id": "t-1", "text": "hi"}') == message()
+
+
+AT_BOT = {"type": "At", "target": "http_bot"}
+
+
+def test_a_message_to_a_group_is_addressed_if_the_bots_secret_says_so():
+    sent = message(session_type="group")
+    assert json.loads(request(sent, group_at=True).body)["message"][0] == AT_BOT
+    assert AT_BOT not in json.loads(request(sent).body)["message"]
+    assert AT_BOT not in json.loads(request(message(), group_at=True).body)["message"]
+
+
+def test_a_message_that_addresses_the_bot_is_not_addressed_again():
+    body = json.dumps({"session_id": "t-1", "session_type": "group", "message": [AT_BOT]})
+    assert json.loads(request(parse_message(body), group_at=True).body)["message"] == [AT_BOT]
+
+
 def test_text_is_shorthand_for_one_plain_segment():
     assert body_of(message()) == {"session_id": "t-1", "message": [{"type": "Plain", "text": "hi"}]}
 
@@ -101,10 +136,10 @@ def test_unknown_fields_do_not_reach_the_bot():
 
 
 def test_a_request_of_one_mebibyte_is_sent_and_one_byte_more_is_refused():
-    room = MAX_REQUEST_BYTES - len(request_for(message(text="x"), None).body) + 1
-    assert len(request_for(message(text="x" * room), None).body) == MAX_REQUEST_BYTES
+    room = MAX_REQUEST_BYTES - len(request(message(text="x")).body) + 1
+    assert len(request(message(text="x" * room)).body) == MAX_REQUEST_BYTES
     with pytest.raises(InvalidMessage, match="1048577 bytes"):
-        request_for(message(text="x" * (room + 1)), None)
+        request(message(text="x" * (room + 1)))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +155,7 @@ def test_a_request_of_one_mebibyte_is_sent_and_one_byte_more_is_refused():
     ],
 )
 def test_silence_is_a_fault_only_if_a_reply_is_expected(fields, bots_session_type, expected):
-    assert request_for(message(**fields), bots_session_type).expects_reply is expected
+    assert request(message(**fields), bots_session_type).expects_reply is expected
 
 
 def test_sessions_of_different_bots_never_share_a_key():

@@ -63,9 +63,17 @@ def test_a_stamp_without_microseconds_keeps_its_width():
 
 
 def test_unknown_fields_are_kept_and_cannot_replace_ours():
-    part = received_part(raw(trace={"id": "x"}, session="evil", digest="evil", text="evil"))
+    theirs = dict.fromkeys(("session", "part", "digest", "text", "overflow", "altered", "extra"), "evil")
+    part = received_part(raw(trace={"id": "x"}, **theirs))
     assert part["trace"] == {"id": "x"}
     assert (part["session"], part["text"]) == ("default#s-1", "hi")
+    assert not {"overflow", "altered"} & part.keys()
+    assert part["extra"] == theirs
+
+
+def test_a_part_whose_body_is_gone_is_read_without_it():
+    part = with_body(without_body(received_part(raw())), None)
+    assert (part["message"], part["text"], part["is_final"]) == ([], "", True)
 
 
 @pytest.mark.parametrize(("sequence", "shown"), [(-1, "000000"), (2**70, "999999"), (7, "000007")])
@@ -88,7 +96,7 @@ def test_recorded_parts_are_kept_once_each_in_the_order_of_their_emission(record
         assert len(keys) == len({raw_body for _, raw_body in parts})
 
 
-# ---------------------------------------------------------------- invalid bodies
+# ---------------------------------------------------------------- bodies that are not as expected
 
 
 @pytest.mark.parametrize(
@@ -96,32 +104,44 @@ def test_recorded_parts_are_kept_once_each_in_the_order_of_their_emission(record
     [
         (b"", "not valid JSON"),
         (b"{", "not valid JSON"),
-        (b"null", "it must be object"),
-        (b"\xff\xfe", "not valid UTF-8"),
-        (raw().replace(b"hi", b"\xc3\x28"), "not valid UTF-8"),
-        (raw(sequence=float("nan")), "NaN is not JSON"),
-        (
-            raw().replace(b'"sequence": 1', b'"sequence": 1, "sequence": 2'),
-            "an object has the same key twice",
-        ),
-        (raw().replace(b'"hi"', b'"\\ud800"'), "message[0].text holds a lone surrogate"),
-        (raw(sequence="1"), "sequence must be integer"),
-        (raw(sequence=True), "sequence must be integer"),
-        (raw(sequence=1.5), "sequence must be integer"),
-        (raw(is_final=1), "is_final must be boolean"),
-        (raw(stream="yes"), "stream must be boolean"),
-        (raw(message="hi"), "message must be array"),
-        (raw(message=["hi"]), "message[0] must be object"),
-        (raw(reply_to=None), "reply_to must be string"),
-        (raw(session_id="s" * 481), "session_id must be shorter"),
-        (raw(session_id=5), "session_id must be string"),
-        (raw(message=[{"x": [[]]}]).replace(b"[[]]", b"[" * 10_000 + b"]" * 10_000), "nested deeper"),
+        (b"null", "it is no JSON object"),
+        (b"\xff\xfe", "not valid JSON"),
+        (raw(message="hi"), "message must be a list"),
+        (raw(session_id="s" * 481), "session_id must be a string of at most 480"),
+        (raw(session_id=5), "session_id must be a string"),
+        (raw(message=[{"x": [[]]}]).replace(b"[[]]", b"[" * 10_000 + b"]" * 10_000), "nested too deep"),
     ],
 )
 def test_a_signed_body_that_is_no_part_is_refused_and_its_fault_named(raw_body, reason):
     with pytest.raises(Malformed) as refused:
         parse_part(raw_body)
     assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("raw_body", "name", "value"),
+    [
+        (raw().replace(b"hi", b"\xc3\x28"), "text", "\ufffd("),
+        (raw().replace(b'"hi"', b'"half \\ud800"'), "text", "half \ufffd"),
+        (raw(temperature=float("nan")), "temperature", "NaN"),
+        (raw().replace(b'"sequence": 1', b'"sequence": 1, "sequence": 2'), "sequence", 2),
+        (raw(sequence="1"), "sequence", 0),
+        (raw(sequence=True), "sequence", 0),
+        (raw(sequence=1.5), "sequence", 0),
+        (raw(is_final=1), "is_final", False),
+        (raw(stream="yes"), "stream", False),
+        (raw(message=["hi"]), "message", []),
+        (raw(reply_to=None), "reply_to", ""),
+        (raw(reply_to="客" * 342), "reply_to", ""),
+    ],
+)
+def test_a_part_that_is_not_as_expected_is_stored_as_it_was_meant(raw_body, name, value):
+    part = received_part(raw_body)
+    assert (part[name], part["altered"]) == (value, True)
+
+
+def test_a_part_that_is_as_expected_is_not_altered():
+    assert "altered" not in received_part(raw())
 
 
 JSON = st.recursive(

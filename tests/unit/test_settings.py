@@ -33,17 +33,21 @@ def test_a_variable_that_is_not_the_number_it_must_be_is_named(variable):
         PushSettings.from_env(VARIABLES | {variable: "many"})
 
 
-COMMON = {"REPLIES_TABLE", "OVERFLOW_BUCKET", "METRICS_NAMESPACE"}
+COMMON = {"REPLIES_TABLE", "OVERFLOW_BUCKET"}
 
 
 @pytest.mark.parametrize(
     ("settings", "own"),
     [
-        (CallbackSettings, {"BOT_SECRET_PREFIX", "KEEP_DAYS", "SPILL_QUEUE_URL"}),
-        (SettleSettings, {"MESSAGES_TABLE", "RECHECK_QUEUE_URL", "ANSWER_DEADLINE_SECONDS"}),
+        (CallbackSettings, {"METRICS_NAMESPACE", "BOT_SECRET_PREFIX", "KEEP_DAYS", "SPILL_QUEUE_URL"}),
+        (
+            SettleSettings,
+            {"METRICS_NAMESPACE", "MESSAGES_TABLE", "RECHECK_QUEUE_URL", "ANSWER_DEADLINE_SECONDS"},
+        ),
         (
             SweepSettings,
             {
+                "METRICS_NAMESPACE",
                 "BOT_SECRET_PREFIX",
                 "MESSAGES_TABLE",
                 "ANSWER_DEADLINE_SECONDS",

@@ -89,8 +89,15 @@ def test_the_signature_decides_which_of_two_equal_hours_is_meant():
 )
 def test_a_host_clock_is_at_most_15_hours_from_utc_or_it_is_not_believed(timestamp, is_possible):
     stamp, created_at = emission_time(timestamp, NOW - 0.5, None)
-    assert stamp == f"{timestamp}.000000"
-    assert created_at == utc_text(NOW if is_possible else NOW - 0.5)
+    signed = utc_text(NOW - 0.5)
+    assert stamp == (f"{timestamp}.000000" if is_possible else signed.removesuffix("Z"))
+    assert created_at == (utc_text(NOW) if is_possible else signed)
+
+
+@pytest.mark.parametrize("zone", [None, ZoneInfo("Asia/Shanghai")])
+@pytest.mark.parametrize("timestamp", ["1970-01-01T00:00:00", "2126-11-22T13:00:48", "2025-11-22T13:00:48Z"])
+def test_a_stamp_that_cannot_be_true_counts_as_missing(timestamp, zone):
+    assert emission_time(timestamp, NOW, zone) == emission_time(None, NOW, zone)
 
 
 @pytest.mark.parametrize(

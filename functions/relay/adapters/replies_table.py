@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
-from relay.adapters.dynamodb import Table
+from relay.adapters.dynamodb import IS_NEW, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, part_path, put_item
 from relay.domain.attempt import KEY_LIFETIME
 from relay.domain.keys import stamp_of
@@ -29,9 +29,10 @@ class RepliesTable:
     def store(self, part: ReplyPart, raw: bytes) -> bool:
         """Store a part with its raw body; return False if it was stored before."""
         path = part_path(part["bot"], part["digest"])
-        return put_item(
-            self._table, self._bucket, OverflowingItem(part, without_body(part), raw, path), once=True
-        )
+        if "altered" in part:
+            self._bucket.put(path, raw)
+        entry = OverflowingItem(part, without_body(part), raw, path)
+        return put_item(self._table, self._bucket, entry, IS_NEW, {})
 
     def clock_offset(self, session: str) -> float:
         """Return the seconds by which the stamp of a session's newest part is ahead of UTC; 0 without one."""
@@ -79,14 +80,18 @@ class RepliesTable:
         """Return the whole parts of a session in order; `after` is a part's key, a stamp, or "" for all."""
         # No key sorts before a space.
         for part in self._parts(session, after or " ", ConsistentRead=True):
-            yield with_body(part, self._bucket.get(part["overflow"])) if "overflow" in part else part
+            yield with_body(part, self._raw(part)) if "overflow" in part else part
 
     def message_of(self, part: ReplyPart) -> list[Segment] | None:
         """Return the segments of a part, or None if its body is no longer in the overflow bucket."""
         if "overflow" not in part:
             return part["message"]
-        raw = self._bucket.find(part["overflow"])
+        raw = self._raw(part)
         return None if raw is None else with_body(part, raw)["message"]
+
+    def _raw(self, part: ReplyPart) -> bytes | None:
+        # The path follows from the part's own digest: what else an item says is no path to read.
+        return self._bucket.find(part_path(part["bot"], part["digest"]))
 
     def _parts(self, session: str, after: str, **more: Any) -> Iterator[ReplyPart]:
         condition = "#session = :session AND #part > :after"

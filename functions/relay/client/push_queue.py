@@ -6,6 +6,7 @@ from typing import Any, TypedDict, Unpack
 from uuid import uuid4
 
 from relay.client.stack import Stack
+from relay.domain.bot import Bot
 from relay.domain.keys import group_id
 from relay.domain.message import MAX_QUEUED_BYTES, Action, Message, parse_message, request_for
 from relay.domain.segments import Segment
@@ -60,7 +61,7 @@ class PushQueue:
         except UnicodeEncodeError:
             raise InvalidMessage("a text holds a lone surrogate") from None
         message = parse_message(body)
-        request_for(message, message.session_type)
+        request_for(message, Bot(message.bot))
         if size > MAX_QUEUED_BYTES:
             raise InvalidMessage(f"the message is {size} bytes; SQS takes {MAX_QUEUED_BYTES}")
         return self._send(message, body, deduplication_id or uuid4().hex)

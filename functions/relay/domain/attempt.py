@@ -10,19 +10,18 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, TypedDict
 
-from relay.domain import strict_json
+from relay.domain import lenient_json
 from relay.domain.bot import Bot
 from relay.domain.message import Action, Message, QueuedMessage
+from relay.domain.part import is_id
 from relay.domain.segments import Segment
+from relay.domain.strict_json import Malformed
 
 KEY_LIFETIME = 600
 """Seconds for which LangBot knows an idempotency key, and so by which a 409 can be later than the 202."""
 
 MAX_RESPONSE_EXCERPT = 2048
 """Bytes of a bot's last response that are kept."""
-
-MAX_ACCEPTED_ID = 1024
-"""Characters of an id of LangBot's, which has 35. It becomes a key, for which DynamoDB takes 2,048 bytes."""
 
 
 class Verdict(StrEnum):
@@ -144,50 +143,72 @@ def idempotency_key(message_id: str, history: AttemptHistory) -> str:
 
 
 def classify(action: Action, response: Response, history: AttemptHistory, now: float) -> Outcome:
-    """Return what `response` means for a message with `history`, at `now` (Unix seconds)."""
+    """Return what `response` means for a message with `history`, at `now` (Unix seconds).
+
+    Only LangBot speaks for LangBot: a status that parks or settles a message counts only with LangBot's own
+    envelope. The same status from a proxy says nothing of the message, so its outcome is unknown.
+    """
     status, fields = response.status, _fields(response.body)
-    code, text, data = fields.get("code"), fields.get("msg"), fields.get("data")
+    code, text, data = fields.get("code"), fields.get("msg") or fields.get("error"), fields.get("data")
+    own = _is_langbots(status, fields)
     reason = f"answered {status}" + (f": {text[:300]}" if isinstance(text, str) else "")
+    if not own:
+        reason += ", and not in the form of LangBot"
     if not isinstance(data, dict):
         data = {}
-    failed = Outcome(
-        Verdict.REFUSED, reason, retry_after=_seconds(response.retry_after, now), response=response
+    unknown = Outcome(
+        Verdict.UNKNOWN, reason, retry_after=_seconds(response.retry_after, now), response=response
     )
+    refused = replace(unknown, verdict=Verdict.REFUSED)
 
     match action, status:
-        case "push", 202 if _is_id(data.get("accepted_message_id")):
+        case "push", 202 if _is_accepted_id(data.get("accepted_message_id")):
             return Outcome(Verdict.ACCEPTED, accepted_message_id=data["accepted_message_id"])
-        case "sync", 200 if _is_id(data.get("reply_to")) and isinstance(data.get("message"), list):
+        case "sync", 200 if _is_accepted_id(data.get("reply_to")) and isinstance(data.get("message"), list):
             reply = [segment for segment in data["message"] if isinstance(segment, dict)]
             return Outcome(Verdict.ACCEPTED, accepted_message_id=data["reply_to"], reply=reply)
         case "reset", 200 if code == 0:
             return Outcome(Verdict.ACCEPTED)
-        case "reset", 500:
+        case "reset", 500 if own:
             # LangBot 4.11.2 answers 500 to every reset; the session must not wait for hours for that.
-            return replace(failed, permanent=True)
-        case _, 400 | 413:
-            return replace(failed, permanent=True)
-        case "sync", 409 if code == 40901 and isinstance(text, str) and "in flight" in text:
-            return replace(failed, proves_not_accepted=True, session_busy=True)
-        case _, 409 if code == 40901 and history.outcome_unknown:
+            return replace(refused, permanent=True)
+        case _, 400 | 413 if own:
+            return replace(refused, permanent=True)
+        case "sync", 409 if own and isinstance(text, str) and "in flight" in text:
+            return replace(refused, proves_not_accepted=True, session_busy=True)
+        case _, 409 if own and history.outcome_unknown:
             return Outcome(Verdict.ACCEPTED, reason)
-        case _, 503:
-            return replace(failed, proves_not_accepted=code == 50301)
-        case _ if 300 <= status < 500:
-            return failed
-    return replace(failed, verdict=Verdict.UNKNOWN)
+        case _, 503 if own:
+            return replace(refused, proves_not_accepted=True)
+        case _ if status in _NOT_ACCEPTED or 300 <= status < 400:
+            return refused
+    # A 409 without a known attempt is one of them: another delivery of this message has used the key.
+    return unknown
+
+
+_LANGBOT_CODES = {400: 40001, 409: 40901, 413: 41301, 503: 50301}
+"""The `code` in the body of LangBot's own responses, by their status."""
+
+_NOT_ACCEPTED = {401, 403, 404, 405, 429}
+"""What LangBot answers before it looks at the key, and what a proxy answers in place of LangBot."""
+
+
+def _is_langbots(status: int, fields: dict[str, Any]) -> bool:
+    if status == 500:
+        return fields.get("code") == "internal_error" or isinstance(fields.get("error"), str)
+    return status not in _LANGBOT_CODES or fields.get("code") == _LANGBOT_CODES[status]
 
 
 def _fields(body: bytes) -> dict[str, Any]:
     try:
-        value = strict_json.loads(body)
-    except strict_json.Malformed:
+        value, _ = lenient_json.loads(body)
+    except Malformed:
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_ACCEPTED_ID
+def _is_accepted_id(value: object) -> bool:
+    return is_id(value) and value != ""
 
 
 def _seconds(retry_after: str | None, now: float) -> float:

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from relay.domain import strict_json
+from relay.domain.bot import Bot
 from relay.domain.keys import session_key
-from relay.domain.schemas import schema_fault
+from relay.domain.schemas import message_fault
 from relay.domain.segments import Segment
 from relay.errors import InvalidMessage
 
 MAX_REQUEST_BYTES = 1 << 20
 """Bytes above which LangBot answers 413."""
+
+_AT_BOT: Segment = {"type": "At", "target": "http_bot"}
+# LangBot's default route takes a message to a group only with this segment (LangBot 4.11.2).
 
 MAX_QUEUED_BYTES = 1 << 20
 """Bytes that SQS takes as one message, its attributes included."""
@@ -67,7 +71,8 @@ def parse_message(body: str) -> Message:
         fields = strict_json.loads(body)
     except strict_json.Malformed as fault:
         raise InvalidMessage(str(fault)) from None
-    if wrong := schema_fault("message", fields):
+    fields = _without_nulls(fields)
+    if wrong := message_fault(fields):
         raise InvalidMessage(wrong)
     bot, text = fields.get("bot", "default"), fields.get("text")
     return Message(
@@ -82,12 +87,23 @@ def parse_message(body: str) -> Message:
     )
 
 
-def request_for(message: Message, bots_session_type: str | None) -> Request:
+def _without_nulls(fields: Any) -> Any:
+    """Leave out what is null: many serializers write null for a field that is not set."""
+    if not isinstance(fields, dict):
+        return fields
+    given = {name: value for name, value in fields.items() if value is not None}
+    if isinstance(sender := given.get("sender"), dict):
+        given["sender"] = {name: value for name, value in sender.items() if value is not None}
+    return given
+
+
+def request_for(message: Message, bot: Bot) -> Request:
     """Return what is posted to the bot for `message`. Raise InvalidMessage if it is too large."""
     fields: dict[str, Any] = {"session_id": message.session_id}
+    session_type = message.session_type or bot.session_type
     if message.action != "reset":
-        fields["message"] = message.segments
-    session_type = message.session_type or bots_session_type
+        addressed = bot.group_at and session_type == "group" and _AT_BOT not in message.segments
+        fields["message"] = [_AT_BOT, *message.segments] if addressed else message.segments
     if session_type:
         fields["session_type"] = session_type
     if message.sender is not None:

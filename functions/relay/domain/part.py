@@ -2,35 +2,40 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, TypeGuard, cast
 from zoneinfo import ZoneInfo
 
-from relay.domain import strict_json
+from relay.domain import lenient_json
 from relay.domain.keys import part_key, session_key
-from relay.domain.schemas import schema_fault
 from relay.domain.segments import Segment, text_of
+from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import UtcText, emission_time, utc_text
 
 
-class PartBody(TypedDict):
-    """What LangBot posts; further fields are kept as they come."""
+@dataclass(frozen=True)
+class PartBody:
+    """What LangBot posts, as it was meant. `is_exact` is False if something in it had to be changed."""
 
     session_id: str
     reply_to: str
     sequence: int
     is_final: bool
+    stream: bool
     message: list[Segment]
-    stream: NotRequired[bool]
-    timestamp: NotRequired[object]
+    timestamp: object
+    more: dict[str, Any]
+    is_exact: bool
 
 
 class ReplyPart(TypedDict):
     """An item of RepliesTable, with the body's further fields beside these.
 
-    If DynamoDB cannot hold the body, `message` and `text` are missing, as `sequence` is past 38 digits;
-    `overflow` is the path in the overflow bucket then.
+    Further fields with a name of ours are in `extra`. If the body had to be changed, `altered` is true. If
+    DynamoDB cannot hold the body, `overflow` is there, and `message`, `text` and a `sequence` past 38 digits
+    are missing. In both cases the overflow bucket has the raw body.
     """
 
     session: str
@@ -49,9 +54,20 @@ class ReplyPart(TypedDict):
     digest: str
     expires_at: int
     overflow: NotRequired[str]
+    altered: NotRequired[bool]
+    extra: NotRequired[dict[str, Any]]
 
 
-_WITHOUT_BODY = ReplyPart.__required_keys__ - {"message", "text"}
+_LANGBOTS = {"session_id", "reply_to", "sequence", "is_final", "stream", "message", "timestamp"}
+_READ = ("reply_to", "sequence", "is_final", "stream", "message")
+_OURS = (ReplyPart.__required_keys__ | ReplyPart.__optional_keys__) - _LANGBOTS
+_WITHOUT_BODY = (ReplyPart.__required_keys__ | {"altered"}) - {"message", "text"}
+
+_MAX_SESSION_ID = 480
+"""Characters, which make at most 1,920 bytes of the 2,048 that a key may have."""
+
+MAX_REPLY_TO_BYTES = 1024
+"""Bytes of an id of LangBot's, which has 35. It is a key of an index, which may have 2,048."""
 
 
 @dataclass(frozen=True)
@@ -70,35 +86,77 @@ class VerifiedCallback:
 
 
 def parse_part(raw: bytes) -> PartBody:
-    """Return the fields of a verified body, numbers as DynamoDB wants them. Raise strict_json.Malformed."""
-    body = strict_json.loads(raw, parse_float=Decimal)
-    if fault := schema_fault("part", body):
-        raise strict_json.Malformed(fault)
-    return cast(PartBody, body)
+    """Read a verified body as it was meant, numbers as DynamoDB wants them.
+
+    Raise strict_json.Malformed if it is no part at all: no JSON object, no session, or no list of segments.
+    """
+    return _read(raw, Decimal)
+
+
+def _read(raw: bytes, parse_float: Callable[[str], Any]) -> PartBody:
+    body, is_exact = lenient_json.loads(raw, parse_float)
+    if not isinstance(body, dict):
+        raise Malformed("it is no JSON object")
+    session_id, message = body.get("session_id"), body.get("message")
+    if not isinstance(session_id, str) or len(session_id) > _MAX_SESSION_ID:
+        raise Malformed(f"session_id must be a string of at most {_MAX_SESSION_ID} characters")
+    if not isinstance(message, list):
+        raise Malformed("message must be a list of segments")
+    reply_to, sequence = body.get("reply_to"), body.get("sequence")
+    part = PartBody(
+        session_id=session_id,
+        reply_to=reply_to if is_id(reply_to) else "",
+        sequence=sequence if type(sequence) is int else 0,
+        is_final=body.get("is_final") is True,
+        stream=body.get("stream") is True,
+        message=[segment for segment in message if isinstance(segment, dict)],
+        timestamp=body.get("timestamp"),
+        more={name: value for name, value in body.items() if name not in _LANGBOTS},
+        is_exact=is_exact,
+    )
+    as_sent = all(getattr(part, name) == body.get(name) for name in _READ if name != "stream" or name in body)
+    return part if as_sent else replace(part, is_exact=False)
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Tell whether `value` can be an id of LangBot's and a key in our tables; a proactive push has ""."""
+    return isinstance(value, str) and len(value.encode()) <= MAX_REPLY_TO_BYTES
 
 
 def reply_part(callback: VerifiedCallback, body: PartBody, keep_days: int) -> ReplyPart:
     """Return the item of a part; `body` is what `parse_part` read from it."""
     digest = hashlib.sha256(callback.raw).hexdigest()
-    stamp, created_at = emission_time(body.get("timestamp"), callback.signed_at, callback.zone)
-    ours: ReplyPart = {
-        "session": session_key(callback.bot, body["session_id"]),
-        "part": part_key(stamp, body["sequence"], digest),
-        "session_id": body["session_id"],
+    stamp, created_at = emission_time(body.timestamp, callback.signed_at, callback.zone)
+    part: ReplyPart = {
+        "session": session_key(callback.bot, body.session_id),
+        "part": part_key(stamp, body.sequence, digest),
+        "session_id": body.session_id,
         "bot": callback.bot,
-        "reply_to": body["reply_to"],
-        "sequence": body["sequence"],
-        "is_final": body["is_final"],
-        "stream": body.get("stream", False),
-        "message": body["message"],
-        "text": text_of(body["message"]),
+        "reply_to": body.reply_to,
+        "sequence": body.sequence,
+        "is_final": body.is_final,
+        "stream": body.stream,
+        "message": body.message,
+        "text": text_of(body.message),
         "created_at": created_at,
         "sent_at": utc_text(callback.signed_at),
         "received_at": utc_text(callback.received_at),
         "digest": digest,
         "expires_at": int(callback.received_at) + keep_days * 86_400,
     }
-    return cast(ReplyPart, {**body, **ours})
+    if not body.is_exact:
+        part["altered"] = True
+    return _with_more(part, body)
+
+
+def _with_more(part: ReplyPart, body: PartBody) -> ReplyPart:
+    """Add the body's further fields; those that are called as one of ours go into `extra`."""
+    more = {name: value for name, value in body.more.items() if name not in _OURS}
+    if body.timestamp is not None:
+        more["timestamp"] = body.timestamp
+    if extra := {name: value for name, value in body.more.items() if name in _OURS}:
+        part["extra"] = extra
+    return cast(ReplyPart, {**more, **part})
 
 
 def without_body(part: ReplyPart) -> ReplyPart:
@@ -109,11 +167,13 @@ def without_body(part: ReplyPart) -> ReplyPart:
     return cast(ReplyPart, kept)
 
 
-def with_body(part: ReplyPart, raw: bytes) -> ReplyPart:
-    """Return a part that was stored without its body, with what the raw body holds."""
-    body = cast(PartBody, strict_json.loads(raw))
-    ours = {**part, "sequence": body["sequence"], "text": text_of(body["message"])}
-    return cast(ReplyPart, {**body, **ours})
+def with_body(part: ReplyPart, raw: bytes | None) -> ReplyPart:
+    """Return a part that was stored without its body, with what the raw body holds; None if that is gone."""
+    if raw is None:
+        return cast(ReplyPart, {"sequence": 0, **part, "message": [], "text": ""})
+    body = _read(raw, float)
+    whole = {**part, "sequence": body.sequence, "message": body.message, "text": text_of(body.message)}
+    return _with_more(cast(ReplyPart, whole), body)
 
 
 def sync_reply_body(session_id: str, reply_to: str, message: list[Segment], timestamp: str) -> bytes:
@@ -121,7 +181,7 @@ def sync_reply_body(session_id: str, reply_to: str, message: list[Segment], time
 
     That response has no timestamp; `timestamp` is the one that LangBot would have written.
     """
-    body: PartBody = {
+    body = {
         "session_id": session_id,
         "reply_to": reply_to,
         "sequence": 1,

@@ -1,26 +1,26 @@
-"""Checks of a queued message and of a reply part by the JSON schemas beside this file."""
+"""The check of a queued message by the JSON schema beside this file."""
 
 import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 
 @cache
-def _check(name: str) -> Callable[[Any], Any]:
+def _check() -> Callable[[Any], Any]:
     import fastjsonschema
 
-    schema = json.loads(Path(__file__).with_name(f"{name}.schema.json").read_text("utf-8"))
+    schema = json.loads(Path(__file__).with_name("message.schema.json").read_text("utf-8"))
     return cast(Callable[[Any], Any], fastjsonschema.compile(schema, use_default=False))
 
 
-def schema_fault(name: Literal["message", "part"], value: Any) -> str | None:
-    """Return the first fault of `value` by the schema `name`, with the field's name, or None."""
+def message_fault(value: Any) -> str | None:
+    """Return the first fault of a message by the schema, with the field's name, or None."""
     from fastjsonschema import JsonSchemaValueException
 
     try:
-        _check(name)(value)
+        _check()(value)
     except JsonSchemaValueException as fault:
         match fault.rule:
             case "required":

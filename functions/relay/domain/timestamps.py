@@ -46,24 +46,32 @@ def emission_time(timestamp: object, signed_at: float, zone: ZoneInfo | None) ->
 
     LangBot signs a part after it stamps it. So the host's offset from UTC is the difference between the two,
     rounded up to a quarter of an hour. An hour that a zone has twice is the later one that is not after the
-    signature. Without a usable timestamp both are the signed time.
+    signature. Without a timestamp, or with one further from the signed time than any zone explains, both are
+    the signed time: a stamp that cannot be true must not decide the order of a session.
     """
     signed = datetime.fromtimestamp(signed_at, UTC)
     try:
         written = datetime.fromisoformat(timestamp) if isinstance(timestamp, str) else None
-        if written and written.tzinfo:
-            return _stamp(written.astimezone(UTC)), _text(written)
-        if written and zone:
-            twice = sorted({written.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)})
-            emitted = max((one for one in twice if one <= signed + _ROUNDING), default=twice[0])
-            return _stamp(emitted), _text(emitted)
-        if written:
-            offset = -((signed.replace(tzinfo=None) + _ROUNDING - written) // _QUARTER) * _QUARTER
-            known = abs(offset.total_seconds()) <= MAX_UTC_OFFSET
-            return _stamp(written), _text((written - offset).replace(tzinfo=UTC) if known else signed)
+        stamp, emitted = _read_stamp(written, signed, zone) if written else (signed, signed)
+        if abs((emitted - signed).total_seconds()) <= MAX_UTC_OFFSET:
+            return _stamp(stamp), _text(emitted)
     except (ValueError, OverflowError):
         pass
     return _stamp(signed), _text(signed)
+
+
+def _read_stamp(written: datetime, signed: datetime, zone: ZoneInfo | None) -> tuple[datetime, datetime]:
+    if written.tzinfo:
+        emitted = written.astimezone(UTC)
+        return emitted, emitted
+    if zone:
+        twice = sorted({written.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)})
+        emitted = max((one for one in twice if one <= signed + _ROUNDING), default=twice[0])
+        return emitted, emitted
+    offset = -((signed.replace(tzinfo=None) + _ROUNDING - written) // _QUARTER) * _QUARTER
+    if abs(offset.total_seconds()) > MAX_UTC_OFFSET:
+        raise ValueError("no zone explains it")
+    return written, (written - offset).replace(tzinfo=UTC)
 
 
 def _stamp(moment: datetime) -> Stamp:
