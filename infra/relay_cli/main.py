@@ -1,13 +1,12 @@
 """relay: send a message to a bot, wait for its reply, follow a session, resend or drop what failed."""
 
 import argparse
-import json
 import os
-import shlex
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,6 +25,7 @@ from relay import (
 )
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord, State
+from relay_cli.terminal import complain, json_line, quoted, say, say_json
 
 EXIT_CODES = """\
 exit codes:
@@ -35,6 +35,10 @@ exit codes:
   3  the message is parked: it is not tried again unless it is resent
   4  no reply in time
 """
+
+
+_SWITCHES = ("-h", "--help", "--json")
+_WITH_VALUE = ("--stack", "--bot", "--session-type", "--timeout")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -91,11 +95,29 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def options_first(words: list[str]) -> list[str]:
+    """Put the options before the other words, so that a session or a text may begin with a dash."""
+    command = words[0] if words else ""
+    options: list[str] = []
+    others: list[str] = []
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "--":
+            others += rest
+        elif word.partition("=")[0] in (*_SWITCHES, *_WITH_VALUE):
+            options.append(word)
+            if word in _WITH_VALUE:
+                options += islice(rest, 1)
+        else:
+            others.append(word)
+    return [command, *options, "--", *others] if others else words
+
+
 def main() -> int:
     """Run one command; return its exit code."""
     # If its reader ends (`relay tail … | head`), relay ends without a message.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    options = parser().parse_args()
+    options = parser().parse_args(options_first(sys.argv[1:]))
     try:
         stack = Stack.from_cloudformation(options.stack) if options.stack else Stack.from_file()
         match options.command:
@@ -119,7 +141,7 @@ def main() -> int:
     except StackNotFound as error:
         return fail(1, str(error))
     except (ClientError, BotoCoreError) as error:
-        return fail(1, " ".join(str(error).split()))
+        return fail(1, str(error))
 
 
 class NoSuchMessage(Exception):
@@ -128,7 +150,7 @@ class NoSuchMessage(Exception):
 
 def fail(code: int, text: str) -> int:
     """Say in one line what is wrong; return the exit code."""
-    print(f"relay: {text}", file=sys.stderr)
+    complain(f"relay: {text}")
     return code
 
 
@@ -138,11 +160,19 @@ def send(stack: Stack, options: argparse.Namespace) -> int:
     if text == "-":
         text = sys.stdin.read()
     sent = PushQueue(stack).push(
-        options.session, text, bot=options.bot, action=options.command, session_type=options.session_type
+        options.session,
+        text,
+        bot=options.bot,
+        # The reply of a push is waited for here: no function waits, and no reply is lost with its response.
+        action="reset" if options.command == "reset" else "push",
+        session_type=options.session_type,
     )
     if options.command == "sync":
         turn = Conversation(stack, options.session, options.bot).wait(sent, options.timeout)
-        print(dump({"reply_to": turn.reply_to, "message": turn.message}) if options.json else turn.text)
+        if options.json:
+            say_json({"reply_to": turn.reply_to, "message": turn.message})
+        else:
+            say(turn.text)
     else:
         print_id(sent, options)
     return 0
@@ -151,9 +181,9 @@ def send(stack: Stack, options: argparse.Namespace) -> int:
 def print_id(sent: SentMessage, options: argparse.Namespace) -> None:
     """Print what names a sent message."""
     if options.json:
-        print(dump({"message_id": sent.message_id, "sequence_number": sent.sequence_number}))
+        say_json({"message_id": sent.message_id, "sequence_number": sent.sequence_number})
     else:
-        print(sent.message_id)
+        say(sent.message_id)
 
 
 def parked(stack: Stack, options: argparse.Namespace) -> int:
@@ -161,12 +191,12 @@ def parked(stack: Stack, options: argparse.Namespace) -> int:
     messages = Messages(stack)
     if options.session is None:
         for record in messages.parked():
-            print(dump(fields(record)) if options.json else summary(record))
+            say_json(fields(record)) if options.json else say(summary(record))
         return 0
     for record in messages.of_session(options.session, options.bot):
         if record["state"] in (State.PARKED, State.UNANSWERED):
             body = messages.body(record)
-            print(dump({**record, "body": body}) if options.json else details(record, body), flush=True)
+            say_json({**record, "body": body}) if options.json else say(details(record, body))
     return 0
 
 
@@ -186,7 +216,7 @@ def fields(record: MessageRecord) -> dict[str, Any]:
 def summary(record: MessageRecord) -> str:
     """Return what the list says of a parked message, on one line and without its text."""
     bot, _, session_id = record["session"].partition("#")
-    session = f"--bot {shlex.quote(bot)} {shlex.quote(session_id)}"
+    session = f"--bot {quoted(bot)} {quoted(session_id)}"
     reason = " ".join(record["reason"].split())
     return (
         f"{record['parked_at'][:19]}Z  {session}  {record['message_id']}  "
@@ -197,7 +227,9 @@ def summary(record: MessageRecord) -> str:
 def details(record: MessageRecord, body: str) -> str:
     """Return all that is known of a message, a line a field."""
     shown = {**record, "body": body}
-    lines = [f"{name:20} {dump(value) if name == 'last_answer' else value}" for name, value in shown.items()]
+    lines = [
+        f"{name:20} {json_line(value) if name == 'last_answer' else value}" for name, value in shown.items()
+    ]
     return "\n".join([*sorted(lines), ""])
 
 
@@ -217,14 +249,14 @@ def resend_or_drop(stack: Stack, options: argparse.Namespace) -> int:
     if sent := messages.resend(record):
         print_id(sent, options)
     else:
-        print(f"resent before, as {record['resent_as']}")
+        say(f"resent before, as {record['resent_as']}")
     return 0
 
 
 def tail(stack: Stack, options: argparse.Namespace) -> NoReturn:
     """Print parts as they are stored, until it is interrupted."""
     for part in follow(Conversation(stack, options.session, options.bot)):
-        print(dump(part) if options.json else line(part), flush=True)
+        say_json(part) if options.json else say(line(part))
     raise AssertionError("follow has no end")
 
 
@@ -250,11 +282,6 @@ def line(part: ReplyPart) -> str:
     text = f"{part['created_at'][11:19]}  {part['sequence']:>3}  {text}"
     width = os.get_terminal_size().columns - 2 if sys.stdout.isatty() else len(text)
     return (text if len(text) <= width else text[: width - 1] + "…") + ("  ■" if part["is_final"] else "")
-
-
-def dump(value: Any) -> str:
-    """Return one line of JSON."""
-    return json.dumps(value, ensure_ascii=False)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def test_the_record_and_parked_queue_have_what_an_operator_needs(talk):
 
 
 def test_the_first_two_kilobytes_of_a_long_response_are_kept(talk):
-    talk.bot.answer_with(Answer(400, "\0ä" * 5000))
+    talk.bot.answer_with(Answer(400, '{"code": 40001, "msg": "' + "\0ä" * 5000 + '"}'))
     sent = talk.push("hello")
     response = talk.deployed.state(sent, "parked")["last_answer"]
     assert len(response["body"].encode()) in (2048, 2050)  # a character cut in two counts as three bytes

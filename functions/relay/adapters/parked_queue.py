@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 from typing import Any
 
@@ -10,6 +11,8 @@ from relay.domain.record import MessageRecord
 
 PARKED_VISIBILITY = 60
 """Seconds for which a search hides the messages of the queue from others, at the most."""
+
+_NOT_ALLOWED = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _ATTRIBUTES = ("session", "message", "reason", "attempts", "queued_at", "first_failed_at", "parked_at")
 
@@ -27,23 +30,24 @@ class ParkedQueue:
     def put(self, queued: QueuedMessage, record: MessageRecord) -> None:
         """Put a message on the queue, its body as it came, and what its record says in its attributes.
 
-        If the two are too large together, the record's key replaces the body: the record has it.
+        If the two are too large together, the record's key replaces the body: the record has it. If the
+        session has characters that SQS does not take, the attribute `key` has the exact key as JSON.
         """
         response = record.get("last_answer")
         fields = {name: record.get(name) for name in _ATTRIBUTES} | {
             "answer_status": response["status"] if response else None,
             "answer_body": response["body"] if response else None,
         }
-        attributes = {
-            name: _printable(str(value)) for name, value in fields.items() if value not in (None, "")
-        }
+        attributes = {name: _allowed(str(value)) for name, value in fields.items() if value not in (None, "")}
+        key = json.dumps({"session": record["session"], "message": record["message"]})
+        if attributes["session"] != record["session"]:
+            attributes["key"] = key
         size = len(queued.body.encode()) + sum(
             len(name) + len("String") + len(value.encode()) for name, value in attributes.items()
         )
-        key = {"session": record["session"], "message": record["message"]}
         self._sqs.send_message(
             QueueUrl=self._url,
-            MessageBody=queued.body if size <= MAX_QUEUED_BYTES else json.dumps(key),
+            MessageBody=queued.body if size <= MAX_QUEUED_BYTES else key,
             MessageGroupId=queued.message_id,
             MessageDeduplicationId=queued.message_id,
             MessageAttributes={
@@ -113,6 +117,6 @@ class ParkedQueue:
         return sum(int(count) for count in response["Attributes"].values())
 
 
-def _printable(text: str) -> str:
-    """Return a text as an attribute of a message may hold it."""
-    return "".join(c if c.isprintable() or c in "\t\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+def _allowed(text: str) -> str:
+    """Return a text with U+FFFD for each character that SQS does not take (SendMessage in its reference)."""
+    return _NOT_ALLOWED.sub("\N{REPLACEMENT CHARACTER}", text)
