@@ -24,8 +24,6 @@ NEEDS = {
         ("secretsmanager:GetSecretValue", "bots/any"),
         ("logs:CreateLogStream", "PushLogs"),
         ("logs:PutLogEvents", "PushLogs"),
-        ("xray:PutTraceSegments", "*"),
-        ("xray:PutTelemetryRecords", "*"),
     ],
     "SettleRole": [
         ("dynamodb:GetRecords", "RepliesTable/stream"),
@@ -42,8 +40,6 @@ NEEDS = {
         ("sqs:GetQueueAttributes", "RecheckQueue"),
         ("logs:CreateLogStream", "SettleLogs"),
         ("logs:PutLogEvents", "SettleLogs"),
-        ("xray:PutTraceSegments", "*"),
-        ("xray:PutTelemetryRecords", "*"),
     ],
     "SweepRole": [
         ("dynamodb:Query", "MessagesTable/index/awaiting"),
@@ -56,8 +52,6 @@ NEEDS = {
         ("dynamodb:Query", "RepliesTable"),
         ("logs:CreateLogStream", "SweepLogs"),
         ("logs:PutLogEvents", "SweepLogs"),
-        ("xray:PutTraceSegments", "*"),
-        ("xray:PutTelemetryRecords", "*"),
     ],
     "PublishRole": [
         ("dynamodb:GetRecords", "RepliesTable/stream"),
@@ -74,8 +68,6 @@ NEEDS = {
         ("events:PutEvents", "bus/default"),
         ("logs:CreateLogStream", "PublishLogs"),
         ("logs:PutLogEvents", "PublishLogs"),
-        ("xray:PutTraceSegments", "*"),
-        ("xray:PutTelemetryRecords", "*"),
     ],
     "CallbackRole": [
         ("dynamodb:PutItem", "RepliesTable"),
@@ -90,8 +82,6 @@ NEEDS = {
         ("secretsmanager:GetSecretValue", "bots/any"),
         ("logs:CreateLogStream", "CallbackLogs"),
         ("logs:PutLogEvents", "CallbackLogs"),
-        ("xray:PutTraceSegments", "*"),
-        ("xray:PutTelemetryRecords", "*"),
     ],
 }
 RESOURCES = sorted(
@@ -105,6 +95,7 @@ ACTIONS = [
     "secretsmanager:PutSecretValue",
     "sqs:PurgeQueue",
     "iam:PassRole",
+    "xray:PutTraceSegments",
 ]
 
 

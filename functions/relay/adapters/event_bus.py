@@ -18,6 +18,10 @@ SOURCE = "langbot-relay"
 _MAX_ENTRIES, _MAX_BYTES = 10, 256 * 1024
 
 
+_FINAL_CODES = ("MalformedDetail", "InvalidArgument", "NotAuthorizedFor")
+# The bus would refuse such an event for as long as the stream keeps it, and hold up all others.
+
+
 class EventBus:
     """An event bus; `stack` is the name of the stack that publishes."""
 
@@ -44,8 +48,7 @@ class EventBus:
         for (event, _), result in zip(call, results, strict=True):
             if code := result.get("ErrorCode"):
                 log.error("the event bus refused an event", extra={"event_id": event.id, "error": code})
-                # It would refuse such an event for as long as the stream keeps it, and hold up all others.
-                if code != "MalformedDetail":
+                if not code.startswith(_FINAL_CODES):
                     later.append(event.id)
         return later
 
