@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from local.local_stack import local_stack
 from local.sample_bot import SampleBot
-from local.stack import local_stack
+from push.dispatcher import MAX_PARALLEL_PER_BOT
 from relay import Stack
 from relay.adapters.dynamodb import from_item
 from relay.domain.keys import group_id, session_key
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.timeout(1200)
 MESSAGES = 1000
 HOLDS = 100
 MAX_IN_FLIGHT = 50
+LIMIT = MAX_IN_FLIGHT + MAX_PARALLEL_PER_BOT
+"""An attempt that lasts longer than SLOT_COUNT_TTL is not counted until its record is written."""
 
 
 @contextmanager
@@ -100,48 +103,47 @@ def count_awaiting(talk):
     return sum(page["Count"] for page in found)
 
 
-def come_to(talk, **expected):
-    """Wait for these states. Most looks only count in the index, since to read all records takes long."""
+def are_in(talk, **states):
+    """Tell whether so many messages are in each of `states`, and none in any other.
 
-    def look():
-        if count_awaiting(talk) != expected.get("delivered", 0):
-            return False
-        return Counter(record["state"] for record in records(talk, "state")) == expected
+    Most calls only count in the index, since to read all records takes long.
+    """
+    if count_awaiting(talk) != states.get("delivered", 0):
+        return False
+    return Counter(record["state"] for record in records(talk, "state")) == states
 
-    eventually(look, within=300, what=f"{expected}")
 
-
-def test_without_flow_control_the_oldest_are_dropped_without_a_word(tmp_path):
+def test_without_flow_control_langbot_silently_drops_the_oldest(tmp_path):
     with loaded_bot(tmp_path, sessions=MESSAGES, MaxInFlight="0") as (talk, _):
         began = time.monotonic()
         eventually(lambda: len(accepted(talk)) == MESSAGES, within=600, what="1,000 accepted messages")
         print(f"\ncontrol off: {MESSAGES} messages accepted within {time.monotonic() - began:.0f} s")
         talk.bot.awake.set()
-        come_to(talk, answered=HOLDS, delivered=MESSAGES - HOLDS)
-        print(f"\ncontrol off: all within {time.monotonic() - began:.0f} s")
+        eventually(
+            lambda: are_in(talk, answered=HOLDS, delivered=MESSAGES - HOLDS), within=300, what="100 answers"
+        )
         found = records(talk, "state", "accepted_message_id")
         lost = {record["accepted_message_id"] for record in found if record["state"] == "delivered"}
         assert lost == set(talk.bot.dropped)
 
 
-def test_with_flow_control_all_are_answered_in_order_and_other_bots_do_not_wait(tmp_path):
+def test_flow_control_answers_all_in_order_and_other_bots_do_not_wait(tmp_path):
     with loaded_bot(tmp_path, sessions=50) as (talk, usual):
-        eventually(lambda: len(accepted(talk)) == MAX_IN_FLIGHT, within=300, what="a bot at its limit")
+        eventually(lambda: len(accepted(talk)) >= MAX_IN_FLIGHT, within=300, what="a bot at its limit")
         with new_bot(talk.deployed) as other:
             took = seconds_to_answer(other)
-            print(f"\ncontrol on: another bot answers within {took:.1f} s, usually {usual:.1f} s")
+            print(f"\ncontrol on: another bot answers within {took:.1f} s, without load {usual:.1f} s")
             assert took < max(30, 20 * usual)
-        come_to(talk, delivered=MAX_IN_FLIGHT)
-        assert len(accepted(talk)) == MAX_IN_FLIGHT
+        eventually(lambda: are_in(talk, delivered=len(accepted(talk))), within=300, what="all records")
+        assert len(accepted(talk)) <= LIMIT
 
         began = time.monotonic()
         talk.bot.awake.set()
-        eventually(lambda: len(talk.bot.emitted) == MESSAGES, within=600, what="1,000 replies")
-        print(f"control on: {MESSAGES} emitted within {time.monotonic() - began:.0f} s")
-        come_to(talk, answered=MESSAGES)
+        eventually(lambda: len(talk.bot.emitted) == MESSAGES, within=900, what="1,000 replies")
+        eventually(lambda: are_in(talk, answered=MESSAGES), within=300, what="1,000 answered messages")
         print(f"control on: {MESSAGES} answered within {time.monotonic() - began:.0f} s")
         assert talk.bot.dropped == []
-        assert talk.bot.most_in_hand <= MAX_IN_FLIGHT
+        assert talk.bot.most_in_hand <= LIMIT
         assert {record["attempts"] for record in records(talk, "attempts")} == {1}
         numbers = defaultdict(list)
         for request in accepted(talk):

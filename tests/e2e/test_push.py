@@ -87,11 +87,13 @@ def test_a_refused_message_gets_a_fresh_key_since_langbot_burned_the_first(talk)
 )
 def test_an_accepted_message_whose_response_was_lost_is_not_sent_twice(talk, fault):
     talk.bot.answer_with(fault)
+    talk.bot.awake.clear()  # the reply identifies the message, so it must wait
     sent = talk.push("hello")
     record = talk.deployed.state(sent, "delivered")
     assert "accepted_message_id" not in record
     first, second = talk.keys()
     assert first == second
+    talk.bot.awake.set()
     eventually(talk.conversation().parts)
     assert [turn.text for turn in talk.conversation().turns()] == ["echo: hello"]
 

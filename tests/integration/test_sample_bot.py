@@ -1,4 +1,4 @@
-"""The sample bot against what LangBot was recorded doing: it may not be kinder than the real one."""
+"""The sample bot compared with recordings of LangBot: it may not be kinder than the real one."""
 
 import hashlib
 import hmac
@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from queue import Queue
 from threading import Thread
 from typing import Any, NamedTuple
@@ -17,9 +16,8 @@ import pytest
 import requests
 
 from local.sample_bot import OVERLOADED, Answer, SampleBot
-
-CAPTURES = Path(__file__).with_name("data") / "captures"
-IN, OUT = "in-secret", "out-secret"
+from support.deployed import IN, OUT
+from support.recordings import rows
 
 
 class Callback(NamedTuple):
@@ -32,8 +30,8 @@ class Callback(NamedTuple):
         return part
 
 
-class Receiver(ThreadingHTTPServer):
-    """Takes callbacks; `statuses` are what it answers first, then 200."""
+class CallbackServer(ThreadingHTTPServer):
+    """Receives callbacks; `statuses` are what it answers first, then 200."""
 
     daemon_threads = True
 
@@ -42,12 +40,12 @@ class Receiver(ThreadingHTTPServer):
         self.statuses: list[int] = []
         super().__init__(("127.0.0.1", 0), self._handler())
 
-    def _handler(receiver) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+    def _handler(server) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.callbacks.put(Callback(dict(self.headers), raw))
-                self.send_response(receiver.statuses.pop(0) if receiver.statuses else 200)
+                server.callbacks.put(Callback(dict(self.headers), raw))
+                self.send_response(server.statuses.pop(0) if server.statuses else 200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -56,13 +54,14 @@ class Receiver(ThreadingHTTPServer):
 
         return Handler
 
-    def take(self, count: int) -> list[Callback]:
+    def receive(self, count: int) -> list[Callback]:
+        """Return the next callbacks, in the order in which they came."""
         return [self.callbacks.get(timeout=10) for _ in range(count)]
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    server = Receiver()
+def server() -> Iterator[CallbackServer]:
+    server = CallbackServer()
     Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield server
     server.shutdown()
@@ -70,8 +69,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def bot(receiver: Receiver) -> Iterator[SampleBot]:
-    with SampleBot(f"http://127.0.0.1:{receiver.server_port}/cb", IN, OUT) as bot:
+def bot(server: CallbackServer) -> Iterator[SampleBot]:
+    with SampleBot(f"http://127.0.0.1:{server.server_port}/cb", IN, OUT) as bot:
         yield bot
 
 
@@ -94,42 +93,41 @@ def say(bot: SampleBot, text: str, session: str = "s-1", **more: Any) -> request
 
 
 def recorded_requests(name: str) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (CAPTURES / name).read_text("utf-8").splitlines()]
-    return [row for row in rows if row["kind"] == "request"]
+    return [row for row in rows(name) if row["kind"] == "request"]
 
 
 @pytest.mark.parametrize(
     "row",
     [
         row
-        for name in ("a_plain.jsonl", "f_errors.jsonl", "h_reset.jsonl")
+        for name in ("a_plain", "f_errors", "h_reset")
         for row in recorded_requests(name)
         if row["method"] == "POST"
-        and "<" not in row["req_body"]  # where the recording names a size instead of the body
+        and "<" not in row["req_body"]  # the recording names a size instead of the body
         and "signature" not in row["resp_body"]  # signed requests only, here
         and "�" not in row["req_body"]
     ],
     ids=lambda row: row["note"] or "plain",
 )
-def test_a_recorded_request_gets_the_recorded_answer(bot: SampleBot, row: dict[str, Any]) -> None:
+def test_a_recorded_request_gets_the_recorded_response(bot: SampleBot, row: dict[str, Any]) -> None:
     path = row["path"].removeprefix("/bots/<uuid>")
     if row["status"] == 404:
-        path = "-of-somebody-else"
-    answer = post(bot, row["req_body"].encode(), path)
-    assert (answer.status_code, shape(answer.text)) == (row["status"], shape(row["resp_body"]))
+        path = "-of-another"
+    response = post(bot, row["req_body"].encode(), path)
+    assert (response.status_code, shape(response.text)) == (row["status"], shape(row["resp_body"]))
 
 
 def shape(text: str) -> str:
-    """An answer without its random ids and the words of the library that parses segments."""
+    """Return a response without its random ids and the words of the library that parses segments."""
     text = re.sub(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
     return re.sub(r"(failed to parse message: ).*(\"})", r"\1...\2", text)
 
 
-def test_a_key_is_burned_by_a_503_as_by_an_acceptance(bot: SampleBot, receiver: Receiver) -> None:
+def test_a_key_is_burned_by_a_503_as_by_an_acceptance(bot: SampleBot, server: CallbackServer) -> None:
     bot.answer_with(OVERLOADED)
     assert [say(bot, "x", key="k-1").status_code for _ in range(2)] == [503, 409]
     assert [say(bot, "y", key="k-2").status_code for _ in range(2)] == [202, 409]
-    assert receiver.take(1)[0].part["message"] == [{"type": "Plain", "text": "echo: y"}]
+    assert server.receive(1)[0].part["message"] == [{"type": "Plain", "text": "echo: y"}]
 
 
 def test_a_refused_signature_is_401_and_burns_no_key(bot: SampleBot) -> None:
@@ -150,10 +148,10 @@ def test_a_timestamp_may_be_300_s_off(bot: SampleBot) -> None:
 
 
 def test_streamed_parts_are_cumulative_and_signed_over_their_raw_bytes(
-    bot: SampleBot, receiver: Receiver
+    bot: SampleBot, server: CallbackServer
 ) -> None:
     accepted = say(bot, "LONG:3:10").json()["data"]["accepted_message_id"]
-    callbacks = receiver.take(3)
+    callbacks = server.receive(3)
     for callback in callbacks:
         sent_at = callback.headers["X-LB-Timestamp"]
         assert callback.headers["X-LB-Signature"] == sign(OUT, sent_at, callback.raw)
@@ -163,29 +161,32 @@ def test_streamed_parts_are_cumulative_and_signed_over_their_raw_bytes(
     assert {part["reply_to"] for part in parts} == {accepted}
 
 
-def test_a_callback_is_written_as_langbot_writes_it(bot: SampleBot, receiver: Receiver) -> None:
-    rows = [json.loads(line) for line in (CAPTURES / "a_plain.jsonl").read_text("utf-8").splitlines()]
-    recorded = next(row["raw_body"] for row in rows if row["kind"] == "callback")
-    post(bot, next(row["req_body"] for row in rows if row["kind"] == "request").encode())
+def test_a_callback_is_written_as_langbot_writes_it(bot: SampleBot, server: CallbackServer) -> None:
+    request, callback = (
+        next(row for row in rows("a_plain") if row["kind"] == kind) for kind in ("request", "callback")
+    )
+    post(bot, request["req_body"].encode())
 
     def blank(raw: str) -> str:
         return re.sub(r"in_[0-9a-f]{32}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}", "-", raw)
 
-    assert blank(receiver.take(1)[0].raw.decode()) == blank(recorded)
+    assert blank(server.receive(1)[0].raw.decode()) == blank(callback["raw_body"])
 
 
-def test_several_replies_of_a_turn_are_each_number_one_and_final(bot: SampleBot, receiver: Receiver) -> None:
+def test_each_of_several_replies_of_a_turn_is_number_one_and_final(
+    bot: SampleBot, server: CallbackServer
+) -> None:
     say(bot, "MULTI")
-    parts = [callback.part for callback in receiver.take(3)]
+    parts = [callback.part for callback in server.receive(3)]
     assert [(part["sequence"], part["is_final"]) for part in parts] == [(1, True)] * 3
 
 
-def test_a_turn_that_breaks_off_has_no_final_and_the_next_counts_on(
-    bot: SampleBot, receiver: Receiver
+def test_a_turn_that_breaks_off_has_no_final_part_and_the_next_counts_on(
+    bot: SampleBot, server: CallbackServer
 ) -> None:
     say(bot, "LONG:4:10 MIDFAIL")
     say(bot, "next turn")
-    parts = [callback.part for callback in receiver.take(4)]
+    parts = [callback.part for callback in server.receive(4)]
     assert [(part["sequence"], part["is_final"]) for part in parts] == [
         (1, False),
         (2, False),
@@ -194,54 +195,56 @@ def test_a_turn_that_breaks_off_has_no_final_and_the_next_counts_on(
     ]
 
 
-def test_a_callback_is_tried_again_unchanged_after_a_5xx_and_never_after_a_4xx(
-    bot: SampleBot, receiver: Receiver
+def test_a_callback_is_retried_unchanged_after_a_5xx_and_never_after_a_4xx(
+    bot: SampleBot, server: CallbackServer
 ) -> None:
-    receiver.statuses = [503, 200, 429]
+    server.statuses = [503, 200, 429]
     for text in ("a", "b", "c"):
         say(bot, text)
-    first, again, lost, after = receiver.take(4)
+    first, again, lost, after = server.receive(4)
     assert first == again
     assert lost.part["message"][0]["text"] == "echo: b"
     assert after.part["message"][0]["text"] == "echo: c"
 
 
-def test_sync_answers_with_every_chunk_and_calls_nobody(bot: SampleBot, receiver: Receiver) -> None:
-    answer = say(bot, "LONG:2:10", path="/sync").json()
-    assert [segment["text"] for segment in answer["data"]["message"]] == ["w001 ", "w001 w002 "]
-    assert receiver.callbacks.empty()
+def test_sync_responds_with_every_chunk_and_makes_no_callback(bot: SampleBot, server: CallbackServer) -> None:
+    response = say(bot, "LONG:2:10", path="/sync").json()
+    assert [segment["text"] for segment in response["data"]["message"]] == ["w001 ", "w001 w002 "]
+    assert server.callbacks.empty()
 
 
-def test_a_dropped_request_is_accepted_only_where_it_is_told_to(bot: SampleBot, receiver: Receiver) -> None:
+def test_a_dropped_request_is_accepted_only_if_its_answer_says_so(
+    bot: SampleBot, server: CallbackServer
+) -> None:
     bot.answer_with(Answer(drop=True), Answer(drop=True, takes="message"))
     for text in ("lost", "kept"):
         with pytest.raises(requests.ConnectionError):
             say(bot, text)
-    assert receiver.take(1)[0].part["message"][0]["text"] == "echo: kept"
-    assert receiver.callbacks.empty()
+    assert server.receive(1)[0].part["message"][0]["text"] == "echo: kept"
+    assert server.callbacks.empty()
     assert [request.status for request in bot.received] == [None, None]
 
 
-def test_of_101_messages_in_hand_the_one_that_waits_longest_is_dropped_without_a_word(
-    bot: SampleBot, receiver: Receiver
+def test_of_101_messages_in_flight_the_one_that_waits_longest_is_dropped(
+    bot: SampleBot, server: CallbackServer
 ) -> None:
     bot.awake.clear()
-    answers = [say(bot, f"m{n}", session=f"s-{n}") for n in range(101)]
-    assert {answer.status_code for answer in answers} == {202}
-    accepted = [answer.json()["data"]["accepted_message_id"] for answer in answers]
+    responses = [say(bot, f"m{n}", session=f"s-{n}") for n in range(101)]
+    assert {response.status_code for response in responses} == {202}
+    accepted = [response.json()["data"]["accepted_message_id"] for response in responses]
     assert bot.dropped == [accepted[20]]  # 20 turns run, and those are not dropped
     bot.awake.set()
-    replies = {callback.part["reply_to"] for callback in receiver.take(100)}
+    replies = {callback.part["reply_to"] for callback in server.receive(100)}
     assert replies == set(accepted) - set(bot.dropped)
     assert bot.most_in_hand == 100
 
 
-def test_20_turns_run_at_once_and_of_a_session_one(bot: SampleBot, receiver: Receiver) -> None:
+def test_20_turns_run_at_once_and_one_of_a_session(bot: SampleBot, server: CallbackServer) -> None:
     def ended(*sessions: str) -> list[datetime]:
         for session in sessions:
             say(bot, "SLEEP:0.5", session=session)
         return [
-            datetime.fromisoformat(callback.part["timestamp"]) for callback in receiver.take(len(sessions))
+            datetime.fromisoformat(callback.part["timestamp"]) for callback in server.receive(len(sessions))
         ]
 
     side_by_side = ended(*(f"s-{n}" for n in range(21)))
@@ -250,14 +253,12 @@ def test_20_turns_run_at_once_and_of_a_session_one(bot: SampleBot, receiver: Rec
     assert (second - first).total_seconds() >= 0.5
 
 
-def test_control_tells_the_bot_to_misbehave_and_what_it_received(bot: SampleBot) -> None:
+def test_control_sets_the_next_answers_and_shows_the_requests(bot: SampleBot) -> None:
     control = bot.url.replace("/bots/sample", "/control")
-    told = requests.post(
-        control, json={"answers": [{"status": 429, "headers": {"Retry-After": "2"}}]}, timeout=10
-    )
-    assert told.status_code == 200
-    answer = say(bot, "x", key="k-1")
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+    answers = [{"status": 429, "headers": {"Retry-After": "2"}}]
+    assert requests.post(control, json={"answers": answers}, timeout=10).status_code == 200
+    response = say(bot, "x", key="k-1")
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "2")
     (received,) = requests.get(control, timeout=10).json()["received"]
     assert (received["status"], received["headers"]["x-lb-idempotency-key"]) == (429, "k-1")
     assert json.loads(received["body"])["message"][0]["text"] == "x"

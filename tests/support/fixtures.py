@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import pytest
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
 
-from local.stack import local_stack
+from local.local_stack import local_stack
 from push.dispatcher import Dispatcher
 from relay import Stack
 from relay.adapters.messages_table import MessagesTable
+from support.callback_function import CallbackFunction, callback_in_this_process
 from support.deployed import Deployed, Talk, new_bot
 from support.event_listener import EventListener, listen
 from support.sweeping import no_scheduled_sweeps
@@ -47,6 +48,21 @@ def only_this_bot(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(MessagesTable, "bots", lambda _: [talk.name])
     with no_scheduled_sweeps(talk.deployed):
         yield
+
+
+@pytest.fixture(scope="module")
+def callback_function(deployed: Deployed) -> Iterator[CallbackFunction]:
+    with callback_in_this_process(deployed) as function:
+        yield function
+
+
+@pytest.fixture
+def callback(callback_function: CallbackFunction, talk: Talk) -> Iterator[CallbackFunction]:
+    """callback in this process, with the test's own bot; at first all services beneath it work."""
+    callback_function.cache_bot(talk.name)
+    callback_function.reset()
+    yield callback_function
+    callback_function.reset()
 
 
 @pytest.fixture
