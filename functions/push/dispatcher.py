@@ -123,9 +123,7 @@ class Dispatcher:
             delivery = Delivery(queued, message)
             record = self.messages_table.read(key_of(queued, message)) if queued.receive_count > 1 else None
             if record and record["state"] != State.RETRYING:
-                # Push died after it wrote the record; if it is parked, perhaps before it was on ParkedQueue.
-                if record["state"] == State.PARKED:
-                    self.parked_queue.put(queued, record)
+                self._complete(queued, record)
                 return None
             if not record and (reason := self._may_not_resend(queued, message)):
                 self._finish(queued, dropped_record(delivery, reason, self.clock(), self.policy.keep_days))
@@ -185,7 +183,9 @@ class Dispatcher:
         """
         # The record comes first: if push dies between the two, it says what is still to do.
         written = self.messages_table.write(record, if_new)
-        if written and record["state"] == State.PARKED:
+        if not written:
+            self._complete(queued, self.messages_table.read(record_key(record["session"], record["message"])))
+        elif record["state"] == State.PARKED:
             self.parked_queue.put(queued, record)
         fields = {
             "session": record["session"],
@@ -195,6 +195,11 @@ class Dispatcher:
         text = record["state"] if written else f"{record['state']}, but it ended before"
         log.log(_LOG_LEVELS.get(record["state"], logging.INFO), text, extra=fields | more)
         return written
+
+    def _complete(self, queued: QueuedMessage, record: MessageRecord | None) -> None:
+        """Complete what a push that died after it wrote the record may have left: the copy on ParkedQueue."""
+        if record and record["state"] == State.PARKED:
+            self.parked_queue.put(queued, record)
 
     def _may_not_resend(self, queued: QueuedMessage, message: Message) -> str | None:
         """If this is a resend, claim the only one of its original; return why it may not be sent, or None."""
