@@ -10,7 +10,7 @@ from langbot.bridge import Bridge
 from relay import MessageParked
 from support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(600)  # the first test boots LangBot
+pytestmark = pytest.mark.timeout(1200)  # the first test boots LangBot
 
 FORTY_WORDS = "".join(f"w{n:03} " for n in range(1, 41))
 
@@ -26,7 +26,7 @@ def streaming(request: pytest.FixtureRequest, bridge: Bridge) -> Iterator[None]:
 def test_plain_message_is_answered_in_one_turn(bridge: Bridge, session: str) -> None:
     sent = bridge.push_queue.push(session, "hello")
 
-    turn = bridge.conversation(session).wait(sent)
+    turn = bridge.conversation(session).wait(sent, timeout=180)
 
     assert turn.text == "echo: hello"
     assert bridge.conversation(session).turns() == [turn]
@@ -37,7 +37,7 @@ def test_plain_message_is_answered_in_one_turn(bridge: Bridge, session: str) -> 
 def test_streamed_reply_comes_in_parts_and_reads_as_the_last(bridge: Bridge, session: str) -> None:
     sent = bridge.push_queue.push(session, "LONG:40:20")
 
-    turn = bridge.conversation(session).wait(sent)
+    turn = bridge.conversation(session).wait(sent, timeout=180)
 
     texts = [part["text"] for part in turn.parts]
     assert len(set(texts)) >= 5
@@ -59,7 +59,7 @@ def test_merged_messages_are_answered_under_the_first_ones_id(bridge: Bridge, se
     bridge.peer.reconfigure(aggregation=True, aggregation_delay=4)
     try:
         one, two, three = [bridge.push_queue.push(session, text) for text in ("one", "two", "three")]
-        turn = bridge.conversation(session).wait(one)
+        turn = bridge.conversation(session).wait(one, timeout=180)
     finally:
         bridge.peer.reconfigure(aggregation=False)
 
@@ -76,7 +76,7 @@ def test_merged_messages_are_answered_under_the_first_ones_id(bridge: Bridge, se
 def test_image_arrives_whole(bridge: Bridge, session: str, kilobytes: int) -> None:
     sent = bridge.push_queue.push(session, f"IMAGE:{kilobytes}")
 
-    turn = bridge.conversation(session).wait(sent)
+    turn = bridge.conversation(session).wait(sent, timeout=180)
 
     words, image = turn.message
     assert words == {"type": "Plain", "text": "here is a picture"}
@@ -92,7 +92,7 @@ def test_turn_that_breaks_off_stays_unfinished_and_the_next_is_answered(bridge: 
     broken = bridge.push_queue.push(session, "LONG:60:20 MIDFAIL")
     after = bridge.push_queue.push(session, "and now?")
 
-    assert bridge.conversation(session).wait(after).text == "echo: and now?"
+    assert bridge.conversation(session).wait(after, timeout=180).text == "echo: and now?"
 
     first, second = bridge.conversation(session).turns()
     assert first.reply_to == bridge.deployed.accepted(broken)["accepted_message_id"]
@@ -103,7 +103,7 @@ def test_turn_that_breaks_off_stays_unfinished_and_the_next_is_answered(bridge: 
 def test_sync_reply_is_kept_as_one_part_with_the_last_snapshot(bridge: Bridge, session: str) -> None:
     sent = bridge.push_queue.push(session, "LONG:40:20", action="sync")
 
-    turn = bridge.conversation(session).wait(sent)
+    turn = bridge.conversation(session).wait(sent, timeout=180)
 
     assert [segment["text"] for segment in turn.message] == [FORTY_WORDS]
     assert len(turn.parts) == 1
@@ -116,6 +116,6 @@ def test_reset_that_langbot_cannot_do_is_parked_and_the_session_goes_on(bridge: 
     after = bridge.push_queue.push(session, "still there?")
 
     with pytest.raises(MessageParked, match="500"):
-        bridge.conversation(session).wait(reset)
-    assert bridge.conversation(session).wait(after).text == "echo: still there?"
+        bridge.conversation(session).wait(reset, timeout=180)
+    assert bridge.conversation(session).wait(after, timeout=180).text == "echo: still there?"
     assert [exchange.status for exchange in bridge.to_bot.of(session)] == [500, 202]

@@ -9,7 +9,7 @@ from langbot.bridge import Bridge
 from relay.domain.signing import is_signed
 from support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(600)  # the first test boots LangBot
+pytestmark = pytest.mark.timeout(1200)  # the first test boots LangBot
 
 ROTATION_SECONDS = 120
 """Push reads a bot's secret again after one minute, and tries the message again after that."""
@@ -43,7 +43,7 @@ def test_secret_rotated_on_both_sides_loses_nothing(bridge: Bridge, session: str
     old, new = bridge.peer.settings, ("inbound-2", "outbound-2")
     before, meanwhile, after = (f"{session}-{when}" for when in ("before", "meanwhile", "after"))
     # Both functions have just read the old secrets.
-    bridge.conversation(session).wait(bridge.push_queue.push(session, "hello"))
+    bridge.conversation(session).wait(bridge.push_queue.push(session, "hello"), timeout=180)
     pushed = [bridge.push_queue.push(before, f"HOLD {before}")]
     eventually(lambda: f"HOLD {before}" in bridge.model.held, what="the model is asked")
 
@@ -86,8 +86,8 @@ def test_old_secret_serves_until_langbot_has_the_new_one(
     bridge.model.release()
     next_ = bridge.push_queue.push(after, "hello", bot=fresh_bot)
 
-    assert bridge.conversation(before, fresh_bot).wait(held).text == f"echo: HOLD {before}"
-    assert bridge.conversation(after, fresh_bot).wait(next_).text == "echo: hello"
+    assert bridge.conversation(before, fresh_bot).wait(held, timeout=180).text == f"echo: HOLD {before}"
+    assert bridge.conversation(after, fresh_bot).wait(next_, timeout=180).text == "echo: hello"
     assert [exchange.status for exchange in bridge.to_bot.of(before)] == [401, 202]
     assert [exchange.status for exchange in bridge.to_bot.of(after)] == [202]
     # LangBot finishes a turn with the secret that it began it with.

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T | None], within: float = 60, what: str = "what the test waits for") -> T:
+def eventually(look: Callable[[], T | None], within: float = 180, what: str = "what the test waits for") -> T:
     """Return the first true value of `look`; fail after so many seconds.
 
     At most a third of the time is spent on looking, which keeps the stack from what the test waits for.
