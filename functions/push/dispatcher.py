@@ -183,10 +183,8 @@ class Dispatcher:
         """
         # The record comes first: if push dies between the two, it says what is still to do.
         written = self.messages_table.write(record, if_new)
-        if not written:
-            self._complete(queued, self.messages_table.read(record_key(record["session"], record["message"])))
-        elif record["state"] == State.PARKED:
-            self.parked_queue.put(queued, record)
+        key = record_key(record["session"], record["message"])
+        self._complete(queued, record if written else self.messages_table.read(key))
         fields = {
             "session": record["session"],
             "message_id": queued.message_id,
@@ -197,7 +195,8 @@ class Dispatcher:
         return written
 
     def _complete(self, queued: QueuedMessage, record: MessageRecord | None) -> None:
-        """Complete what a push that died after it wrote the record may have left: the copy on ParkedQueue."""
+        """Complete what follows from a record, also for a push that died after it wrote it: a parked message
+        is on ParkedQueue too."""
         if record and record["state"] == State.PARKED:
             self.parked_queue.put(queued, record)
 
