@@ -29,7 +29,7 @@ class SlowWebhook(Server):
 
     def respond(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         if DISCARD.encode() in body:
-            self.free.wait(LANGBOT_WAITS_FOR_A_WEBHOOK, timeout=180)
+            self.free.wait(LANGBOT_WAITS_FOR_A_WEBHOOK)
         return 200, b"{}"
 
 
