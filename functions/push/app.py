@@ -1,5 +1,6 @@
 """push: delivers the messages of PushQueue to their bots."""
 
+from dataclasses import replace
 from typing import Any
 
 import relay.cold_start
@@ -14,6 +15,7 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
+from relay.adapters.sync_queue import SyncQueue
 from relay.domain.message import QueuedMessage
 from relay.domain.retry import Policy
 from relay.metrics import Metrics
@@ -25,7 +27,8 @@ metrics = Metrics(settings.metrics_namespace)
 dynamodb, sqs = client("dynamodb"), LazyClient(lambda: client("sqs"))
 bucket = OverflowBucket(LazyClient(lambda: client("s3")), settings.overflow_bucket)
 messages = Table(dynamodb, settings.messages_table)
-dispatcher = Dispatcher(
+sync_queue = SyncQueue(sqs, settings.sync_queue_url)
+sync_dispatcher = Dispatcher(
     sender=Sender(
         BotRegistry(client("secretsmanager"), settings.bot_secret_prefix),
         LangBotClient(),
@@ -38,15 +41,23 @@ dispatcher = Dispatcher(
     policy=Policy(settings.retry_for_seconds, settings.answer_deadline_seconds, settings.keep_days),
     metrics=metrics,
 )
+dispatcher = replace(sync_dispatcher, sync_queue=sync_queue)
 relay.cold_start.end()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Deliver a batch of the push queue and report what stays in it."""
-    kept = dispatcher.deliver(
-        map(queued_message, event["Records"]),
-        seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
-    )
+    """Deliver a batch of PushQueue and report what stays in it, or make the sync calls of SyncQueue."""
+    records = event["Records"]
+    kept: list[str] = []
+
+    def seconds_left() -> float:
+        return float(context.get_remaining_time_in_millis() / 1000)
+
+    if sync_queue.sends(records[0]["eventSourceARN"]):
+        for record in records:
+            sync_dispatcher.call_sync(SyncQueue.read(record["body"]), seconds_left)
+    else:
+        kept = dispatcher.deliver(map(queued_message, records), seconds_left)
     metrics.emit()
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in kept]}
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -16,10 +16,11 @@ from relay.adapters.message_visibility import MessageVisibility
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
+from relay.adapters.sync_queue import SyncQueue
 from relay.domain.admission import Deferred, full_delay
 from relay.domain.attempt import Attempt, Delivery, Outcome, Verdict, idempotency_key
 from relay.domain.keys import is_message_key, message_key, record_key
-from relay.domain.message import Message, QueuedMessage, parse_message
+from relay.domain.message import Message, QueuedMessage, parse_message, parse_session_body
 from relay.domain.part import VerifiedCallback, parse_part, reply_part, sync_reply_body
 from relay.domain.record import (
     MessageRecord,
@@ -28,11 +29,12 @@ from relay.domain.record import (
     history_of,
     key_of,
     parked_record,
+    retrying_record,
 )
 from relay.domain.retry import Policy, conclude, conclude_failure, must_leave_queue_at
 from relay.domain.segments import collapse
 from relay.domain.timestamps import Clock, utc_text
-from relay.errors import InvalidMessage
+from relay.errors import InvalidMessage, InvalidState
 from relay.log_fields import error_fields, error_text
 from relay.metrics import UNKNOWN_BOT, Metric, Metrics
 from relay.sender import Sender
@@ -42,6 +44,9 @@ log = logging.getLogger(__name__)
 MAX_PARALLEL_PER_BOT = 2
 """Attempts of one batch at one bot at the same time. LangBot answers 429 from the fifth on, and there are two
 batches, unless PushMaximumConcurrency says otherwise."""
+
+HANDED_OVER_VISIBILITY = 480
+"""Seconds until push hands a sync message over again, if nothing has come of it by then."""
 
 RETRY_AFTER_ERROR = 10
 """Seconds until a message is delivered again that could not be tried, for no fault of its bot."""
@@ -56,9 +61,10 @@ _VERDICTS = {
 
 @dataclass(frozen=True)
 class _Batch:
-    """What the messages of one batch share."""
+    """What the messages of one batch share; `opened` are the sessions in which one of them awaits a reply."""
 
     seconds_left: Callable[[], float]
+    opened: set[str] = field(default_factory=set)
     bot_semaphores: dict[str, threading.Semaphore] = field(default_factory=dict)
 
     def bot_semaphore(self, bot: str) -> threading.Semaphore:
@@ -67,7 +73,10 @@ class _Batch:
 
 @dataclass(frozen=True)
 class Dispatcher:
-    """Sends messages to their bots and records what became of each."""
+    """Sends messages to their bots and records what became of each.
+
+    Sync calls are made by the consumer of `sync_queue`, which has None there.
+    """
 
     sender: Sender
     messages_table: MessagesTable
@@ -76,7 +85,14 @@ class Dispatcher:
     message_visibility: MessageVisibility
     policy: Policy
     metrics: Metrics
+    sync_queue: SyncQueue | None = None
     clock: Clock = time.time
+
+    def call_sync(self, queued: QueuedMessage, seconds_left: Callable[[], float]) -> None:
+        """Make the sync call of a message that was handed over. Then the message leaves PushQueue."""
+        if not self.deliver([queued], seconds_left):
+            # Push sees by its record that it has ended.
+            self._set_visibility(queued, 0)
 
     def deliver(self, messages: Iterable[QueuedMessage], seconds_left: Callable[[], float]) -> list[str]:
         """Send the sessions of a batch side by side, each in order, as long as there are seconds left.
@@ -92,11 +108,7 @@ class Dispatcher:
             delivered = threads.map(lambda session: self._deliver_session(session, batch), sessions.values())
             kept = [one for session in delivered for one in session]
         for queued, delay in kept:
-            try:
-                self.message_visibility.set_visibility(queued, delay)
-            except (ClientError, BotoCoreError) as error:
-                # It is delivered again all the same, when its visibility timeout is over.
-                self._log_error("the visibility of a message could not be set", queued, error)
+            self._set_visibility(queued, delay)
         return [queued.message_id for queued, _ in kept]
 
     def _deliver_session(
@@ -119,20 +131,29 @@ class Dispatcher:
         """Return the seconds until the message must be delivered again, or None if it leaves the queue."""
         delivery, history_is_known = Delivery(queued), False
         try:
-            message = parse_message(queued.body)
+            partial = queued.resend_of is not None or queued.handed_over
+            message = parse_session_body(queued.body) if partial else parse_message(queued.body)
             delivery = Delivery(queued, message)
-            record = self.messages_table.read(key_of(queued, message)) if queued.receive_count > 1 else None
+            known = queued.receive_count > 1 or queued.handed_over
+            record = self.messages_table.read(key_of(queued, message)) if known else None
             if record and record["state"] != State.RETRYING:
                 self._complete(queued, record)
                 return None
-            if not record and (reason := self._may_not_resend(queued, message)):
-                self._finish(queued, dropped_record(delivery, reason, self.clock(), self.policy.keep_days))
-                return None
+            if partial:
+                whole = record or self._claim_original(queued, message)
+                queued = replace(queued, body=self.messages_table.body(whole))
+                message = parse_message(queued.body)
             delivery, history_is_known = Delivery(queued, message, history_of(queued, record)), True
+            if message.action == "sync" and self.sync_queue:
+                self._hand_over(delivery, message, self.sync_queue)
+                return HANDED_OVER_VISIBILITY
             with batch.bot_semaphore(message.bot):
                 return self._attempt(delivery, message, batch)
         except (InvalidMessage, UnknownBot) as fault:
             self._park(delivery, str(fault), UNKNOWN_BOT)
+            return None
+        except InvalidState as fault:
+            self._finish(queued, dropped_record(delivery, str(fault), self.clock(), self.policy.keep_days))
             return None
         except Exception as error:
             return self._fail(delivery, error, history_is_known)
@@ -149,9 +170,13 @@ class Dispatcher:
         return None if parked else conclusion.retry_in
 
     def _attempt(self, delivery: Delivery, message: Message, batch: _Batch) -> int | None:
+        queued, history = delivery.queued, delivery.history
         if batch.seconds_left() < max_attempt_seconds(message.action):
             return 0
-        queued, history = delivery.queued, delivery.history
+        if self.sender.one_at_a_time(message) and (
+            message.session in batch.opened or self.messages_table.has_open_message(message)
+        ):
+            return full_delay(queued.receive_count)
         attempt = self.sender.send(message, idempotency_key(queued.message_id, history), history)
         now = self.clock()
         if isinstance(attempt, Deferred):
@@ -164,6 +189,8 @@ class Dispatcher:
             self._store_sync_reply(attempt, now)
         conclusion = conclude(delivery, attempt, now, self.policy)
         self._measure(conclusion.record, attempt, now - queued.queued_at)
+        if "awaiting" in conclusion.record:
+            batch.opened.add(message.session)
         verdict = attempt.outcome.verdict
         written = self._finish(queued, conclusion.record, verdict=verdict, retry_in=conclusion.retry_in)
         return conclusion.retry_in if written else None
@@ -200,14 +227,19 @@ class Dispatcher:
         if record and record["state"] == State.PARKED:
             self.parked_queue.put(queued, record)
 
-    def _may_not_resend(self, queued: QueuedMessage, message: Message) -> str | None:
-        """If this is a resend, claim the only one of its original; return why it may not be sent, or None."""
-        if not queued.resend_of:
-            return None
-        if not is_message_key(queued.resend_of):
+    def _claim_original(self, queued: QueuedMessage, message: Message) -> MessageRecord:
+        """Return the record of the message that this one is the only resend of. Raise InvalidState if not."""
+        if not is_message_key(queued.resend_of or ""):
             raise InvalidMessage("resend_of is no message's key")
-        original = record_key(message.session, queued.resend_of)
+        original = record_key(message.session, queued.resend_of or "")
         return self.messages_table.mark_resent(original, message_key(queued.sequence_number), self.clock())
+
+    def _hand_over(self, delivery: Delivery, message: Message, sync_queue: SyncQueue) -> None:
+        """Leave a sync call, which LangBot can hold for a minute, to the consumer of SyncQueue."""
+        reason = "it waits for its turn: a bot gets one sync call at a time"
+        record = retrying_record(delivery, reason, self.clock(), self.policy.keep_days)
+        self.messages_table.write(record, if_new=True)
+        sync_queue.put(delivery.queued, message)
 
     def _store_sync_reply(self, attempt: Attempt, now: float) -> None:
         message, outcome = attempt.message, attempt.outcome
@@ -234,6 +266,13 @@ class Dispatcher:
             self.metrics.duration(Metric.TIME_TO_ANSWER, seconds_since_queued, bot=bot)
         if record["state"] == State.PARKED:
             self.metrics.count(Metric.PARKED, bot=bot)
+
+    def _set_visibility(self, queued: QueuedMessage, seconds: int) -> None:
+        try:
+            self.message_visibility.set_visibility(queued, seconds)
+        except (ClientError, BotoCoreError) as error:
+            # It is delivered again all the same, when its visibility timeout is over.
+            self._log_error("the visibility of a message could not be set", queued, error)
 
     def _log_error(self, text: str, queued: QueuedMessage, error: Exception) -> None:
         log.error(text, extra=error_fields(error) | {"message_id": queued.message_id})

@@ -26,6 +26,14 @@ class Sender:
     admission_control: AdmissionControl
     clock: Clock = time.time
 
+    def one_at_a_time(self, message: Message) -> bool:
+        """Tell whether no other message of the session may be open when this one is sent.
+
+        LangBot answers a sync call with the session's next reply, whichever message that is for.
+        Raise as `send` does.
+        """
+        return message.action == "sync"
+
     def send(self, message: Message, idempotency_key: str, history: AttemptHistory) -> Attempt | Deferred:
         """Make an attempt, or say how long to wait before one.
 
@@ -44,7 +52,7 @@ class Sender:
         if outcome.bot_healthy:
             self.admission_control.record_success(permit)
         else:
-            self.admission_control.record_failure(permit, outcome.retry_after)
+            self.admission_control.record_failure(permit, outcome.retry_after, outcome.max_wait)
             # The operator may correct its url or secret before the next attempt.
             self.bot_registry.invalidate(message.bot)
         return Attempt(message, bot, request.expects_reply, outcome)

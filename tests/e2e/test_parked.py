@@ -11,6 +11,7 @@ from relay import InvalidMessage, InvalidState, MessageParked, Messages
 from relay.adapters.dynamodb import Table
 from relay.adapters.parked_queue import ParkedQueue
 from relay.domain.keys import message_key
+from relay.domain.message import MAX_QUEUED_BYTES
 from support.callbacks import reply
 from support.parked_messages import UNPARSED, on_parked_queue, park
 from support.queued_messages import again, deliver, queued
@@ -193,6 +194,29 @@ def test_a_message_too_large_for_its_record_is_resent_whole(talk, messages):
     assert "overflow" in record
     talk.conversation().wait(messages.resend(record))
     assert talk.texts() == ["x" * 500_000] * 2
+
+
+def test_a_message_as_large_as_sqs_takes_is_resent(talk, messages, monkeypatch):
+    sizes = []
+    fields = {"session_id": talk.session, "bot": talk.name, "text": "hello", "context": ""}
+    fields["context"] = "x" * (MAX_QUEUED_BYTES - len(json.dumps(fields)))
+    talk.bot.answer_with(UNPARSED)
+    send_raw(talk, json.dumps(fields), group_id=talk.session)
+    (record,) = eventually(lambda: list(messages.of_session(talk.session, talk.name)))
+    # The emulator, unlike SQS, does not count a message's attributes to its size.
+    sqs = talk.deployed.stack.client("sqs")
+    send = sqs.send_message
+    monkeypatch.setattr(sqs, "send_message", lambda **sent: sizes.append(len(str(sent))) or send(**sent))
+    assert talk.deployed.state(messages.resend(record), "answered")["resend_of"] == record["message"]
+    assert sizes[0] < MAX_QUEUED_BYTES / 2
+
+
+def test_a_resend_sends_what_was_parked_whatever_its_own_body_says(talk, messages):
+    _, record = park(talk, "first")
+    forged = json.dumps({"session_id": talk.session, "bot": talk.name, "text": "forged"})
+    send_raw(talk, forged, f"{talk.name}#{talk.session}", resend_of=record["message"])
+    eventually(lambda: len(talk.bot.received) == 2)
+    assert talk.texts() == ["first", "first"]
 
 
 def test_parking_and_resending_keep_the_order_of_the_other_messages(talk, messages):

@@ -7,7 +7,7 @@ import pytest
 
 from local.sample_bot import OVERLOADED, Answer
 from relay import MessageParked
-from support.deployed import IN, OUT
+from support.deployed import IN, OUT, new_bot
 from support.parked_messages import UNPARSED, all_on_parked_queue
 from support.raw_messages import send_raw
 from support.waiting import eventually
@@ -254,6 +254,50 @@ def test_a_sync_reply_is_between_the_parts_around_it(talk):
     talk.conversation().wait(talk.push("two", action="sync"))
     talk.conversation().wait(talk.push("three"))
     assert [part["text"] for part in talk.conversation().parts()] == ["echo: one", "echo: two", "echo: three"]
+
+
+def test_a_slow_sync_call_does_not_hold_up_another_bot(talk, deployed):
+    sent = talk.push("SLEEP:8 slow", action="sync")
+    eventually(lambda: talk.bot.received)
+    with new_bot(deployed) as neighbour:
+        neighbour.conversation().wait(neighbour.push("hello"))
+    assert [request.status for request in talk.bot.received] == [None]  # the call still goes on
+    talk.deployed.state(sent, "answered")
+
+
+def test_a_bot_gets_one_sync_call_at_a_time(talk):
+    sent = [talk.push("SLEEP:1 slow", session=f"s{n}", action="sync") for n in range(3)]
+    for one in sent:
+        talk.deployed.state(one, "answered")
+    first, second, third = talk.bot.received
+    assert first.answered_at <= second.at
+    assert second.answered_at <= third.at
+
+
+def test_a_sync_call_waits_until_its_session_has_no_open_message(talk):
+    earlier, sync = talk.push("SLEEP:3 one"), talk.push("two", action="sync")
+    own = {one: talk.deployed.state(one, "answered") for one in (earlier, sync)}
+    assert own[sync]["delivered_at"] > own[earlier]["answered_at"]
+    assert talk.conversation().wait(earlier).text == "echo: SLEEP:3 one"
+    assert talk.conversation().wait(sync).text == "echo: two"
+
+
+def test_nothing_of_its_session_overtakes_a_sync_call(talk):
+    talk.push("SLEEP:1 one", action="sync")
+    talk.conversation().wait(talk.push("two"))
+    assert talk.texts() == ["SLEEP:1 one", "two"]
+
+
+def test_a_sync_call_too_large_for_its_record_is_made(talk):
+    sent = talk.push("x" * 500_000, action="sync")
+    assert "overflow" in talk.deployed.state(sent, "answered")
+    assert talk.texts() == ["x" * 500_000]
+
+
+def test_a_sync_call_of_a_bot_that_fails_is_retried(talk):
+    talk.bot.answer_with(Answer(502))
+    sent = talk.push("hello", action="sync")
+    assert talk.deployed.state(sent, "answered")["attempts"] == 2
 
 
 def test_a_reset_that_langbot_cannot_do_does_not_hold_up_its_session(talk):

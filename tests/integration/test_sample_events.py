@@ -3,14 +3,18 @@
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 from uuid import uuid4
 
 import fastjsonschema
 import pytest
 
+from relay.adapters.sync_queue import SyncQueue
 from relay.domain.signing import sign
 from support.deployed import OUT
+from support.queued_messages import deliver, queued
 
 EVENTS = Path(__file__).parents[2] / "events"
 SCHEMAS = EVENTS.parent / "docs/events"
@@ -56,6 +60,17 @@ def test_push_handles_its_sample_event(talk):
     sample["Records"][0]["messageId"] = str(uuid4())
     assert invoke(talk.deployed, "PushFunction", sample) == {"batchItemFailures": []}
     assert talk.texts() == ["My order has not come. Where is it?"]
+
+
+def test_push_handles_its_sample_event_of_sync_queue(talk, dispatcher):
+    sample = event("sync")
+    (record,) = sample["Records"]
+    record["eventSourceARN"] = f"arn:aws:sqs:::{talk.deployed.physical_id('SyncQueue').rpartition('/')[2]}"
+    sqs, message = Mock(), queued(talk, action="sync")
+    deliver(replace(dispatcher, sync_queue=SyncQueue(sqs, "")), message)
+    set_body(sample, **json.loads(sqs.send_message.call_args.kwargs["MessageBody"]))
+    assert invoke(talk.deployed, "PushFunction", sample) == {"batchItemFailures": []}
+    assert [part["text"] for part in talk.conversation().parts()] == ["echo: hello"]
 
 
 def test_callback_handles_its_sample_event(talk):

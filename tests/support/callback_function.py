@@ -188,8 +188,10 @@ def callback_in_this_process(deployed: Deployed) -> Iterator[CallbackFunction]:
     make = boto3.client
 
     def recorded(service: str, **more: Any) -> Any:
-        clients[service] = make(service, **more)  # type: ignore[call-overload]
-        return clients[service]
+        made = make(service, **more)  # type: ignore[call-overload]
+        if "config" in more:  # the function's own, not one of the test's
+            clients[service] = made
+        return made
 
     with ExitStack() as ends:
         services = {

@@ -17,5 +17,6 @@ VARIABLES = {
     "RETRY_FOR_SECONDS": "21600",
     "SPILL_QUEUE_URL": "https://sqs/spill",
     "STACK_NAME": "relay",
+    "SYNC_QUEUE_URL": "https://sqs/sync.fifo",
 }
 """Each variable that a function reads its settings from; no function needs all of them."""

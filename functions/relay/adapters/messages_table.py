@@ -6,9 +6,11 @@ from typing import Any, cast
 from relay.adapters.dynamodb import IS_NEW, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
 from relay.domain.keys import BOTS, OPERATOR, RecordKey, earlier_id_key, record_key, unidentified_reply
+from relay.domain.message import Message
 from relay.domain.record import MessageRecord, State
 from relay.domain.settlement import FinalPart
 from relay.domain.timestamps import UtcText, utc_text
+from relay.errors import InvalidState
 
 _DELIVERED = {":delivered": State.DELIVERED}
 _FAILED = {":parked": State.PARKED, ":unanswered": State.UNANSWERED}
@@ -85,6 +87,17 @@ class MessagesTable:
         """Return the key of the message of `session` that a turn answers."""
         return next((key for key in self._awaiting_reply(reply_to) if key["session"] == session), None)
 
+    def has_open_message(self, message: Message) -> bool:
+        """Tell whether a message of the session waits for its reply.
+
+        The index is a moment behind: it shows what happened more than a second ago.
+        """
+        values = {":bot": message.bot, ":session": message.session}
+        waiting = self._table.query(
+            "#awaiting = :bot", values, IndexName="awaiting", FilterExpression="#session = :session"
+        )
+        return any(True for _ in waiting)
+
     # ---------------------------------------------------------------- changes
 
     def claim_unidentified(self, final: FinalPart) -> RecordKey | None:
@@ -153,26 +166,26 @@ class MessagesTable:
             {":now": utc_text(now), ":error": last_error, **_UNSETTLED},
         )
 
-    def mark_resent(self, original: RecordKey, resent_as: str, now: float) -> str | None:
+    def mark_resent(self, original: RecordKey, resent_as: str, now: float) -> MessageRecord:
         """Make `resent_as`, the key of a message of the same session, the only resend of `original`.
 
-        Return None if it is (it may have been before), or else the reason why it may not be sent.
+        Return the record of `original` if it is (it may have been before). Raise InvalidState if not.
         """
-        if self._table.update(
+        changed, item = self._table.update_returning(
+            "ALL_OLD",
             original,
             "SET #state = :resent, resent_as = :resend, resent_at = :now REMOVE awaiting, due_at",
             "#state IN (:parked, :unanswered)",
             {":resent": State.RESENT, ":resend": resent_as, ":now": utc_text(now), **_FAILED},
-        ):
-            return None
-        record = self.read(original)
-        if record is None:
-            return "the original message is not known"
-        if "resent_as" not in record:
-            return f"the original message is {record['state']}"
-        if record["resent_as"] != resent_as:
-            return f"the original message was resent before, as {record['resent_as']}"
-        return None
+        )
+        if not item:
+            raise InvalidState("the original message is not known")
+        record = cast(MessageRecord, item)
+        if changed or record.get("resent_as") == resent_as:
+            return record
+        if "resent_as" in record:
+            raise InvalidState(f"the original message was resent before, as {record['resent_as']}")
+        raise InvalidState(f"the original message is {record['state']}")
 
     def mark_dropped(self, key: RecordKey, reason: str, now: float) -> bool:
         """Close a parked or unanswered message for good; return False for any other."""

@@ -8,6 +8,7 @@ from relay.adapters.parked_queue import ParkedQueue
 from relay.client.push_queue import PushQueue, SentMessage
 from relay.client.stack import Stack
 from relay.domain.keys import record_key, session_key
+from relay.domain.message import parse_message
 from relay.domain.record import MessageRecord, State
 from relay.errors import InvalidState
 
@@ -50,9 +51,8 @@ class Messages:
             case State.RESENT:
                 sent = None
             case State.PARKED | State.UNANSWERED:
-                sent = self._push_queue.resend(
-                    self.body(record), record["message"], f"resend-{record['message_id']}"
-                )
+                message = parse_message(self.body(record))
+                sent = self._push_queue.resend(message, record["message"], f"resend-{record['message_id']}")
             case state:
                 raise InvalidState(f"the message is {state}: only a parked or unanswered one can be resent")
         self._remove_from_parked_queue(record)

@@ -8,7 +8,7 @@ from uuid import uuid4
 from relay.client.stack import Stack
 from relay.domain.bot import Bot
 from relay.domain.keys import group_id
-from relay.domain.message import MAX_QUEUED_BYTES, Action, Message, parse_message, request_for
+from relay.domain.message import MAX_QUEUED_BYTES, Action, Message, parse_message, request_for, session_body
 from relay.domain.segments import Segment
 from relay.errors import InvalidMessage
 
@@ -66,12 +66,14 @@ class PushQueue:
             raise InvalidMessage(f"the message is {size} bytes; SQS takes {MAX_QUEUED_BYTES}")
         return self._send(message, body, deduplication_id or uuid4().hex)
 
-    def resend(self, body: str, original: str, deduplication_id: str) -> SentMessage:
-        """Send a body again, of the message whose key is `original`. Raise as `push` does."""
+    def resend(self, message: Message, original: str, deduplication_id: str) -> SentMessage:
+        """Send the message whose key is `original` again; push takes its body from its record.
+
+        Raise botocore's errors.
+        """
         attribute = {"DataType": "String", "StringValue": original}
-        return self._send(
-            parse_message(body), body, deduplication_id, MessageAttributes={"resend_of": attribute}
-        )
+        body = session_body(message.bot, message.session_id)
+        return self._send(message, body, deduplication_id, MessageAttributes={"resend_of": attribute})
 
     def _send(self, message: Message, body: str, deduplication_id: str, **more: Any) -> SentMessage:
         response = self._sqs.send_message(

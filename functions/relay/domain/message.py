@@ -28,6 +28,7 @@ class QueuedMessage:
     """A message as SQS delivers it; `queued_at` in Unix seconds.
 
     `resend_of` is the key of the parked or unanswered message of its session that it sends again.
+    `handed_over` says that it came by SyncQueue. In both cases `body` is a `session_body`.
     """
 
     message_id: str
@@ -38,6 +39,7 @@ class QueuedMessage:
     queued_at: float
     receipt_handle: str
     resend_of: str | None = None
+    handed_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,28 @@ class Request:
 
 def parse_message(body: str) -> Message:
     """Return the message in the body of an SQS message. Raise InvalidMessage."""
+    return _parse(body, {})
+
+
+def session_body(bot: str, session_id: str) -> str:
+    """Return the body of a message whose record has the rest: it is small, whatever the message holds."""
+    return json.dumps({"bot": bot, "session_id": session_id}, ensure_ascii=False)
+
+
+def parse_session_body(body: str) -> Message:
+    """Return a message that has only a bot and a session, from `session_body`. Raise InvalidMessage."""
+    # A reset is the one action that needs no more.
+    return _parse(body, {"action": "reset"})
+
+
+def _parse(body: str, more: dict[str, Any]) -> Message:
     try:
         fields = strict_json.loads(body)
     except strict_json.Malformed as fault:
         raise InvalidMessage(str(fault)) from None
     fields = _without_nulls(fields)
+    if isinstance(fields, dict):
+        fields |= more
     if wrong := message_fault(fields):
         raise InvalidMessage(wrong)
     bot, text = fields.get("bot", "default"), fields.get("text")
