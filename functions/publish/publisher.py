@@ -86,19 +86,26 @@ class EventPublisher:
 
     def _reply_completed(self, part: ReplyPart) -> Event:
         final, parts, record = FinalPart.of(part), [part], None
-        if final.reply_to:
-            key = self.messages_table.find_by_reply_to(final.reply_to, final.session)
+        if answered := final.reply_to or final.quoted:
+            key = self.messages_table.find_by_reply_to(answered, final.session)
             record = self.messages_table.read(key) if key else None
+        if final.reply_to:
             parts = self.replies_table.turn_up_to(part, begins_after(final, record)) or parts
         return reply_completed(parts, record, self._reply(parts), self.replies_table.name)
 
     def _reply(self, parts: Iterable[ReplyPart]) -> list[Segment] | None:
         """Return what the parts say, or None if an event cannot hold it."""
+        whole: list[ReplyPart] = []
+        for part in parts:
+            message = self.replies_table.message_of(part)
+            # What a part says stays in the reply. So a body that is too large ends the reading of bodies.
+            if message is None or ("overflow" in part and json_bytes(message) > MAX_EVENT_REPLY_BYTES):
+                return None
+            whole.append({**part, "message": message})
         reply: list[Segment] = []
         left = MAX_EVENT_REPLY_BYTES
-        for part in effective_parts(parts):
-            message = self.replies_table.message_of(part)
-            if message is None or (left := left - json_bytes(message)) < 0:
+        for part in effective_parts(whole):
+            if (left := left - json_bytes(part["message"])) < 0:
                 return None
-            reply += message
+            reply += part["message"]
         return reply

@@ -27,6 +27,10 @@ IMAGE = {"type": "Image", "base64": "data:image/png;base64,AAAA"}
             plain("w1", "w1 w2", "Agent runner execution failed."),
             plain("w1 w2", "Agent runner execution failed."),
         ),
+        (
+            plain("Let me look", "Let me look it up", "It", "It is 5", "It is 5"),
+            plain("Let me look it up", "It is 5"),
+        ),
         ([], []),
         ([IMAGE, IMAGE], [IMAGE, IMAGE]),
     ],

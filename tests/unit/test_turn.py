@@ -1,6 +1,6 @@
 import pytest
 
-from relay.domain.turn import turns
+from relay.domain.turn import effective_parts, looks_complete, turns
 from support.recordings import recorded
 from support.samples import received_part
 
@@ -28,6 +28,30 @@ def read(*rows):
     )
 
 
+AT = {"type": "At", "target": "u1", "display": ""}
+IMAGE = {"type": "Image", "base64": "data:image/png;base64,AAAA"}
+
+
+def plain(text):
+    return {"type": "Plain", "text": text}
+
+
+def streamed(*messages):
+    """Return the reply of a turn of streamed parts with these messages, of which the last is final."""
+    (turn,) = turns(streamed_parts(*messages))
+    assert turn.finished
+    return list(turn.message)
+
+
+def streamed_parts(*messages):
+    """Return streamed parts with these messages, of which the last is final."""
+    last = len(messages) - 1
+    return [
+        {"part": "", "reply_to": "in_1", "stream": True, "is_final": number == last, "message": message}
+        for number, message in enumerate(messages)
+    ]
+
+
 def test_a_plain_reply_is_a_finished_turn():
     (turn,) = turns(parts("a_plain"))
     assert (turn.text, turn.finished, len(turn.parts)) == ("echo: hello", True, 1)
@@ -40,7 +64,7 @@ def test_a_streamed_reply_is_its_last_snapshot(recording):
     assert turn.text == "".join(f"w{n:03} " for n in range(1, 61))
 
 
-def test_a_counter_that_restarts_within_a_run_stays_one_run():
+def test_a_text_goes_on_though_the_counter_restarts():
     (turn,) = turns(parts("p_pause_65s_midturn"))
     assert sorted(p["sequence"] for p in turn.parts) != [p["sequence"] for p in turn.parts]
     assert turn.finished
@@ -55,7 +79,8 @@ def test_three_replies_in_one_turn_are_all_in_it():
 
 def test_a_turn_that_broke_off_is_unfinished_and_the_next_one_is_not():
     broken, following = turns(parts("l_midstream_failure"))
-    assert (broken.finished, broken.text) == (False, "Agent runner execution failed.")
+    begun = "".join(f"w{number:03} " for number in range(1, 17))
+    assert (broken.finished, broken.text) == (False, begun + "Agent runner execution failed.")
     assert (following.finished, following.text) == (True, "echo: next turn")
 
 
@@ -70,14 +95,14 @@ def test_an_image_is_in_the_reply_beside_its_text():
     assert turn.text == "here is a picture"
 
 
-def test_a_second_reply_under_the_same_id_is_a_second_run():
+def test_a_second_reply_under_the_same_id_is_added():
     (turn,) = read(
         ("in_1", True, True, "first"), ("in_1", True, False, "sec"), ("in_1", True, True, "second")
     )
     assert (turn.text, turn.finished) == ("firstsecond", True)
 
 
-def test_a_second_run_that_has_not_ended_leaves_the_turn_unfinished():
+def test_a_second_reply_that_has_not_ended_leaves_the_turn_unfinished():
     (turn,) = read(("in_1", True, True, "first"), ("in_1", True, False, "sec"))
     assert (turn.text, turn.finished) == ("firstsec", False)
 
@@ -85,6 +110,71 @@ def test_a_second_run_that_has_not_ended_leaves_the_turn_unfinished():
 def test_parts_that_are_not_streamed_add_up():
     (turn,) = read(("in_1", False, False, "a"), ("in_1", False, False, "b"), ("in_1", False, True, "c"))
     assert turn.text == "abc"
+
+
+def test_a_text_that_restarts_is_added_to_the_text_before_it():
+    looks, result = plain("Let me look it up"), plain("It is 5")
+    assert streamed([plain("Let me look")], [looks], [plain("It")], [result]) == [looks, result]
+
+
+def test_attachments_without_text_are_added_to_the_text():
+    assert streamed([plain("It")], [plain("It is 5")], [IMAGE]) == [plain("It is 5"), IMAGE]
+
+
+@pytest.mark.parametrize("blank", [[], [plain("")]])
+def test_a_blank_last_part_adds_nothing_and_ends_its_text(blank):
+    first, second = [plain("part 1")], [plain("part 1 of 2")]
+    assert streamed([plain("part")], first, blank) == first
+    (turn,) = turns([*streamed_parts(first, blank), *streamed_parts(second, blank)])
+    assert list(turn.message) == first + second
+
+
+def test_a_blank_part_in_the_midst_of_a_text_does_not_divide_it():
+    assert streamed([plain("a")], [], [plain("ab")]) == [plain("ab")]
+
+
+def test_a_snapshot_without_an_earlier_attachment_erases_nothing():
+    first, second = [plain("a"), IMAGE], [plain("ab")]
+    assert streamed(first, second) == first + second
+
+
+def test_a_snapshot_with_all_attachments_so_far_replaces_the_one_before():
+    last = [plain("ab"), IMAGE, IMAGE]
+    assert streamed([plain("a")], [plain("a"), IMAGE], last, last) == last
+
+
+def test_the_at_that_begins_each_part_for_a_group_is_in_the_reply_once():
+    assert streamed([AT, plain("a")], [AT, plain("ab")], [AT]) == [AT, plain("ab")]
+
+
+def test_two_streams_that_mix_under_one_id_are_two_texts():
+    (turn,) = read(
+        ("in_1", True, False, "w1 "),
+        ("in_1", True, False, "echo: "),
+        ("in_1", True, False, "w1 w2 "),
+        ("in_1", True, True, "echo: hello"),
+        ("in_1", True, False, "w1 w2 w3 "),
+        ("in_1", True, True, "w1 w2 w3 w4 "),
+    )
+    assert turn.text == "echo: hellow1 w2 w3 w4 "
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_work_for_a_part_does_not_grow_with_the_parts_before_it(stream):
+    class Segment(dict):
+        work = 0
+
+        def get(self, name, default=None):
+            Segment.work += 1
+            return super().get(name, default)
+
+        def __eq__(self, other):
+            Segment.work += 1
+            return super().__eq__(other)
+
+    parts = streamed_parts(*([Segment(IMAGE, url=str(number))] for number in range(1000)))
+    assert len(effective_parts(part | {"stream": stream} for part in parts)) == 1000
+    assert Segment.work <= 20 * 1000
 
 
 def test_turns_that_overlap_are_kept_apart():
@@ -103,3 +193,28 @@ def test_each_proactive_push_is_a_turn_of_its_own():
 
 def test_no_parts_are_no_turns():
     assert turns([]) == []
+
+
+@pytest.mark.parametrize(
+    ("reading", "complete"), [("b_stream_long_stride1", True), ("l_midstream_failure", False)]
+)
+def test_a_turn_without_a_final_part_looks_complete_unless_its_text_was_replaced(reading, complete):
+    """Leave out the final part of a recording, if it has one."""
+    (unfinished,) = {part["reply_to"]: part for part in parts(reading) if not part["is_final"]}.values()
+    own = [part for part in parts(reading) if part["reply_to"] == unfinished["reply_to"]]
+    assert looks_complete([part for part in own if not part["is_final"]][-2:]) is complete
+
+
+@pytest.mark.parametrize(
+    ("last_parts", "complete"),
+    [
+        ([], False),
+        ([{"text": ""}], False),
+        ([{"text": "It is 5."}], True),
+        ([{"text": "It is"}, {"text": "It is 5."}], True),
+        ([{"text": "It is"}, {"text": "Failed."}], False),
+        ([{"text": "It is"}, {"overflow": "parts/x"}], True),
+    ],
+)
+def test_a_turn_looks_complete_if_its_last_part_goes_on_with_the_text(last_parts, complete):
+    assert looks_complete(last_parts) is complete

@@ -1,0 +1,86 @@
+"""What an event says of a turn of which DynamoDB cannot hold every part."""
+
+import json
+
+from publish.publisher import EventPublisher, StreamRecord
+from relay.domain.event import MAX_EVENT_REPLY_BYTES
+from support.samples import received_part
+
+
+class RepliesTable:
+    """A table of one turn, with the bodies that are in the overflow bucket."""
+
+    name = "replies"
+
+    def __init__(self, parts, bodies):
+        self.parts, self.bodies, self.reads = parts, bodies, 0
+
+    def turn_up_to(self, last, since):
+        return self.parts
+
+    def message_of(self, part):
+        if "overflow" not in part:
+            return part["message"]
+        self.reads += 1
+        return self.bodies[part["part"]]
+
+
+class MessagesTable:
+    def find_by_reply_to(self, reply_to, session):
+        return None
+
+
+class EventBus:
+    def __init__(self):
+        self.events = []
+
+    def publish(self, events):
+        self.events += events
+        return set()
+
+
+def turn(*texts, overflowing):
+    """Return the table of a turn of streamed parts; those at the places `overflowing` have no body."""
+    parts, bodies = [], {}
+    for number, text in enumerate(texts):
+        body = {
+            "session_id": "s-1",
+            "reply_to": "in_1",
+            "sequence": number,
+            "is_final": number == len(texts) - 1,
+            "stream": True,
+            "message": [{"type": "Plain", "text": text}],
+            "timestamp": f"2026-11-22T13:00:{number:02}.000000",
+        }
+        part = received_part(json.dumps(body).encode())
+        if number in overflowing:
+            bodies[part["part"]] = part.pop("message")
+            del part["text"]
+            part["overflow"] = "parts/default/digest.json"
+        parts.append(part)
+    return RepliesTable(parts, bodies)
+
+
+def published(table):
+    """Return the data of the event of the turn's last part."""
+    bus = EventBus()
+    last = table.parts[-1]
+    assert EventPublisher(MessagesTable(), table, bus).publish([StreamRecord("1", {}, last, 0)]) == []
+    return bus.events[0].data
+
+
+def test_a_part_replaces_one_whose_body_is_in_the_overflow_bucket():
+    assert published(turn("a", "ab", "abc", overflowing={1}))["text"] == "abc"
+
+
+def test_a_part_in_the_overflow_bucket_stays_if_a_text_restarts():
+    assert published(turn("first", "second", overflowing={0}))["text"] == "firstsecond"
+
+
+def test_a_part_that_no_event_can_hold_is_the_last_that_is_read():
+    large = "x" * MAX_EVENT_REPLY_BYTES
+    table = turn(*(large + "y" * number for number in range(9)), "end", overflowing=set(range(9)))
+    data = published(table)
+    assert "message" not in data
+    assert data["read"]["last"] == table.parts[-1]["part"]
+    assert table.reads == 1
