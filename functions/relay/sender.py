@@ -29,9 +29,11 @@ class Sender:
     def one_at_a_time(self, message: Message) -> bool:
         """Tell whether no other message of the session may be open when this one is sent.
 
-        LangBot answers a sync call with the session's next reply, whichever message that is for.
-        Raise as `send` does.
+        LangBot answers a sync call with the session's next reply, whichever message that is for. And a push
+        names no message. Raise as `send` does.
         """
+        if message.action == "push":
+            return self.bot_registry.get(message.bot).replies_by_push
         return message.action == "sync"
 
     def send(self, message: Message, idempotency_key: str, history: AttemptHistory) -> Attempt | Deferred:

@@ -149,6 +149,15 @@ def test_no_function_sends_to_a_bot_that_failed_until_one_probes_it(talk, new_co
     assert admit(control, talk) == Deferred(pytest.approx(3, abs=0.01))
 
 
+def test_a_bot_that_is_reloaded_is_probed_again_within_seconds(talk, new_control, clock):
+    control = new_control(5)
+    for _ in range(8):
+        permit = admit(control, talk)
+        assert admitted(permit) == 1
+        control.record_failure(permit, retry_after=0, max_wait=10)
+        clock.now += 10.1
+
+
 def test_attempts_that_fail_side_by_side_count_as_one(talk, new_control, table):
     control = new_control(5)
     for permit in [admit(control, talk) for _ in range(4)]:

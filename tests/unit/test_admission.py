@@ -86,6 +86,11 @@ def test_the_pause_doubles_up_to_a_minute_which_also_limits_retry_after():
     assert [pause(1, 30), pause(1, 3600)] == [30, 60]
 
 
+def test_the_pause_for_a_bot_that_is_reloaded_has_a_limit_of_its_own():
+    assert [pause(n, 0, max_wait=10) for n in (1, 2, 3, 4, 10_000)] == [2, 4, 8, 10, 10]
+    assert pause(1, 3600, max_wait=10) == 10
+
+
 def test_a_message_checks_the_less_often_the_longer_it_has_waited():
     assert [full_delay(n) for n in (0, 1, 2, 10, 500)] == [1, 1, 2, 10, 10]
 

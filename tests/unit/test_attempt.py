@@ -1,6 +1,9 @@
+import math
+
 import pytest
 
 from relay.domain.attempt import (
+    MAX_RELOAD_WAIT,
     MAX_RESPONSE_EXCERPT,
     AttemptHistory,
     Outcome,
@@ -145,6 +148,28 @@ def test_a_bot_that_cannot_accept_messages_is_not_healthy(given):
 )
 def test_a_bot_that_refuses_one_message_or_one_session_is_healthy(action, given):
     assert classified(given, action).bot_healthy
+
+
+def test_a_bot_that_langbot_reloads_is_tried_again_within_seconds():
+    outcome = classified(BOT_NOT_FOUND)
+    assert (outcome.verdict, outcome.bot_healthy) == (Verdict.REFUSED, False)
+    assert outcome.max_wait == MAX_RELOAD_WAIT == 10
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Response(404, b"<html>nginx</html>"),
+        Response(404, b'{"error": "no such page"}'),
+        Response(404, b'{"message": "Bot not found"}'),
+        Response(405, BOT_NOT_FOUND.body),
+        OVERLOADED,
+        TOO_MANY_REQUESTS,
+        INTERNAL_ERROR,
+    ],
+)
+def test_any_other_failure_may_wait_longer(given):
+    assert classified(given).max_wait == math.inf
 
 
 # ---------------------------------------------------------------- the key of the next attempt

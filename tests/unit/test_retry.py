@@ -8,6 +8,7 @@ from relay.domain.retry import Policy, backoff, conclude
 from relay.domain.timestamps import utc_text
 from support.responses import (
     ACCEPTED,
+    BOT_NOT_FOUND,
     INTERNAL_ERROR,
     PERMANENT_REFUSALS,
     REFUSALS,
@@ -69,6 +70,12 @@ def test_backoff_doubles_up_to_its_cap():
 )
 def test_retry_after_counts_if_it_is_longer_than_the_backoff(retry_after, delay):
     assert concluded(response(429, retry_after=retry_after)).retry_in == delay
+
+
+def test_a_bot_that_langbot_reloads_is_tried_again_within_seconds():
+    reloading = replace(BOT_NOT_FOUND, retry_after="60")
+    conclusion = concluded(reloading, history=AttemptHistory(attempts=9, first_failed_at=NOW - 60))
+    assert conclusion.retry_in == 10
 
 
 def test_no_delay_is_longer_than_sqs_lets_a_message_be_invisible():

@@ -1,5 +1,6 @@
 """Admission control before each bot, by the bot's item in MessagesTable under the session `bots`."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,14 +80,14 @@ class AdmissionControl:
             failing = "failures, probe_at, probing, failing_since, unreachable_since"
             self._update(permit, _Change(f"REMOVE {failing}", {}))
 
-    def record_failure(self, permit: Permit, retry_after: float) -> None:
-        """Record that an attempt failed; `retry_after` in seconds. Parallel failures count once."""
+    def record_failure(self, permit: Permit, retry_after: float, max_wait: float = math.inf) -> None:
+        """Record that an attempt failed; both times are its Outcome's. Parallel failures count once."""
         failures = permit.state.failures + 1
         change = "SET failures = :n, probe_at = :later, failing_since = if_not_exists(failing_since, :now)"
         if failures >= admission.UNREACHABLE_AFTER:
             change += ", unreachable_since = if_not_exists(unreachable_since, failing_since)"
         now = self._clock()
-        later = utc_text(now + admission.pause(failures, retry_after))
+        later = utc_text(now + admission.pause(failures, retry_after, max_wait))
         values = {":n": failures, ":later": later, ":now": utc_text(now)}
         self._update(permit, _Change(change + " REMOVE probing", values, unchanged=("failures",)))
 

@@ -5,6 +5,7 @@ bot is given no more than it can hold. And a bot that fails is not tried by ever
 it, at growing intervals, and the others wait for the result.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -117,9 +118,12 @@ def due_at(slot_ends_at: float, answer_deadline: int) -> float:
     return slot_ends_at + answer_deadline - min(SLOT_TIMEOUT, answer_deadline)
 
 
-def pause(failures: int, retry_after: float) -> float:
-    """Return the seconds until the next probe after that many failures in a row: 2, 4, 8, … MAX_PAUSE."""
-    return min(max(backoff(failures), retry_after), MAX_PAUSE)
+def pause(failures: int, retry_after: float, max_wait: float = math.inf) -> float:
+    """Return the seconds until the next probe after that many failures in a row: 2, 4, 8, … MAX_PAUSE.
+
+    `retry_after` and `max_wait` are those of the last Outcome.
+    """
+    return min(max(backoff(failures), retry_after), MAX_PAUSE, max_wait)
 
 
 def full_delay(receive_count: int) -> int:

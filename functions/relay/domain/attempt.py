@@ -5,6 +5,7 @@ required fields, idempotency key, segments, capacity. A response from behind the
 the key was not known before.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -19,6 +20,10 @@ from relay.domain.strict_json import Malformed
 
 KEY_LIFETIME = 600
 """Seconds for which LangBot knows an idempotency key, and so by which a 409 can be later than the 202."""
+
+MAX_RELOAD_WAIT = 10
+"""Seconds, at the most, until the next attempt at a bot that LangBot does not find. LangBot reloads a bot
+whenever it is saved, and for that moment answers 404."""
 
 MAX_RESPONSE_EXCERPT = 2048
 """Bytes of a bot's last response that are kept."""
@@ -61,6 +66,7 @@ class Outcome:
     - `proves_not_accepted`: LangBot has not accepted the message before under this key.
     - `session_busy`: only this session has to wait.
     - `retry_after`: seconds that the response asks for, 0 if it does not.
+    - `max_wait`: seconds after which the next attempt is due at the latest.
     - `response`: what LangBot answered, if it did not accept.
     """
 
@@ -72,6 +78,7 @@ class Outcome:
     proves_not_accepted: bool = False
     session_busy: bool = False
     retry_after: float = 0
+    max_wait: float = math.inf
     response: Response | None = None
 
     @property
@@ -180,6 +187,8 @@ def classify(action: Action, response: Response, history: AttemptHistory, now: f
             return Outcome(Verdict.ACCEPTED, reason)
         case _, 503 if own:
             return replace(refused, proves_not_accepted=True)
+        case _, 404 if fields.get("error") == "Bot not found":
+            return replace(refused, max_wait=MAX_RELOAD_WAIT)
         case _ if status in _NOT_ACCEPTED or 300 <= status < 400:
             return refused
     # A 409 without a known attempt is one of them: another delivery of this message has used the key.

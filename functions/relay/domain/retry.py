@@ -54,7 +54,8 @@ def conclude_failure(delivery: Delivery, outcome: Outcome, now: float, policy: P
         reason = outcome.reason if outcome.permanent else tried
         return Conclusion(parked_record(delivery, outcome.reason, reason, now, policy.keep_days))
     # The last attempt is made when the time is up, not long after it.
-    wait = min(max(backoff(history.attempts), outcome.retry_after), max(left, 1), VISIBILITY_CAP)
+    wanted = min(max(backoff(history.attempts), outcome.retry_after), outcome.max_wait)
+    wait = min(wanted, max(left, 1), VISIBILITY_CAP)
     return Conclusion(
         retrying_record(delivery, outcome.reason, now, policy.keep_days), retry_in=int(-(-wait // 1))
     )
