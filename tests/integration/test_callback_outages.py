@@ -111,7 +111,8 @@ def test_the_last_good_secret_stays_in_use_if_secrets_manager_fails(talk, callba
     assert callback.post(talk, part_body(talk, sequence=2))[0] == 200
     assert callback.secrets.requests > before
     raw = part_body(talk, sequence=3)
-    assert callback.post(talk, raw, signed_headers(raw, secret="forged"))[0] == 503
+    for _ in range(2):
+        assert callback.post(talk, raw, signed_headers(raw, secret="forged"))[0] == 503
     assert len(talk.conversation().parts()) == 2
 
 

@@ -23,16 +23,22 @@ class SecretsManager:
             pass
 
     def __init__(self, **secrets):
-        self.secrets, self.reads, self.down = secrets, [], False
+        self.secrets, self.reads, self.down, self.denied = secrets, [], False, {}
 
     def get_secret_value(self, SecretId):  # noqa: N803
         self.reads.append(SecretId)
+        name = SecretId.removeprefix("relay/bots/")
         if self.down:
             raise ClientError({"Error": {"Code": "InternalServiceError", "Message": ""}}, "GetSecretValue")
+        if text := self.denied.get(name, self.denied.get("*")):
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": text}}, "GetSecretValue")
         try:
-            return {"SecretString": self.secrets[SecretId.removeprefix("relay/bots/")]}
+            return {"SecretString": self.secrets[name]}
         except KeyError:
             raise self.exceptions.ResourceNotFoundException from None
+
+
+DENIED = "User: … is not authorized to perform: secretsmanager:GetSecretValue on resource: …"
 
 
 def secret(inbound="in"):
@@ -148,6 +154,122 @@ def test_a_secret_that_was_never_read_and_cannot_be_read_is_an_error(registry, m
     for _ in range(2):  # and does not become an unknown bot, whose parts would be refused for good
         with pytest.raises(ClientError):
             registry.get("sales")
+
+
+@pytest.mark.parametrize("down", ["down", "denied"])
+def test_every_refresh_is_an_error_until_the_secret_can_be_read(registry, manager, clock, down):
+    registry.get("sales")
+    manager.down, manager.denied = down == "down", {"*": DENIED} if down == "denied" else {}
+    for _ in range(20):
+        with pytest.raises(ClientError):
+            registry.refresh("sales")
+    assert len(manager.reads) == 2
+    clock[0] += MIN_REFRESH_INTERVAL
+    with pytest.raises(ClientError):
+        registry.refresh("sales")
+    assert registry.get("sales").inbound_secrets == ("in",)
+    manager.down, manager.denied = False, {}
+    clock[0] += MIN_REFRESH_INTERVAL
+    for _ in range(2):
+        assert registry.refresh("sales").inbound_secrets == ("in",)
+    assert len(manager.reads) == 4
+
+
+def test_a_refresh_is_an_error_also_if_the_cache_ends_within_the_interval(registry, manager, clock):
+    registry.get("sales")
+    clock[0] += CACHE_TTL - MIN_REFRESH_INTERVAL / 2
+    manager.down = True
+    with pytest.raises(ClientError):
+        registry.refresh("sales")
+    clock[0] += MIN_REFRESH_INTERVAL / 2
+    with pytest.raises(ClientError):
+        registry.refresh("sales")
+    assert registry.get("sales").inbound_secrets == ("in",)
+
+
+def test_a_read_by_get_also_ends_the_errors_of_refresh(registry, manager):
+    registry.get("sales")
+    manager.down = True
+    with pytest.raises(ClientError):
+        registry.refresh("sales")
+    manager.down, manager.secrets["sales"] = False, secret("new")
+    registry.invalidate("sales")
+    registry.get("sales")
+    assert registry.refresh("sales").inbound_secrets == ("new",)
+
+
+def test_a_name_that_was_unknown_is_an_error_while_it_cannot_be_read(registry, manager, clock):
+    with pytest.raises(UnknownBot):
+        registry.get("new")
+    manager.down = True
+    clock[0] += MIN_REFRESH_INTERVAL
+    for _ in range(2):
+        with pytest.raises(ClientError):
+            registry.get("new")
+
+
+def test_a_denied_name_is_unknown_if_another_secret_can_be_read(registry, manager, clock):
+    registry.get("sales")
+    manager.denied["unknown"] = DENIED
+    clock[0] += 100 * CACHE_TTL
+    for _ in range(20):
+        with pytest.raises(UnknownBot):
+            registry.get("unknown")
+    assert manager.reads == ["relay/bots/sales", "relay/bots/unknown", "relay/bots/sales"]
+
+
+def test_a_denied_name_is_an_error_if_no_other_secret_was_read(registry, manager):
+    manager.denied["sales"] = DENIED
+    for _ in range(2):
+        with pytest.raises(ClientError):
+            registry.get("sales")
+
+
+@pytest.mark.parametrize("after", [0, 10 * CACHE_TTL])
+def test_a_denied_name_is_an_error_if_the_role_is_denied_altogether(registry, manager, clock, after):
+    registry.get("sales")
+    manager.denied["*"] = DENIED
+    clock[0] += after
+    with pytest.raises(ClientError):
+        registry.get("unknown")
+    assert registry.get("sales").inbound_secrets == ("in",)
+
+
+@pytest.mark.parametrize("text", ["Access to KMS is not allowed", f"{DENIED} with an explicit deny"])
+def test_a_denial_that_does_not_come_from_the_name_is_an_error(registry, manager, text):
+    registry.get("sales")
+    manager.denied["support"] = text
+    with pytest.raises(ClientError):
+        registry.get("support")
+
+
+def test_a_bot_that_was_read_before_is_not_unknown_when_it_is_denied(registry, manager, clock):
+    registry.get("sales")
+    manager.secrets["support"] = secret()
+    registry.get("support")
+    manager.denied["support"] = DENIED
+    with pytest.raises(ClientError):
+        registry.refresh("support")
+    clock[0] += CACHE_TTL
+    assert registry.get("support").inbound_secrets == ("in",)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_log_says_once_what_to_check_if_a_name_is_denied(registry, manager, clock, caplog, known):
+    if known:
+        registry.get("sales")
+    manager.denied["unknown"] = DENIED
+    for _ in range(5):
+        with pytest.raises(UnknownBot if known else ClientError):
+            registry.get("unknown")
+        clock[0] += MIN_REFRESH_INTERVAL
+    (line,) = caplog.records
+    assert (line.levelname, line.bot, line.secret) == ("ERROR", "unknown", "relay/bots/unknown")
+    assert "check the bot's name, and that the function's role has secretsmanager:GetSecretValue" in line.msg
+    clock[0] += CACHE_TTL
+    with pytest.raises(UnknownBot if known else ClientError):
+        registry.get("unknown")
+    assert len(caplog.records) == 2
 
 
 def test_a_bot_whose_secret_was_never_valid_is_unusable(registry, manager):
