@@ -7,6 +7,7 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.recheck_queue import RecheckQueue
 from relay.adapters.replies_table import RepliesTable
 from relay.domain.admission import MERGED_SLOT_TIMEOUT, due_at
+from relay.domain.keys import RecordKey, record_key
 from relay.domain.record import MessageRecord, State
 from relay.domain.settlement import MAX_MERGED, RECHECK_DELAYS, FinalPart, merge_candidates, merged
 from relay.domain.timestamps import unix_seconds
@@ -34,8 +35,11 @@ class Settler:
         A message whose id is not known takes a turn that no other message began, but only from the second
         check on: the record of the turn's own message may not be written yet. Raise botocore's errors.
         """
-        own = self.messages_table.find_by_reply_to(final.reply_to, final.session)
-        if own is None and checks:
+        if not final.reply_to and not final.quoted:
+            self._settle_push(final, checks)
+            return
+        own = self.messages_table.find_by_reply_to(final.reply_to or final.quoted, final.session)
+        if own is None and checks and final.reply_to:
             own = self.messages_table.claim_unidentified(final)
         if own is None:
             if checks < len(RECHECK_DELAYS):
@@ -45,6 +49,10 @@ class Settler:
                 log.info("a turn answers no message of the relay", extra={"session": final.session})
             return
         self._measure(self.messages_table.mark_answered(own, final), final)
+        if final.reply_to:
+            self._settle_merged(own, final)
+
+    def _settle_merged(self, own: RecordKey, final: FinalPart) -> None:
         candidates = merge_candidates(final, self.messages_table.messages_after(own, MAX_MERGED))
         if candidates:
             accepted_at = unix_seconds(candidates[0]["delivered_at"])
@@ -52,6 +60,21 @@ class Settler:
             slot_ends_at = final.sent_at + MERGED_SLOT_TIMEOUT
             for record in merged(candidates, answered):
                 self.messages_table.mark_merged(record, final, due_at(slot_ends_at, self.answer_deadline))
+
+    def _settle_push(self, final: FinalPart, checks: int) -> None:
+        """Settle the only message that waits in the session of a push without a quote, if there is one."""
+        waiting = [self.messages_table.read(key) for key in self.messages_table.open_messages(final.session)]
+        queued_before = [
+            record for record in waiting if record and unix_seconds(record["queued_at"]) < final.sent_before
+        ]
+        if not queued_before and not checks:
+            # A push can be faster than the record, or the index, of the message that it answers.
+            self.recheck_queue.schedule(final, checks + 1, RECHECK_DELAYS[checks])
+        if len(queued_before) == 1:
+            (record,) = queued_before
+            key = record_key(record["session"], record["message"])
+            probable = record.get("replies") != "push"
+            self._measure(self.messages_table.mark_answered_by_push(key, final, probable), final)
 
     def _measure(self, before: MessageRecord | None, final: FinalPart) -> None:
         if before and before["state"] in (State.DELIVERED, State.UNANSWERED):

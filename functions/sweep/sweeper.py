@@ -14,8 +14,9 @@ from relay.domain.attempt import AttemptHistory, Verdict, idempotency_key
 from relay.domain.keys import RecordKey
 from relay.domain.message import parse_message
 from relay.domain.record import MessageRecord, State
-from relay.domain.settlement import FinalPart, may_be_resent
+from relay.domain.settlement import FinalPart, may_be_resent, pushes_since
 from relay.domain.timestamps import Clock, utc_text
+from relay.domain.turn import looks_complete
 from relay.errors import InvalidMessage
 from relay.log_fields import error_fields
 from relay.metrics import Metric, Metrics
@@ -60,12 +61,9 @@ class Sweeper:
         record = self.messages_table.read(key)
         if record is None or "awaiting" not in record:
             return False
+        around = self.replies_table.parts_around(record["session"], record["delivered_at"])
         reply_to = record.get("accepted_message_id")
-        parts = (
-            self.replies_table.parts_of_turn(record["session"], reply_to, record["delivered_at"])
-            if reply_to
-            else []
-        )
+        parts = [part for part in around if reply_to and part["reply_to"] == reply_to]
         finals = [part for part in parts if part["is_final"]]
         if finals:
             self.messages_table.mark_answered(key, FinalPart.of(finals[0]))
@@ -73,8 +71,15 @@ class Sweeper:
         if record["state"] != State.DELIVERED:
             self.messages_table.stop_awaiting(key)
             return False
+        if parts and looks_complete(self.replies_table.turn_up_to(parts[-1], parts[-2:][0]["part"])):
+            self.messages_table.mark_answered(key, FinalPart.of(parts[-1]), unfinished=True)
+            return False
+        pushes = pushes_since(record["delivered_at"], around)
         reason = f"the reply broke off after {len(parts)} parts" if parts else "no reply"
-        if not parts and may_be_resent(record, self.max_resends, self.answer_deadline, now):
+        if pushes:
+            reason += f"; {pushes} pushes came in its session, and none names it"
+        # A push is a sign of life: the bot may have replied.
+        if not parts and not pushes and may_be_resent(record, self.max_resends, self.answer_deadline, now):
             if record["session"] in blocked:
                 return False
             try:

@@ -6,6 +6,7 @@ import pytest
 
 from local.sample_bot import Answer
 from relay import ReplyTimeout
+from support.bots import change_secret
 from support.callbacks import part_body, post_part, reply, signed_headers
 from support.sweeping import make_overdue, no_scheduled_sweeps, sweep
 from support.waiting import eventually
@@ -89,13 +90,95 @@ def test_wait_prefers_the_reply_of_the_message_itself(talk):
     assert talk.conversation().wait(second).text == "echo: second"
 
 
-def test_a_proactive_push_answers_nothing(talk):
+def test_a_push_answers_the_message_that_it_quotes(talk):
+    other, quoted = talk.push("SILENT"), talk.push("SILENT")
+    talk.deployed.state(other, "delivered")
+    accepted_id = talk.deployed.state(quoted, "delivered")["accepted_message_id"]
+    message = [{"type": "Quote", "id": accepted_id}, {"type": "Plain", "text": "quoting"}]
+    post_part(talk, part_body(talk, reply_to="", message=message))
+    record = talk.deployed.state(quoted, "answered")
+    (part,) = talk.conversation().parts()
+    assert (record["answered_by"], record["answer_part"]) == ("", part["part"])
+    assert "probable" not in record
+    assert talk.conversation().wait(quoted).text == "quoting"
+    assert talk.deployed.record(other)["state"] == "delivered"
+
+
+def test_a_push_probably_answers_the_only_message_that_waits(talk):
     sent = talk.push("SILENT")
-    talk.deployed.state(sent, "delivered")
-    time.sleep(NEXT_SECOND)
+    accepted_id = talk.deployed.state(sent, "delivered")["accepted_message_id"]
+    reply(talk, "", text="pushed")
+    assert talk.deployed.state(sent, "answered")["probable"] is True
+    assert talk.conversation().wait(sent, timeout=1).text == "pushed"
+    reply(talk, accepted_id, text="its own")
+    assert talk.conversation().wait(sent).text == "its own"
+    record = eventually(lambda: one if "probable" not in (one := talk.deployed.record(sent)) else None)
+    assert record["answered_by"] == accepted_id
+    assert "answer_part" not in record
+
+
+def test_a_push_answers_nothing_if_several_messages_wait(talk):
+    sent = [talk.push("SILENT") for _ in range(2)]
+    for one in sent:
+        talk.deployed.state(one, "delivered")
     reply(talk, "")
-    time.sleep(1)
-    assert talk.deployed.record(sent)["state"] == "delivered"
+    eventually(talk.conversation().parts)
+    for one in sent:
+        make_overdue(talk, one)
+    sweep(talk)
+    reason = "no reply; 1 pushes came in its session, and none names it"
+    assert [talk.deployed.record(one).get("last_error") for one in sent] == [reason] * 2
+
+
+def test_a_push_that_comes_before_the_record_is_written_answers_it(talk):
+    talk.bot.answer_with(Answer(202, {"data": {"accepted_message_id": "in_early"}}, delay=2))
+    sent = talk.push("SILENT")
+    eventually(lambda: talk.bot.received)
+    reply(talk, "")
+    assert talk.deployed.record(sent) is None
+    assert talk.deployed.state(sent, "answered")["probable"] is True
+
+
+def test_a_bot_that_replies_by_push_gets_one_message_of_a_session_at_a_time(talk):
+    change_secret(talk, replies="push")
+    first, second = talk.push("SILENT"), talk.push("SILENT")
+    other = talk.push("SILENT", session="other")
+    record = talk.deployed.state(first, "delivered")
+    talk.deployed.state(other, "delivered")
+    time.sleep(NEXT_SECOND)
+    assert [len(talk.bot.received), record["replies"]] == [2, "push"]
+    reply(talk, "", text="to the first")
+    assert "probable" not in talk.deployed.state(first, "answered")
+    assert talk.conversation().wait(first).text == "to the first"
+    talk.deployed.state(second, "delivered")
+
+
+@pytest.mark.usefixtures("one_resend")
+def test_a_push_is_a_sign_of_life_so_that_nothing_is_sent_again(talk):
+    sent = [talk.push("SILENT") for _ in range(2)]
+    for one in sent:
+        talk.deployed.state(one, "delivered")
+    reply(talk, "")
+    eventually(talk.conversation().parts)
+    make_overdue(talk, sent[0])
+    sweep(talk)
+    assert talk.deployed.record(sent[0])["state"] == "unanswered"
+
+
+def test_a_reply_that_is_complete_without_a_final_part_is_answered(talk):
+    sent = talk.push("SILENT")
+    record = talk.deployed.state(sent, "delivered")
+    for sequence, text in enumerate(["It is", "It is 5", "It is 5."], 1):
+        reply(talk, record["accepted_message_id"], final=False, text=text, sequence=sequence)
+    make_overdue(talk, sent)
+    sweep(talk)
+    answered = talk.deployed.record(sent)
+    assert (answered["state"], answered["unfinished"]) == ("answered", True)
+    turn = talk.conversation().wait(sent)
+    assert (turn.text, turn.finished) == ("It is 5.", False)
+    reply(talk, record["accepted_message_id"], text="It is 5. Goodbye.", sequence=4)
+    finished = eventually(lambda: one if "unfinished" not in (one := talk.deployed.record(sent)) else None)
+    assert finished["answered_by"] == record["accepted_message_id"]
 
 
 def test_an_unidentified_message_gets_the_turn_that_no_other_message_began(talk):

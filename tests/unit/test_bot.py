@@ -59,6 +59,7 @@ def test_a_bot_may_not_have_its_url_yet():
         ({"url": "file:///etc/passwd"}, "url must be an address"),
         ({"url": ["https://bot.example"]}, "url must be an address"),
         ({"session_type": "channel"}, "session_type must be person or group"),
+        ({"replies": "callback"}, "replies must be push"),
         ({"timezone": "Mars/Olympus"}, "timezone is not an IANA name"),
         ({"timezone": "../../etc/passwd"}, "timezone is not an IANA name"),
         ({"timezone": 8}, "timezone is not an IANA name"),

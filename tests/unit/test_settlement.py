@@ -5,7 +5,14 @@ import json
 import pytest
 
 from relay.domain.record import State
-from relay.domain.settlement import RECHECK_DELAYS, FinalPart, may_be_resent, merge_candidates, merged
+from relay.domain.settlement import (
+    RECHECK_DELAYS,
+    FinalPart,
+    may_be_resent,
+    merge_candidates,
+    merged,
+    pushes_since,
+)
 from relay.domain.timestamps import utc_text
 from support.recordings import RECORDINGS
 from support.samples import NOW, message_record, received_part
@@ -40,6 +47,45 @@ def settled(recording):
         for message in merged(candidates, turns_with_parts):
             message |= {"state": "answered", "answered_by": final.reply_to, "indirect": True}
     return [(texts[m["accepted_message_id"]], texts.get(m.get("answered_by"))) for m in messages]
+
+
+# ---------------------------------------------------------------- pushes
+
+
+def pushed(*segments, **fields):
+    body = {"session_id": "s-1", "reply_to": "", "sequence": 1, "is_final": True, "message": list(segments)}
+    return received_part(json.dumps(body | fields).encode(), fields.pop("signed_at", NOW))
+
+
+@pytest.mark.parametrize(
+    ("segments", "quoted"),
+    [
+        ([{"type": "Quote", "id": "in_1"}, {"type": "Plain", "text": "hi"}], "in_1"),
+        ([{"type": "At", "target": "u1"}, {"type": "Quote", "id": "in_1"}], "in_1"),
+        ([{"type": "Plain", "text": "hi", "id": "in_1"}], ""),
+        ([{"type": "Quote"}], ""),
+        ([{"type": "Quote", "id": 7}], ""),
+        ([{"type": "Quote", "id": "x" * 2000}], ""),
+    ],
+)
+def test_a_final_part_knows_the_message_that_it_quotes(segments, quoted):
+    assert FinalPart.of(pushed(*segments)).quoted == quoted
+
+
+def test_a_part_whose_body_is_elsewhere_quotes_nothing():
+    part = pushed({"type": "Quote", "id": "in_1"})
+    del part["message"]
+    assert FinalPart.of(part).quoted == ""
+
+
+def test_pushes_are_counted_from_the_delivery_on():
+    parts = [
+        pushed(signed_at=NOW - 2),
+        pushed(signed_at=NOW),
+        pushed(signed_at=NOW + 5),
+        pushed(reply_to="in_1", signed_at=NOW + 5),
+    ]
+    assert pushes_since(utc_text(NOW + 0.5), parts) == 2
 
 
 # ---------------------------------------------------------------- on recorded traffic

@@ -5,8 +5,15 @@ from typing import Any, cast
 
 from relay.adapters.dynamodb import IS_NEW, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
-from relay.domain.keys import BOTS, OPERATOR, RecordKey, earlier_id_key, record_key, unidentified_reply
-from relay.domain.message import Message
+from relay.domain.keys import (
+    BOTS,
+    OPERATOR,
+    RecordKey,
+    bot_of,
+    earlier_id_key,
+    record_key,
+    unidentified_reply,
+)
 from relay.domain.record import MessageRecord, State
 from relay.domain.settlement import FinalPart
 from relay.domain.timestamps import UtcText, utc_text
@@ -15,6 +22,9 @@ from relay.errors import InvalidState
 _DELIVERED = {":delivered": State.DELIVERED}
 _FAILED = {":parked": State.PARKED, ":unanswered": State.UNANSWERED}
 _UNSETTLED = _DELIVERED | {":unanswered": State.UNANSWERED}
+_MARKS = ("indirect", "probable", "unfinished", "answer_part")
+"""What a record says of the reply that answered its message, if that is not its own turn's final part."""
+
 _SET_ANSWERED = "SET #state = :answered, answered_by = :reply_to, answered_at = :sent_at"
 
 
@@ -87,16 +97,16 @@ class MessagesTable:
         """Return the key of the message of `session` that a turn answers."""
         return next((key for key in self._awaiting_reply(reply_to) if key["session"] == session), None)
 
-    def has_open_message(self, message: Message) -> bool:
-        """Tell whether a message of the session waits for its reply.
+    def open_messages(self, session: str) -> list[RecordKey]:
+        """Return the keys of a session's messages that wait for a reply.
 
         The index is a moment behind: it shows what happened more than a second ago.
         """
-        values = {":bot": message.bot, ":session": message.session}
-        waiting = self._table.query(
+        values = {":bot": bot_of(session), ":session": session}
+        found = self._table.query(
             "#awaiting = :bot", values, IndexName="awaiting", FilterExpression="#session = :session"
         )
-        return any(True for _ in waiting)
+        return [record_key(item["session"], item["message"]) for item in found]
 
     # ---------------------------------------------------------------- changes
 
@@ -120,20 +130,26 @@ class MessagesTable:
                 return key
         return None
 
-    def mark_answered(self, key: RecordKey, final: FinalPart) -> MessageRecord | None:
-        """Mark a message as answered by its own turn, unless an earlier part of that turn has answered it.
+    def mark_answered(
+        self, key: RecordKey, final: FinalPart, unfinished: bool = False
+    ) -> MessageRecord | None:
+        """Mark a message as answered by its own reply, unless an earlier part of that reply has answered it.
 
-        Return the record as it was before, or None if it stays.
+        `unfinished` says that the reply has no final part. Return the record as it was before, or None if it
+        stays.
         """
-        changed, before = self._table.update_returning(
-            "ALL_OLD",
-            key,
-            _SET_ANSWERED + " REMOVE awaiting, due_at, indirect",
-            "attribute_exists(delivered_at) AND #state <> :dropped "
-            "AND (indirect = :yes OR attribute_not_exists(answered_at) OR answered_at > :sent_at)",
-            _answered_by(final) | {":dropped": State.DROPPED},
+        condition = (
+            "attribute_exists(delivered_at) AND #state <> :dropped AND (indirect = :yes OR probable = :yes "
+            "OR unfinished = :yes OR attribute_not_exists(answered_at) OR answered_at > :sent_at)"
         )
-        return cast(MessageRecord, before) if changed else None
+        marks: dict[str, Any] = {"unfinished": True} if unfinished else {}
+        return self._answer(key, final, condition, {":dropped": State.DROPPED, ":yes": True}, marks)
+
+    def mark_answered_by_push(self, key: RecordKey, final: FinalPart, probable: bool) -> MessageRecord | None:
+        """Mark a message that waits as answered by a push that names none; return as `mark_answered` does."""
+        marks = {"probable": True} if probable else {}
+        condition = "#state = :delivered OR indirect = :yes"
+        return self._answer(key, final, condition, {":yes": True, **_DELIVERED}, marks)
 
     def mark_merged(self, record: MessageRecord, final: FinalPart, due_at: float) -> None:
         """Mark a message as answered by another message's turn.
@@ -141,7 +157,7 @@ class MessagesTable:
         Its own turn stays, and so does a later turn that absorbed it. If the message awaits its own reply, it
         still does until `due_at` (Unix seconds): LangBot may not have merged it.
         """
-        change, values = _SET_ANSWERED + ", indirect = :yes", _answered_by(final)
+        change, values = _SET_ANSWERED + ", indirect = :yes", _answered_by(final) | {":yes": True}
         if "awaiting" in record:
             change, values = change + ", due_at = :due_at", values | {":due_at": utc_text(due_at)}
         self._table.update(
@@ -238,6 +254,27 @@ class MessagesTable:
             },
         )
 
+    def _answer(
+        self,
+        key: RecordKey,
+        final: FinalPart,
+        condition: str,
+        values: dict[str, Any],
+        marks: dict[str, Any],
+    ) -> MessageRecord | None:
+        if not final.reply_to:
+            marks = marks | {"answer_part": final.part}
+        change = ", ".join([_SET_ANSWERED, *(f"{name} = :{name}" for name in marks)])
+        removed = ["awaiting", "due_at", *(name for name in _MARKS if name not in marks)]
+        changed, before = self._table.update_returning(
+            "ALL_OLD",
+            key,
+            f"{change} REMOVE {', '.join(removed)}",
+            condition,
+            _answered_by(final) | values | {f":{name}": value for name, value in marks.items()},
+        )
+        return cast(MessageRecord, before) if changed else None
+
     def _awaiting_reply(self, reply_to: str) -> Iterator[RecordKey]:
         found = self._table.query("awaited_reply = :reply_to", {":reply_to": reply_to}, IndexName="by_reply")
         return (record_key(item["session"], item["message"]) for item in found)
@@ -252,5 +289,4 @@ def _answered_by(final: FinalPart) -> dict[str, Any]:
         ":answered": State.ANSWERED,
         ":reply_to": final.reply_to,
         ":sent_at": utc_text(final.sent_at),
-        ":yes": True,
     }

@@ -49,16 +49,15 @@ class RepliesTable:
         """Return the turns of a session that have a part stamped after `since`."""
         return {part["reply_to"] for part in self._parts(session, since, ProjectionExpression=_WITHOUT_TEXT)}
 
-    def parts_of_turn(self, session: str, reply_to: str, delivered_at: UtcText) -> list[ReplyPart]:
-        """Return the parts that answer a message, in order and without their text.
+    def parts_around(self, session: str, delivered_at: UtcText) -> list[ReplyPart]:
+        """Return the parts of a session since a message was accepted, in order and without their text.
 
         LangBot may have accepted it KEY_LIFETIME seconds before `delivered_at`; and its clock, which stamps
         them, may be off by SIGNATURE_TOLERANCE.
         """
         earliest = unix_seconds(delivered_at) - KEY_LIFETIME - SIGNATURE_TOLERANCE
         since = utc_text(earliest + self.clock_offset(session))
-        parts = self._parts(session, since, ProjectionExpression=_WITHOUT_TEXT)
-        return [part for part in parts if part["reply_to"] == reply_to]
+        return list(self._parts(session, since, ProjectionExpression=_WITHOUT_TEXT))
 
     def turn_up_to(self, last: ReplyPart, since: str) -> list[ReplyPart]:
         """Return the parts of a turn up to `last`, in order, of those stamped after `since`."""

@@ -4,7 +4,7 @@ import time
 
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
-from relay.domain.keys import message_key, record_key, session_key
+from relay.domain.keys import message_key, record_key, session_key, stamp_of
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord, State
 from relay.domain.timestamps import MAX_UTC_OFFSET, unix_seconds, utc_text
@@ -37,8 +37,9 @@ class Conversation:
     def wait(self, message: SentMessage, timeout: float = 60) -> Turn:
         """Return the finished turn that answers `message`; wait `timeout` seconds for it.
 
-        It is the message's own turn or, if there is none by then, the one that it was merged into. Some bots
-        speak again after a final part, and nothing says so beforehand: `turns` has it then.
+        It is the message's own reply. If there is none by then, it is the turn that it was merged into, or a
+        push that probably answers it. Some bots speak again after a final part, and nothing says so
+        beforehand: `turns` has it then.
 
         Raise MessageParked, also if an operator dropped the message, and ReplyTimeout.
         """
@@ -53,21 +54,36 @@ class Conversation:
                 raise MessageParked(record["reason"])
             if record and record["state"] == State.DROPPED:
                 raise MessageParked(f"dropped: {record['drop_reason']}")
-            if record and (turn := self._finished_turn(record, record.get("accepted_message_id"))):
+            if record and (turn := self._own_reply(record)):
                 return turn
             if time.monotonic() >= deadline:
-                if record and (turn := self._finished_turn(record, record.get("answered_by"))):
+                if record and (turn := self._likely_reply(record)):
                     return turn
                 state = record["state"] if record else "still on the push queue"
                 raise ReplyTimeout(f"no finished reply within {timeout:g} s; the message is {state}")
             time.sleep(_POLL_INTERVAL)
 
-    def _finished_turn(self, record: MessageRecord, reply_to: str | None) -> Turn | None:
-        """Return the turn `reply_to` of the message, if it is finished."""
+    def _own_reply(self, record: MessageRecord) -> Turn | None:
+        if "answer_part" in record and "probable" not in record:
+            return self._push(record["answer_part"])
+        return self._turn(record, record.get("accepted_message_id"))
+
+    def _likely_reply(self, record: MessageRecord) -> Turn | None:
+        if "answer_part" in record:
+            return self._push(record["answer_part"])
+        return self._turn(record, record.get("answered_by"))
+
+    def _push(self, key: str) -> Turn | None:
+        parts = self._replies_table.parts_after(self._session, stamp_of(key))
+        return next((turns([part])[0] for part in parts if part["part"] == key), None)
+
+    def _turn(self, record: MessageRecord, reply_to: str | None) -> Turn | None:
+        """Return the turn `reply_to` of the message, if no more of it is expected."""
         if reply_to is None:
             return None
         # No part of the reply can have an earlier stamp, wherever LangBot's host is. If the turn merged later
         # messages, its final part is later too.
         since = utc_text(unix_seconds(record["delivered_at"]) - MAX_UTC_OFFSET)
         own = [part for part in self.parts(since) if part["reply_to"] == reply_to]
-        return turns(own)[0] if own and own[-1]["is_final"] else None
+        ended = own and (own[-1]["is_final"] or "unfinished" in record)
+        return turns(own)[0] if ended else None

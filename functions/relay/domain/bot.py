@@ -17,7 +17,8 @@ BOT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 class Bot:
     """Where a bot is and what it shares with the relay. Secrets are newest first, for rotation without a gap.
 
-    With `group_at` a message to a group is addressed to the bot. `url` is "" until the operator has set it.
+    With `group_at` a message to a group is addressed to the bot. With `replies_by_push` its replies name no
+    message: so it gets one message of a session at a time. `url` is "" until the operator has set it.
     `unusable` says what is wrong with the secret, without any value of it. Callbacks are verified even so, if
     `outbound_secrets` could be read.
     """
@@ -29,6 +30,7 @@ class Bot:
     session_type: str | None = None
     timezone: ZoneInfo | None = None
     group_at: bool = False
+    replies_by_push: bool = False
     unusable: str | None = None
 
     def endpoint(self, suffix: str) -> str:
@@ -63,6 +65,9 @@ def parse_bot(name: str, secret: str) -> Bot:
     session_type = _text(fields.get("session_type")) or None
     if session_type not in (None, "person", "group"):
         faults.append("session_type must be person or group")
+    replies = _text(fields.get("replies"))
+    if replies not in ("", "push"):
+        faults.append("replies must be push or missing")
     return Bot(
         name=name,
         url=url,
@@ -71,6 +76,7 @@ def parse_bot(name: str, secret: str) -> Bot:
         session_type=session_type,
         timezone=_timezone(fields.get("timezone"), faults),
         group_at=fields.get("group_at") is True,
+        replies_by_push=replies == "push",
         unusable=f"the secret of bot {name!r}: {faults[0]}" if faults else None,
     )
 

@@ -30,6 +30,11 @@ def session_key(bot: str, session_id: str) -> str:
     return f"{bot}#{session_id}"
 
 
+def bot_of(session: str) -> str:
+    """Return the bot of a session, by its partition key."""
+    return session.partition("#")[0]
+
+
 def unreadable_session(group_id: str) -> str:
     """Return the partition key of a message whose session cannot be read: its message group, with no bot."""
     return f"#{group_id}"

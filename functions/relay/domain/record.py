@@ -57,11 +57,15 @@ class MessageRecord(TypedDict):
     due_at: NotRequired[UtcText]
     # What became of it.
     expect_reply: NotRequired[bool]
+    replies: NotRequired[str]
     accepted_message_id: NotRequired[str]
     delivered_at: NotRequired[UtcText]
     answered_by: NotRequired[str]
     answered_at: NotRequired[UtcText]
     indirect: NotRequired[bool]
+    answer_part: NotRequired[str]
+    probable: NotRequired[bool]
+    unfinished: NotRequired[bool]
     unanswered_at: NotRequired[UtcText]
     reason: NotRequired[str]
     parked_at: NotRequired[UtcText]
@@ -104,6 +108,8 @@ def accepted_record(
     record["attempts"] = delivery.history.attempts + 1
     record["delivered_at"] = utc_text(now)
     record["expect_reply"] = attempt.expects_reply
+    if attempt.bot.replies_by_push:
+        record["replies"] = "push"
     if message.action != "reset":
         record["awaited_reply"] = outcome.accepted_message_id or unidentified_reply(message.session)
     if outcome.accepted_message_id is not None:
