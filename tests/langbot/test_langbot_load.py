@@ -1,4 +1,4 @@
-"""150 messages for a LangBot that holds 100, with and without admission control."""
+"""Half as many messages again as LangBot holds, with and without admission control."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,27 +9,25 @@ from functools import partial
 import pytest
 
 from langbot.bridge import Bridge
+from langbot.peer.peer import HOLDS, RUNS_AT_ONCE
 from relay import SentMessage
 from relay.domain.keys import message_key, session_key
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(1500)  # the first test boots LangBot
 
-MESSAGES = 150
-LANGBOT_HOLDS = 100
-LANGBOT_ANSWERS_AT_ONCE = 20
-MAX_IN_FLIGHT = 50
+MESSAGES = HOLDS * 3 // 2
+MAX_IN_FLIGHT = HOLDS // 2
 
 
 @contextmanager
-def without_admission_control(bridge: Bridge) -> Iterator[None]:
-    """Run the stack as if it was deployed with MaxInFlight=0."""
+def max_in_flight(bridge: Bridge, value: int) -> Iterator[None]:
+    """Run the stack as if it was deployed with this MaxInFlight; 0 is no admission control."""
     functions = bridge.deployed.client("lambda")
     push = bridge.deployed.physical_id("PushFunction")
     before = functions.get_function_configuration(FunctionName=push)["Environment"]["Variables"]
-    assert before["MAX_IN_FLIGHT"] == str(MAX_IN_FLIGHT)
     change = partial(functions.update_function_configuration, FunctionName=push)
-    change(Environment={"Variables": before | {"MAX_IN_FLIGHT": "0"}})
+    change(Environment={"Variables": before | {"MAX_IN_FLIGHT": str(value)}})
     try:
         yield
     finally:
@@ -68,20 +66,16 @@ def replies(bridge: Bridge, session: str) -> int:
 
 
 def test_langbot_drops_the_oldest_without_admission_control(bridge: Bridge, session: str) -> None:
-    with without_admission_control(bridge):
+    with max_in_flight(bridge, 0):
         sent = push(bridge, session)
         eventually(lambda: states(bridge, sent) == {"delivered": MESSAGES}, 300, "all are accepted")
         assert {[e.status for e in bridge.to_bot.of(one.session_id)][-1] for one in sent} == {202}
-        eventually(
-            lambda: replies(bridge, session) == LANGBOT_HOLDS, 300, "LangBot has answered what it holds"
-        )
+        eventually(lambda: replies(bridge, session) == HOLDS, 300, "LangBot has answered what it holds")
         # It takes its messages in order: with this one answered, there is none before it.
         bridge.conversation(session).wait(bridge.push_queue.push(session, "are you done?"), timeout=180)
-        eventually(
-            lambda: states(bridge, sent)["answered"] == LANGBOT_HOLDS, what="LangBot's replies are settled"
-        )
-    assert len(held(bridge, session)) == LANGBOT_HOLDS
-    assert states(bridge, sent)["delivered"] == MESSAGES - LANGBOT_HOLDS
+        eventually(lambda: states(bridge, sent)["answered"] == HOLDS, what="LangBot's replies are settled")
+    assert len(held(bridge, session)) == HOLDS
+    assert states(bridge, sent)["delivered"] == MESSAGES - HOLDS
     forget(bridge, sent)
 
 
@@ -96,11 +90,12 @@ def forget(bridge: Bridge, sent: list[SentMessage]) -> None:
 
 
 def test_langbot_answers_all_with_admission_control(bridge: Bridge, session: str) -> None:
-    sent = push(bridge, session)
-    full = {"delivered": MAX_IN_FLIGHT, "in the queue": MESSAGES - MAX_IN_FLIGHT}
-    eventually(lambda: states(bridge, sent) == full, 300, "LangBot has all that it may have")
-    eventually(lambda: len(held(bridge, session)) == LANGBOT_ANSWERS_AT_ONCE, what="LangBot is busy")
-    assert states(bridge, sent) == full
-    eventually(lambda: replies(bridge, session) == MESSAGES, 400, "LangBot has answered all")
-    eventually(lambda: states(bridge, sent) == {"answered": MESSAGES}, what="its replies are settled")
-    assert {bridge.deployed.state(one, "answered")["attempts"] for one in sent} == {1}
+    with max_in_flight(bridge, MAX_IN_FLIGHT):
+        sent = push(bridge, session)
+        full = {"delivered": MAX_IN_FLIGHT, "in the queue": MESSAGES - MAX_IN_FLIGHT}
+        eventually(lambda: states(bridge, sent) == full, 300, "LangBot has all that it may have")
+        eventually(lambda: len(held(bridge, session)) == RUNS_AT_ONCE, what="LangBot is busy")
+        assert states(bridge, sent) == full
+        eventually(lambda: replies(bridge, session) == MESSAGES, 400, "LangBot has answered all")
+        eventually(lambda: states(bridge, sent) == {"answered": MESSAGES}, what="its replies are settled")
+        assert {bridge.deployed.state(one, "answered")["attempts"] for one in sent} == {1}

@@ -100,6 +100,31 @@ def test_turn_that_breaks_off_stays_unfinished_and_the_next_is_answered(bridge: 
     assert [turn.finished for turn in (first, second)] == [False, True]
 
 
+def test_push_is_the_probable_reply_until_the_own_reply_comes(bridge: Bridge, session: str) -> None:
+    sent = bridge.push_queue.push(session, "HOLD it")
+    eventually(lambda: "HOLD it" in bridge.model.held, what="LangBot is busy with it")
+    bridge.deployed.state(sent, "delivered")
+    bridge.peer.send_push(session, "one moment")
+    assert bridge.deployed.state(sent, "answered")["probable"]
+    assert bridge.conversation(session).wait(sent, timeout=1).text == "one moment"
+
+    bridge.model.release()
+
+    assert bridge.conversation(session).wait(sent, timeout=180).text == "echo: HOLD it"
+    eventually(lambda: "probable" not in bridge.deployed.state(sent, "answered"))
+
+
+def test_each_message_gets_its_own_reply_though_a_sync_call_follows(bridge: Bridge, session: str) -> None:
+    long = bridge.push_queue.push(session, "LONG:40:50")
+    second = bridge.push_queue.push(session, "and this?", action="sync")
+
+    assert bridge.conversation(session).wait(second, timeout=180).text == "echo: and this?"
+    assert bridge.conversation(session).wait(long, timeout=180).text == FORTY_WORDS
+    for sent in (long, second):
+        record = bridge.deployed.state(sent, "answered")
+        assert record["answered_by"] == record["accepted_message_id"]
+
+
 def test_sync_reply_is_kept_as_one_part_with_the_last_snapshot(bridge: Bridge, session: str) -> None:
     sent = bridge.push_queue.push(session, "LONG:40:20", action="sync")
 

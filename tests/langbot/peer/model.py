@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-MAX_HOLD_SECONDS = 60
+MAX_HOLD_SECONDS = 500
 
 
 class Model:

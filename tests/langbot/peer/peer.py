@@ -22,6 +22,12 @@ RUNNER = "plugin:relay/Peer/default"
 DISCARD = "DISCARD"
 """LangBot accepts messages with this in their text, and discards them."""
 
+HOLDS = 30
+"""Turns that LangBot keeps, here and not the 100 that it keeps by default: its work for each takes long."""
+
+RUNS_AT_ONCE = 6
+"""Turns that LangBot runs in parallel, here and not the 20 by default."""
+
 BOOT_SECONDS = 400
 # Ends the command and all that it started when this process closes the pipe or dies, however it dies.
 UNTIL_STDIN_CLOSES = 'exec 3<&0; (cat <&3 >/dev/null; kill -KILL 0) & exec "$@" </dev/null 3<&-'
@@ -73,6 +79,12 @@ class Peer:
             "SPACE__DISABLE_TELEMETRY": "true",
             "SPACE__DISABLE_MODELS_SERVICE": "true",
             "BOX__ENABLED": "false",
+            "CONCURRENCY__PENDING_QUERIES_PER_WORKSPACE": str(HOLDS),
+            "CONCURRENCY__PIPELINE": str(RUNS_AT_ONCE),
+            # The model holds its answers until a slow machine has seen all that a test wants to see before.
+            "LLM_REQUEST_POLICY__FIRST_EVENT_TIMEOUT": "600",
+            "LLM_REQUEST_POLICY__READ_TIMEOUT": "600",
+            "LLM_REQUEST_POLICY__TOTAL_TIMEOUT": "600",
             # Its webhooks are how a test keeps LangBot busy: more than 100 must fit.
             "WEBHOOKS__MAX_INFLIGHT_REQUESTS": "128",
             "PYTHONUNBUFFERED": "1",
@@ -140,6 +152,12 @@ class Peer:
         """Have LangBot ask `url` about each message before its pipeline; return what undoes that."""
         webhook = self._call("POST", "webhooks", {"name": "test", "url": url})["webhook"]
         return lambda: self._call("DELETE", f"webhooks/{webhook['id']}")
+
+    def send_push(self, session_id: str, text: str) -> None:
+        """Have LangBot say something in a session that replies to nothing."""
+        target = {"target_type": "person", "target_id": session_id}
+        message = {"message_chain": [{"type": "Plain", "text": text}]}
+        self._call("POST", f"platform/bots/{self._bot}/send_message", target | message)
 
     def post(self, session_id: str, text: str, key: str = "") -> requests.Response:
         """Post a message straight to the bot, signed, with an idempotency key if there is one."""
