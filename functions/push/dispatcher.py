@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -47,6 +47,10 @@ batches, unless PushMaximumConcurrency says otherwise."""
 
 HANDED_OVER_VISIBILITY = 480
 """Seconds until push hands a sync message over again, if nothing has come of it by then."""
+
+TIME_TO_RETURN = 3
+"""Seconds before its own time-out at which push returns what it has: a session that hangs must not make SQS
+deliver the others again."""
 
 RETRY_AFTER_ERROR = 10
 """Seconds until a message is delivered again that could not be tried, for no fault of its bot."""
@@ -104,12 +108,19 @@ class Dispatcher:
         sessions: dict[str, list[QueuedMessage]] = {}
         for queued in messages:
             sessions.setdefault(queued.group_id, []).append(queued)
-        with ThreadPoolExecutor(max_workers=len(sessions)) as threads:
-            delivered = threads.map(lambda session: self._deliver_session(session, batch), sessions.values())
-            kept = [one for session in delivered for one in session]
+        threads = ThreadPoolExecutor(max_workers=len(sessions))
+        tasks = {
+            threads.submit(self._deliver_session, session, batch): session for session in sessions.values()
+        }
+        _, stuck = wait(tasks, timeout=max(seconds_left() - TIME_TO_RETURN, 0))
+        threads.shutdown(wait=False)
+        kept = [one for task in tasks.keys() - stuck for one in task.result()]
         for queued, delay in kept:
             self._set_visibility(queued, delay)
-        return [queued.message_id for queued, _ in kept]
+        unfinished = [queued for task in stuck for queued in tasks[task]]
+        for queued in unfinished:
+            log.error("a message was not finished in time", extra={"message_id": queued.message_id})
+        return [queued.message_id for queued in [*unfinished, *(queued for queued, _ in kept)]]
 
     def _deliver_session(
         self, session: list[QueuedMessage], batch: _Batch

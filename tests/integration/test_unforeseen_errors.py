@@ -1,12 +1,14 @@
 """Whatever is raised in a delivery ends in the message's record."""
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError
 
 from local.sample_bot import Answer
+from relay.domain.keys import message_key, record_key
 from support.deployed import IN, OUT
 from support.queued_messages import again, deliver, queued
 
@@ -105,3 +107,34 @@ def test_an_unusable_url_is_seen_and_callbacks_are_verified(talk, workers, url):
     assert deliver(workers.dispatcher(), message) == [message.message_id]
     assert "url must be an address" in workers.record(message)["last_error"]
     assert workers.bot_registry.get(talk.name).outbound_secrets == (OUT,)
+
+
+def test_a_session_that_hangs_does_not_hold_up_the_others(talk, dispatcher, monkeypatch):
+    ended, hanging = threading.Event(), queued(talk)
+    other = queued(replace(talk, session="other"))
+    sender = dispatcher.sender
+
+    class HangingSender:
+        one_at_a_time = sender.one_at_a_time
+
+        def send(self, message, *more):
+            if message.session_id == talk.session:
+                ended.wait(60)
+            return sender.send(message, *more)
+
+    monkeypatch.setattr("push.dispatcher.TIME_TO_RETURN", 75)
+    try:
+        left = deliver(replace(dispatcher, sender=HangingSender()), hanging, other, seconds_left=80)
+        assert left == [hanging.message_id]
+        assert [request.status for request in talk.bot.received] == [202]
+    finally:
+        ended.set()
+
+
+def test_a_message_with_a_key_as_large_as_a_record_is_parked_with_a_short_reason(talk, workers, dispatcher):
+    message = queued(talk)
+    large = json.dumps({"k" * 900_000: "\ud800"})
+    assert deliver(dispatcher, replace(message, body=large)) == []
+    record = workers.messages_table.read(record_key(f"#{talk.session}", message_key(message.sequence_number)))
+    assert record["state"] == "parked"
+    assert len(record["reason"]) < 100

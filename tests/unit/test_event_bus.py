@@ -1,6 +1,7 @@
 """How events are put on the bus. What the emulator's bus does not do is made here: limits and refusals."""
 
 import pytest
+from botocore.exceptions import ClientError
 
 from relay.adapters.event_bus import EventBus
 from relay.domain.event import Event
@@ -13,6 +14,8 @@ class Events:
         self.calls = []
 
     def put_events(self, Entries):  # noqa: N803
+        if any(e["DetailType"] == "too large" for e in Entries):
+            raise ClientError({"Error": {"Code": "ValidationException"}}, "PutEvents")
         sizes = [len(e["Source"] + e["DetailType"]) + len(e["Detail"].encode()) for e in Entries]
         assert 1 <= len(Entries) <= 10
         assert sum(sizes) < 256 * 1024
@@ -56,3 +59,11 @@ def test_the_entries_that_the_bus_refused_are_named_one_by_one():
 )
 def test_an_event_that_the_bus_will_never_accept_is_not_tried_again(code):
     assert EventBus(Events(), "default", "relay").publish([event(0, code)]) == set()
+
+
+def test_an_event_for_which_the_bus_refuses_a_whole_call_holds_up_no_other():
+    events = Events()
+    bus = EventBus(events, "default", "relay")
+    kinds = ["fine", "too large", "fine", "ThrottlingException"]
+    assert bus.publish(event(n, kind) for n, kind in enumerate(kinds)) == {"id-3"}
+    assert [call[0]["DetailType"] for call in events.calls] == ["fine", "fine", "ThrottlingException"]

@@ -6,6 +6,7 @@ import pytest
 from relay.domain.attempt import AttemptHistory, Delivery, Outcome, Response, Verdict, classify
 from relay.domain.message import parse_message
 from relay.domain.record import (
+    MAX_REASON,
     State,
     accepted_record,
     dropped_record,
@@ -55,6 +56,15 @@ def accepted(outcome=ACCEPTED_PUSH, action="push", expects_reply=True):
     """Return the record of a message whose attempt came to `outcome`."""
     tried = delivery(body=json.dumps({"session_id": "s-1", "text": "hi", "action": action}))
     return accepted_record(tried, attempt(tried, outcome, expects_reply), NOW, KEEP_DAYS, ANSWER_DEADLINE)
+
+
+def test_a_reason_is_cut_so_that_no_peer_can_fill_a_record():
+    made = [
+        parked_record(delivery(), "e" * 5000, "r" * 5000, NOW, keep_days=1),
+        dropped_record(delivery(), "d" * 5000, NOW, keep_days=1),
+    ]
+    texts = [made[0]["last_error"], made[0]["reason"], made[1]["drop_reason"]]
+    assert [len(text) for text in texts] == [MAX_REASON] * 3
 
 
 def test_users_read_these_states():

@@ -92,3 +92,10 @@ def test_the_longest_integer_is_read():
 
 def test_numbers_with_a_fraction_are_read_as_the_caller_wants_them():
     assert loads("[1.10, 1e400, 7]", parse_float=Decimal) == [Decimal("1.10"), Decimal("1e400"), 7]
+
+
+def test_an_error_shows_40_printable_characters_of_a_key():
+    key = "\x1b[2J" + "k" * 250_000
+    with pytest.raises(Malformed) as refused:
+        loads(json.dumps({key: "\ud800"}))
+    assert str(refused.value) == "?[2J" + "k" * 36 + " holds a lone surrogate"

@@ -18,6 +18,9 @@ SOURCE = "langbot-relay"
 _MAX_ENTRIES, _MAX_BYTES = 10, 256 * 1024
 
 
+_REFUSED_CALLS = ("ValidationException", "RequestEntityTooLargeException")
+# PutEvents refuses a whole call, not one entry, if an entry is larger than it takes.
+
 _FINAL_CODES = ("MalformedDetail", "InvalidArgument", "NotAuthorizedFor")
 # The bus would refuse such an event for as long as the stream keeps it, and hold up all others.
 
@@ -42,6 +45,8 @@ class EventBus:
         try:
             results = self._events.put_events(Entries=entries)["Entries"]
         except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and error.response["Error"]["Code"] in _REFUSED_CALLS:
+                return self._put_each(call)
             log.error("the event bus cannot be reached", extra=error_fields(error))
             return [event.id for event, _ in call]
         later = []
@@ -51,6 +56,14 @@ class EventBus:
                 if not code.startswith(_FINAL_CODES):
                     later.append(event.id)
         return later
+
+    def _put_each(self, call: list[tuple[Event, str]]) -> list[str]:
+        """Publish the events of a call that was refused as a whole, each alone: one of them is the cause."""
+        if len(call) > 1:
+            return [event_id for one in call for event_id in self._put([one])]
+        ((event, _),) = call
+        log.error("the event bus takes no such event, it is given up", extra={"event_id": event.id})
+        return []
 
 
 def _calls(events: Iterable[Event], stack: str) -> Iterator[list[tuple[Event, str]]]:

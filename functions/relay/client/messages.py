@@ -52,7 +52,7 @@ class Messages:
                 sent = None
             case State.PARKED | State.UNANSWERED:
                 message = parse_message(self.body(record))
-                sent = self._push_queue.resend(message, record["message"], f"resend-{record['message_id']}")
+                sent = self._push_queue.resend(message, record["message"])
             case state:
                 raise InvalidState(f"the message is {state}: only a parked or unanswered one can be resent")
         self._remove_from_parked_queue(record)

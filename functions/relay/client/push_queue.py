@@ -66,14 +66,15 @@ class PushQueue:
             raise InvalidMessage(f"the message is {size} bytes; SQS takes {MAX_QUEUED_BYTES}")
         return self._send(message, body, deduplication_id or uuid4().hex)
 
-    def resend(self, message: Message, original: str, deduplication_id: str) -> SentMessage:
+    def resend(self, message: Message, original: str) -> SentMessage:
         """Send the message whose key is `original` again; push takes its body from its record.
 
         Raise botocore's errors.
         """
         attribute = {"DataType": "String", "StringValue": original}
         body = session_body(message.bot, message.session_id)
-        return self._send(message, body, deduplication_id, MessageAttributes={"resend_of": attribute})
+        # Whoever can send to the queue could use up an id that can be guessed.
+        return self._send(message, body, uuid4().hex, MessageAttributes={"resend_of": attribute})
 
     def _send(self, message: Message, body: str, deduplication_id: str, **more: Any) -> SentMessage:
         response = self._sqs.send_message(

@@ -15,6 +15,9 @@ from relay.domain.keys import (
 from relay.domain.message import Message, QueuedMessage
 from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 
+MAX_REASON = 1024
+"""Characters of a reason or an error in a record."""
+
 
 class State(StrEnum):
     """What became of a message. `retrying` is not an end: the message is on the push queue."""
@@ -129,7 +132,7 @@ def retrying_record(delivery: Delivery, last_error: str, now: float, keep_days: 
     history = delivery.history
     record["refusals"] = history.keys_used
     record["unknown"] = history.outcome_unknown
-    record["last_error"] = last_error
+    record["last_error"] = _cut(last_error)
     if history.last_response:
         record["last_answer"] = history.last_response
     if history.first_failed_at is not None:
@@ -143,7 +146,7 @@ def parked_record(
     """Return the record of a message that is not tried again unless an operator resends it."""
     record = retrying_record(delivery, last_error, now, keep_days)
     record["state"] = State.PARKED
-    record["reason"] = reason
+    record["reason"] = _cut(reason)
     record["parked_at"] = utc_text(now)
     record["awaiting"] = OPERATOR
     record["due_at"] = utc_text(now)
@@ -154,8 +157,13 @@ def dropped_record(delivery: Delivery, reason: str, now: float, keep_days: int) 
     """Return the record of a message that is not sent at all."""
     record = _common(delivery, State.DROPPED, now, keep_days)
     record["dropped_at"] = utc_text(now)
-    record["drop_reason"] = reason
+    record["drop_reason"] = _cut(reason)
     return record
+
+
+def _cut(text: str) -> str:
+    """Return a text as a record may hold it: it can quote a peer, and goes into an event as well."""
+    return text[:MAX_REASON]
 
 
 def _common(delivery: Delivery, state: State, now: float, keep_days: int) -> MessageRecord:

@@ -7,6 +7,12 @@ from typing import Any
 
 MAX_DEPTH = 200
 
+MAX_KEY_SHOWN = 40
+"""Characters of a sender's key that an error text shows."""
+
+_Path = tuple["_Path", str | int] | None
+# The steps to a value, the last one first: to write the path of each value would take quadratic time.
+
 BYTE_ORDER_MARK = "\ufeff"
 """What some tools of Windows write before a text."""
 
@@ -37,7 +43,7 @@ def loads(raw: str | bytes, parse_float: Callable[[str], Any] | None = None) -> 
         raise Malformed(f"nested deeper than {MAX_DEPTH} levels") from None
     except ValueError:
         raise Malformed("not valid JSON") from None
-    _check(value, "", 0)
+    _check(value, None, 0)
     return value
 
 
@@ -59,16 +65,34 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _check(value: Any, path: str, depth: int) -> None:
+def _check(value: Any, path: _Path, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise Malformed(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise Malformed(f"{path or 'the document'} holds a lone surrogate")
+        if _has_lone_surrogate(value):
+            raise Malformed(f"{_written(path) or 'the document'} holds a lone surrogate")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _check(key, f"a key of {path}" if path else "a key", depth)
-            _check(item, f"{path}.{key}" if path else key, depth + 1)
+            if _has_lone_surrogate(key):
+                of = f" of {_written(path)}" if path else ""
+                raise Malformed(f"a key{of} holds a lone surrogate")
+            _check(item, (path, key), depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _check(item, f"{path}[{index}]", depth + 1)
+            _check(item, (path, index), depth + 1)
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _written(path: _Path) -> str:
+    steps = []
+    while path:
+        path, step = path
+        steps.append(f"[{step}]" if isinstance(step, int) else f".{_printable(step)}")
+    return "".join(reversed(steps)).removeprefix(".")
+
+
+def _printable(key: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in key[:MAX_KEY_SHOWN])
