@@ -114,7 +114,7 @@ class Dispatcher:
         }
         _, stuck = wait(tasks, timeout=max(seconds_left() - TIME_TO_RETURN, 0))
         threads.shutdown(wait=False)
-        kept = [one for task in tasks.keys() - stuck for one in task.result()]
+        kept = [one for task in tasks if task not in stuck for one in task.result()]
         for queued, delay in kept:
             self._set_visibility(queued, delay)
         unfinished = [queued for task in stuck for queued in tasks[task]]
@@ -151,7 +151,11 @@ class Dispatcher:
                 self._complete(queued, record)
                 return None
             if partial:
-                whole = record or self._claim_original(queued, message)
+                # A resend that failed before it had its body has a record without one.
+                if record and record.get("body") != queued.body:
+                    whole = record
+                else:
+                    whole = self._claim_original(queued, message)
                 queued = replace(queued, body=self.messages_table.body(whole))
                 message = parse_message(queued.body)
             delivery, history_is_known = Delivery(queued, message, history_of(queued, record)), True

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,9 @@ from botocore.exceptions import ClientError
 
 from local.sample_bot import Answer
 from relay.domain.keys import message_key, record_key
+from relay.domain.message import session_body
 from support.deployed import IN, OUT
+from support.parked_messages import UNPARSED
 from support.queued_messages import again, deliver, queued
 
 DENIED = ClientError(
@@ -107,6 +110,22 @@ def test_an_unusable_url_is_seen_and_callbacks_are_verified(talk, workers, url):
     assert deliver(workers.dispatcher(), message) == [message.message_id]
     assert "url must be an address" in workers.record(message)["last_error"]
     assert workers.bot_registry.get(talk.name).outbound_secrets == (OUT,)
+
+
+@pytest.mark.parametrize(("part", "method"), [("messages_table", "mark_resent"), ("messages_table", "body")])
+def test_a_resend_that_failed_before_it_had_its_body_is_sent_later(talk, workers, dispatcher, part, method):
+    talk.bot.answer_with(UNPARSED)
+    original = queued(talk)
+    deliver(dispatcher, original)
+    resend = replace(
+        queued(talk),
+        resend_of=workers.record(original)["message"],
+        body=session_body(talk.name, talk.session),
+    )
+    broken = replace(dispatcher, **{part: Raising(getattr(dispatcher, part), method, DENIED)})
+    assert deliver(broken, resend) == [resend.message_id]
+    assert deliver(workers.at(time.time() + 3).dispatcher(), again(resend)) == []
+    assert talk.texts() == ["hello", "hello"]
 
 
 def test_a_session_that_hangs_does_not_hold_up_the_others(talk, dispatcher, monkeypatch):
