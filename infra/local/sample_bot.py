@@ -1,7 +1,7 @@
 """A stand-in for LangBot's HTTP Bot, for the demonstration and for tests.
 
 It answers and calls back as LangBot 4.11.2 was recorded doing, `/reset` included, which fails there
-whatever is sent, and drops messages as LangBot does when it has too many in hand. It leaves out the
+whatever is sent, and drops messages as LangBot does when it has too many in flight. It leaves out the
 merging of messages and LangBot's 429 to the fifth post at once, which is a matter of microseconds.
 
 Words in a message's text steer the reply: `LONG:n:ms` streams n parts, ms apart · `MULTI` three replies
@@ -30,21 +30,21 @@ from typing import Any, Literal, Self
 
 import requests
 
-WINDOW = 300
+SIGNATURE_TOLERANCE = 300
 """Seconds that a signed timestamp may be off."""
-KEY_LIFE = 600
+KEY_LIFETIME = 600
 """Seconds for which an idempotency key is known."""
-MOST_KEYS = 4096
-MOST_BYTES = 1 << 20
-RETRY_AFTER = (1, 2, 4)
+MAX_KEYS = 4096
+MAX_BODY_BYTES = 1 << 20
+RETRY_DELAYS = (1, 2, 4)
 """Seconds before each further try of a callback."""
 CALLBACK_TIMEOUT = 15
 SYNC_TIMEOUT = 4 * CALLBACK_TIMEOUT
-FORGET_AFTER = 60
+SEQUENCE_TIMEOUT = 60
 """Seconds of silence after which a session counts its parts from 1 again."""
-AT_ONCE = 20
+MAX_RUNNING_TURNS = 20
 """Turns that run at the same time, of a session one."""
-IN_HAND = 100
+MAX_TURNS = 100
 """Turns that run or wait to; for one more, the one that has waited longest is dropped."""
 
 PIXEL = (
@@ -65,7 +65,7 @@ class Answer:
 
     With neither `status` nor `drop` it gives its usual answer, `delay` seconds late. `takes` says how
     far the request gets: "nothing" of it counts, its idempotency "key" is burned as LangBot's 503
-    does, or the "message" is accepted and answered while the caller is told something else. A request
+    does, or the "message" is accepted and answered while the caller gets another response. A request
     that does not get that far, such as one with a bad signature, has its usual answer.
     """
 
@@ -114,7 +114,7 @@ class SampleBot:
         inbound_secret: str,
         outbound_secret: str,
         port: int = 0,
-        max_parallel_callbacks: int = AT_ONCE,
+        max_parallel_callbacks: int = MAX_RUNNING_TURNS,
     ) -> None:
         self.callback_url = callback_url
         self.inbound_secret = inbound_secret
@@ -123,8 +123,8 @@ class SampleBot:
         self.emitted: list[dict[str, Any]] = []
         """The parts in the order in which the bot meant them, delivered or not."""
         self.dropped: list[str] = []
-        """The ids of accepted messages that will never be answered, since IN_HAND later ones came."""
-        self.most_in_hand = 0
+        """The ids of accepted messages that will never be answered, since MAX_TURNS later ones came."""
+        self.max_in_flight = 0
         self.awake = threading.Event()
         """While it is cleared, no turn begins to speak."""
         self.awake.set()
@@ -152,35 +152,32 @@ class SampleBot:
         self.awake.set()
 
     def answer_with(self, *answers: Answer) -> None:
-        """Queues what the next requests get, one each."""
+        """Give the next requests these answers, one each."""
         self._answers.extend(answers)
 
-    def told(self, request: Received) -> Answer:
-        """What `request` gets; a test may decide that by the request."""
+    def choose_answer(self, request: Received) -> Answer:
+        """Return the answer to `request`; a test may choose it by the request."""
         return self._answers.popleft() if self._answers else Answer(takes="message")
 
     def respond(self, request: Received) -> tuple[int, Any, dict[str, str]] | None:
-        """Status, body and headers for a request, after any delay; None to drop the connection."""
+        """Return status, body and headers for a request, after any delay; None to drop the connection."""
         with self._lock:
             self.received.append(request)
-            told = self.told(request)
-        usual = told.status is None and not told.drop
-        answer: tuple[int, Any] = (0, "")
-        if usual or told.takes != "nothing":
+            chosen = self.choose_answer(request)
+        usual = chosen.status is None and not chosen.drop
+        response: tuple[int, Any] = (0, "")
+        if usual or chosen.takes != "nothing":
             try:
-                answer = self._handle(request, "message" if usual else told.takes)
+                response = self._handle(request, "message" if usual else chosen.takes)
             except _Refused as refused:
-                answer, usual = (refused.status, refused.body), True
-            except Exception:  # as LangBot's framework does, whatever went wrong
-                answer = (
-                    500,
-                    {"code": "internal_error", "msg": "Internal server error", "request_id": _id()},
-                )
-                usual = True
-        time.sleep(told.delay)
+                response, usual = (refused.status, refused.body), True
+            except Exception:  # LangBot's framework answers each one so
+                error = {"code": "internal_error", "msg": "Internal server error", "request_id": _id()}
+                response, usual = (500, error), True
+        time.sleep(chosen.delay)
         if usual:
-            return *answer, {}
-        return None if told.drop else (told.status or 0, told.body, told.headers)
+            return *response, {}
+        return None if chosen.drop else (chosen.status or 0, chosen.body, chosen.headers)
 
     def _handle(self, request: Received, takes: Literal["nothing", "key", "message"]) -> tuple[int, Any]:
         where = re.fullmatch(r"/bots/sample(?:/(.*))?", request.path)
@@ -208,23 +205,23 @@ class SampleBot:
                     turn.session_id, self._sign, self._callback_slots, self.emitted
                 )
         if where[1] == "sync":
-            return 200, session.answer_at_once(turn, self.take)
-        self.take(turn)
+            return 200, session.answer_sync(turn, self.accept)
+        self.accept(turn)
         accepted = {"session_id": turn.session_id, "accepted_message_id": turn.id, "aggregating": True}
         return 202, {"code": 0, "msg": "accepted", "data": accepted}
 
-    def take(self, turn: "_Turn") -> None:
-        """Has an accepted message answered in its turn, unless too many come after it."""
+    def accept(self, turn: "_Turn") -> None:
+        """Answer a message in its turn, unless too many come after it."""
         with self._lock:
-            if len(self._waiting) + len(self._running) >= IN_HAND:
+            if len(self._waiting) + len(self._running) >= MAX_TURNS:
                 self.dropped.append(self._waiting.pop(0).id)
             self._waiting.append(turn)
-            self.most_in_hand = max(self.most_in_hand, len(self._waiting) + len(self._running))
-            self._run_who_may()
+            self.max_in_flight = max(self.max_in_flight, len(self._waiting) + len(self._running))
+            self._run_waiting()
 
-    def _run_who_may(self) -> None:
+    def _run_waiting(self) -> None:
         for turn in list(self._waiting):
-            if len(self._running) == AT_ONCE:
+            if len(self._running) == MAX_RUNNING_TURNS:
                 return
             if turn.session_id not in self._running:
                 self._waiting.remove(turn)
@@ -233,13 +230,13 @@ class SampleBot:
 
     def _run(self, turn: "_Turn") -> None:
         self.awake.wait()
-        self._sessions[turn.session_id].think(turn)
+        self._sessions[turn.session_id].run(turn)
         with self._lock:
             self._running.remove(turn.session_id)
-            self._run_who_may()
+            self._run_waiting()
 
     def _verified(self, request: Received) -> dict[str, Any]:
-        if len(request.body) > MOST_BYTES:
+        if len(request.body) > MAX_BODY_BYTES:
             raise _Refused(413, 41301, "message too large")
         sent_at = request.headers.get("x-lb-timestamp")
         signature = request.headers.get("x-lb-signature")
@@ -249,7 +246,7 @@ class SampleBot:
             age = abs(int(time.time()) - int(float(sent_at)))
         except ValueError:
             raise _Refused(401, 40101, "invalid signature: bad_timestamp") from None
-        if age > WINDOW:
+        if age > SIGNATURE_TOLERANCE:
             raise _Refused(401, 40101, "invalid signature: expired")
         if not hmac.compare_digest(_signature(self.inbound_secret, sent_at, request.body), signature):
             raise _Refused(401, 40101, "invalid signature: signature_mismatch")
@@ -266,10 +263,10 @@ class SampleBot:
             return
         with self._lock:
             now = time.monotonic()
-            self._keys = {k: since for k, since in self._keys.items() if now - since <= KEY_LIFE}
+            self._keys = {k: since for k, since in self._keys.items() if now - since <= KEY_LIFETIME}
             if key in self._keys:
                 raise _Refused(409, 40901, "idempotency key already accepted")
-            if len(self._keys) >= MOST_KEYS:
+            if len(self._keys) >= MAX_KEYS:
                 raise _Refused(503, 50301, "idempotency capacity reached; retry later")
             self._keys[key] = now
 
@@ -356,7 +353,7 @@ class _Session:
         self._callbacks: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._closed = threading.Event()
         self._sequence = 0
-        self._counts_anew = True
+        self._restart_sequence = True
         self._last = 0.0
         self._collected: Segments | None = None
         self._final = threading.Event()
@@ -366,19 +363,19 @@ class _Session:
         self._closed.set()
         self._callbacks.put(None)
 
-    def answer_at_once(self, turn: _Turn, take: Callable[[_Turn], None]) -> dict[str, Any]:
+    def answer_sync(self, turn: _Turn, accept: Callable[[_Turn], None]) -> dict[str, Any]:
         if self._collected is not None:
             raise _Refused(409, 40901, "a sync request is already in flight for this session")
         collected: Segments = []
         self._collected = collected
         self._final.clear()
-        take(turn)
+        accept(turn)
         self._final.wait(SYNC_TIMEOUT)
         self._collected = None
         data = {"session_id": self._session_id, "reply_to": turn.id, "message": collected}
         return {"code": 0, "msg": "ok", "data": data}
 
-    def think(self, turn: _Turn) -> None:
+    def run(self, turn: _Turn) -> None:
         for wait, message, final in turn.parts():
             if self._closed.wait(wait):
                 return
@@ -386,8 +383,10 @@ class _Session:
 
     def _emit(self, reply_to: str, message: Segments, final: bool) -> None:
         now = time.monotonic()
-        self._sequence = 1 if self._counts_anew or now - self._last > FORGET_AFTER else self._sequence + 1
-        self._counts_anew, self._last = final, now
+        self._sequence = (
+            1 if self._restart_sequence or now - self._last > SEQUENCE_TIMEOUT else self._sequence + 1
+        )
+        self._restart_sequence, self._last = final, now
         part = {
             "session_id": self._session_id,
             "reply_to": reply_to,
@@ -411,7 +410,7 @@ class _Session:
             for part in iter(self._callbacks.get, None):
                 body = json.dumps(part, ensure_ascii=False).encode()
                 url, headers = self._sign(body)
-                for pause in (*RETRY_AFTER, None):
+                for pause in (*RETRY_DELAYS, None):
                     try:
                         with self._callback_slots:
                             response = http.post(url, body, headers=headers, timeout=CALLBACK_TIMEOUT)

@@ -86,13 +86,13 @@ class PlannedBot(SampleBot):
 
     plans: dict[str, Plan]
 
-    def told(self, request):
+    def choose_answer(self, request):
         answers = self.plans[json.loads(request.body)["message"][0]["text"][:3]].answers
         return answers.popleft() if answers else Answer(takes="message")
 
-    def take(self, turn):
+    def accept(self, turn):
         self.plans[turn.text[:3]].accepted_ids.append(turn.id)
-        super().take(turn)
+        super().accept(turn)
 
 
 class JumpingClock:

@@ -236,7 +236,7 @@ def test_of_101_messages_in_flight_the_one_that_waits_longest_is_dropped(
     bot.awake.set()
     replies = {callback.part["reply_to"] for callback in server.receive(100)}
     assert replies == set(accepted) - set(bot.dropped)
-    assert bot.most_in_hand == 100
+    assert bot.max_in_flight == 100
 
 
 def test_20_turns_run_at_once_and_one_of_a_session(bot: SampleBot, server: CallbackServer) -> None:

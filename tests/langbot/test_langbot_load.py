@@ -70,12 +70,16 @@ def test_langbot_drops_the_oldest_without_admission_control(bridge: Bridge, sess
         sent = push(bridge, session)
         eventually(lambda: states(bridge, sent) == {"delivered": MESSAGES}, 300, "all are accepted")
         assert {[e.status for e in bridge.to_bot.of(one.session_id)][-1] for one in sent} == {202}
-        eventually(lambda: replies(bridge, session) == HOLDS, 300, "LangBot has answered what it holds")
+        eventually(lambda: replies(bridge, session) >= HOLDS, 300, "LangBot has answered what it holds")
         # It takes its messages in order: with this one answered, there is none before it.
         bridge.conversation(session).wait(bridge.push_queue.push(session, "are you done?"), timeout=180)
-        eventually(lambda: states(bridge, sent)["answered"] == HOLDS, what="LangBot's replies are settled")
-    assert len(held(bridge, session)) == HOLDS
-    assert states(bridge, sent)["delivered"] == MESSAGES - HOLDS
+        answered = eventually(
+            lambda: n if (n := replies(bridge, session)) == len(held(bridge, session)) else 0
+        )
+        # One that LangBot is just beginning with is neither among those that wait nor among those that run.
+        assert HOLDS <= answered <= HOLDS + 2
+        expected = {"answered": answered, "delivered": MESSAGES - answered}
+        eventually(lambda: states(bridge, sent) == expected, what="LangBot's replies are settled")
     forget(bridge, sent)
 
 
