@@ -291,7 +291,7 @@ def scan(deployed, table):
     return [from_item(item) for page in pages for item in page["Items"]]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_each_of_1000_messages_comes_to_an_end_that_has_its_reason(deployed, workers, monkeypatch):
     draw, clock, queues = random.Random(SEED), JumpingClock(), RecordingQueues()
     workers = replace(workers, clock=clock, policy=POLICY)

@@ -91,11 +91,13 @@ def make_overdue(workers, record):
 
 
 def overdue(talk, workers):
-    """Two overdue messages: one without a reply, one whose reply has begun."""
-    messages = [queued(talk, "SILENT") for _ in range(2)]
-    silent, begun = delivered(workers, *messages)
-    reply(talk, begun["accepted_message_id"], final=False)
-    for record in (silent, begun):
+    """Three overdue messages: without a reply, with one that broke off, with one that has no final part."""
+    messages = [queued(talk, "SILENT") for _ in range(3)]
+    silent, broken, unfinished = delivered(workers, *messages)
+    reply(talk, broken["accepted_message_id"], final=False)
+    reply(talk, broken["accepted_message_id"], final=False, text="Failed.", sequence=2)
+    reply(talk, unfinished["accepted_message_id"], final=False)
+    for record in (silent, broken, unfinished):
         make_overdue(workers, record)
     return swept(workers, *messages)
 
@@ -125,6 +127,9 @@ def resent(talk, workers):
     return replace(scene, records=records)
 
 
+BROKE_OFF = "the reply broke off after 2 parts"
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
     ("scene", "calls", "outcome"),
@@ -132,7 +137,7 @@ def resent(talk, workers):
         (merged, 5, [("answered", None), ("answered", True), ("delivered", None)]),
         (claimed, 4, [("answered", None)]),
         (too_early, 2, [("answered", None)]),
-        (overdue, 8, [("unanswered", "no reply"), ("unanswered", "the reply broke off after 1 parts")]),
+        (overdue, 12, [("unanswered", "no reply"), ("unanswered", BROKE_OFF), ("answered", None)]),
         (missed, 5, [("answered", None)]),
         (resent, 7, [("delivered", None)]),
     ],
