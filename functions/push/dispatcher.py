@@ -129,7 +129,7 @@ class Dispatcher:
         for position, queued in enumerate(session):
             try:
                 delay = self._deliver_one(queued, batch)
-            except Exception as error:  # the other sessions go on, whatever it is
+            except Exception as error:  # any error: the other sessions go on
                 self._log_error("a message could not be tried", queued, error)
                 delay = RETRY_AFTER_ERROR
             if delay is not None:
@@ -151,12 +151,7 @@ class Dispatcher:
                 self._complete(queued, record)
                 return None
             if partial:
-                # A resend that failed before it had its body has a record without one.
-                if record and record.get("body") != queued.body:
-                    whole = record
-                else:
-                    whole = self._claim_original(queued, message)
-                queued = replace(queued, body=self.messages_table.body(whole))
+                queued = self._with_body(queued, message, record)
                 message = parse_message(queued.body)
             delivery, history_is_known = Delivery(queued, message, history_of(queued, record)), True
             if message.action == "sync" and self.sync_queue:
@@ -242,11 +237,21 @@ class Dispatcher:
         if record and record["state"] == State.PARKED:
             self.parked_queue.put(queued, record)
 
+    def _with_body(
+        self, queued: QueuedMessage, message: Message, record: MessageRecord | None
+    ) -> QueuedMessage:
+        """Return a message that names only its session with the body of its record, or its original's."""
+        # A resend that failed before it had its body has a record without one.
+        if record is None or record.get("body") == queued.body:
+            record = self._claim_original(queued, message)
+        return replace(queued, body=self.messages_table.body(record))
+
     def _claim_original(self, queued: QueuedMessage, message: Message) -> MessageRecord:
         """Return the record of the message that this one is the only resend of. Raise InvalidState if not."""
-        if not is_message_key(queued.resend_of or ""):
+        key = queued.resend_of or ""
+        if not is_message_key(key):
             raise InvalidMessage("resend_of is no message's key")
-        original = record_key(message.session, queued.resend_of or "")
+        original = record_key(message.session, key)
         return self.messages_table.mark_resent(original, message_key(queued.sequence_number), self.clock())
 
     def _hand_over(self, delivery: Delivery, message: Message, sync_queue: SyncQueue) -> None:

@@ -43,7 +43,7 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
                 settler.settle(final_part(record))
             else:
                 settler.settle(*RecheckQueue.read(record["body"]))
-        except Exception as error:  # the others go on, whatever it is
+        except Exception as error:  # any error: the others go on
             log.error("a final part could not be settled and is tried again", extra=error_fields(error))
             failed.append(record["dynamodb"]["SequenceNumber"] if from_stream else record["messageId"])
     metrics.emit()

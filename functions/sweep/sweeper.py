@@ -49,7 +49,7 @@ class Sweeper:
             for key in self.messages_table.overdue(bot, utc_text(now)):
                 try:
                     unanswered += self._handle(key, now, blocked, seconds_left)
-                except Exception as error:  # the others go on, whatever it is
+                except Exception as error:  # any error: the others go on
                     fields = error_fields(error) | {"session": key["session"]}
                     log.error("an overdue message could not be handled", extra=fields)
         return unanswered

@@ -1,7 +1,7 @@
 """A stand-in for LangBot's HTTP Bot, for the demonstration and for tests.
 
 It answers and calls back as LangBot 4.11.2 was recorded doing, `/reset` included, which fails there
-whatever is sent, and drops messages as LangBot does when it has too many in flight. It leaves out the
+for every message, and drops messages as LangBot does when it has too many in flight. It leaves out the
 merging of messages and LangBot's 429 to the fifth post at once, which is a matter of microseconds.
 
 Words in a message's text steer the reply: `LONG:n:ms` streams n parts, ms apart · `MULTI` three replies

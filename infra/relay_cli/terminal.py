@@ -34,7 +34,7 @@ def json_line(value: Any) -> str:
 
 
 def quoted(word: str) -> str:
-    """Return a word as bash takes it, whatever characters are in it."""
+    """Return a word as bash takes it; it may have any characters."""
     if not _STEERING.search(word) and "\n" not in word and "\t" not in word:
         return shlex.quote(word)
     escaped = word.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\t", "\\t")

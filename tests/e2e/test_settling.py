@@ -117,12 +117,18 @@ def test_a_push_probably_answers_the_only_message_that_waits(talk):
     assert "answer_part" not in record
 
 
-def test_a_push_answers_nothing_if_several_messages_wait(talk):
+def push_while_two_wait(talk):
+    """Return two messages that wait, in whose session a push has come."""
     sent = [talk.push("SILENT") for _ in range(2)]
     for one in sent:
         talk.deployed.state(one, "delivered")
     reply(talk, "")
     eventually(talk.conversation().parts)
+    return sent
+
+
+def test_a_push_answers_nothing_if_several_messages_wait(talk):
+    sent = push_while_two_wait(talk)
     for one in sent:
         make_overdue(talk, one)
     sweep(talk)
@@ -155,11 +161,7 @@ def test_a_bot_that_replies_by_push_gets_one_message_of_a_session_at_a_time(talk
 
 @pytest.mark.usefixtures("one_resend")
 def test_a_push_is_a_sign_of_life_so_that_nothing_is_sent_again(talk):
-    sent = [talk.push("SILENT") for _ in range(2)]
-    for one in sent:
-        talk.deployed.state(one, "delivered")
-    reply(talk, "")
-    eventually(talk.conversation().parts)
+    sent = push_while_two_wait(talk)
     make_overdue(talk, sent[0])
     sweep(talk)
     assert talk.deployed.record(sent[0])["state"] == "unanswered"

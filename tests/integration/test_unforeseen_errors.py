@@ -1,4 +1,4 @@
-"""Whatever is raised in a delivery ends in the message's record."""
+"""Every error in a delivery ends in the message's record."""
 
 import json
 import threading

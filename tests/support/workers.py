@@ -137,7 +137,7 @@ class Workers:
             return self.messages_table.read(key_of(message, None))
 
     def overwrite(self, record: MessageRecord) -> None:
-        """Write a record as a test wants it, whatever is there."""
+        """Write a record as a test wants it, in place of any that is there."""
         self._table(self.deployed.stack.messages_table).put(record)
 
     def records(self, *messages: QueuedMessage) -> list[MessageRecord | None]:

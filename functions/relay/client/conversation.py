@@ -54,24 +54,21 @@ class Conversation:
                 raise MessageParked(record["reason"])
             if record and record["state"] == State.DROPPED:
                 raise MessageParked(f"dropped: {record['drop_reason']}")
-            if record and (turn := self._own_reply(record)):
+            if record and (turn := self._reply(record)):
                 return turn
             if time.monotonic() >= deadline:
-                if record and (turn := self._likely_reply(record)):
+                if record and (turn := self._reply(record, likely=True)):
                     return turn
                 state = record["state"] if record else "still on the push queue"
                 raise ReplyTimeout(f"no finished reply within {timeout:g} s; the message is {state}")
             time.sleep(_POLL_INTERVAL)
 
-    def _own_reply(self, record: MessageRecord) -> Turn | None:
-        if "answer_part" in record and "probable" not in record:
+    def _reply(self, record: MessageRecord, likely: bool = False) -> Turn | None:
+        """Return the message's own reply, or the one that is `likely` its reply, if there is one."""
+        if "answer_part" in record and (likely or "probable" not in record):
             return self._push(record["answer_part"])
-        return self._turn(record, record.get("accepted_message_id"))
-
-    def _likely_reply(self, record: MessageRecord) -> Turn | None:
-        if "answer_part" in record:
-            return self._push(record["answer_part"])
-        return self._turn(record, record.get("answered_by"))
+        reply_to = record.get("answered_by") if likely else record.get("accepted_message_id")
+        return self._turn(record, reply_to)
 
     def _push(self, key: str) -> Turn | None:
         parts = self._replies_table.parts_after(self._session, stamp_of(key))

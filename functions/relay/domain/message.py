@@ -73,7 +73,7 @@ def parse_message(body: str) -> Message:
 
 
 def session_body(bot: str, session_id: str) -> str:
-    """Return the body of a message whose record has the rest: it is small, whatever the message holds."""
+    """Return the body of a message whose record has the rest: it is small for any message."""
     return json.dumps({"bot": bot, "session_id": session_id}, ensure_ascii=False)
 
 
