@@ -45,9 +45,6 @@ MAX_PARALLEL_PER_BOT = 2
 """Attempts of one batch at one bot at the same time. LangBot answers 429 from the fifth on, and there are two
 batches, unless PushMaximumConcurrency says otherwise."""
 
-HANDED_OVER_VISIBILITY = 480
-"""Seconds until push hands a sync message over again, if nothing has come of it by then."""
-
 TIME_TO_RETURN = 3
 """Seconds before its own time-out at which push returns what it has: a session that hangs must not make SQS
 deliver the others again."""
@@ -102,7 +99,7 @@ class Dispatcher:
         """Send the sessions of a batch side by side, each in order, as long as there are seconds left.
 
         Return the ids of the messages that stay in the queue: those that failed, and those behind them in
-        their session. Their visibility is set by then.
+        their session. They are visible again when they must be.
         """
         batch = _Batch(seconds_left)
         sessions: dict[str, list[QueuedMessage]] = {}
@@ -114,32 +111,31 @@ class Dispatcher:
         }
         _, stuck = wait(tasks, timeout=max(seconds_left() - TIME_TO_RETURN, 0))
         threads.shutdown(wait=False)
-        kept = [one for task in tasks if task not in stuck for one in task.result()]
-        for queued, delay in kept:
-            self._set_visibility(queued, delay)
+        kept = [queued for task in tasks if task not in stuck for queued in task.result()]
         unfinished = [queued for task in stuck for queued in tasks[task]]
         for queued in unfinished:
             log.error("a message was not finished in time", extra={"message_id": queued.message_id})
-        return [queued.message_id for queued in [*unfinished, *(queued for queued, _ in kept)]]
+        return [queued.message_id for queued in [*unfinished, *kept]]
 
-    def _deliver_session(
-        self, session: list[QueuedMessage], batch: _Batch
-    ) -> list[tuple[QueuedMessage, int]]:
-        """Return the messages that stay in the queue, each with the seconds until it is visible again."""
+    def _deliver_session(self, session: list[QueuedMessage], batch: _Batch) -> list[QueuedMessage]:
+        """Return the messages that stay in the queue."""
         for position, queued in enumerate(session):
             try:
-                delay = self._deliver_one(queued, batch)
+                stays = self._deliver_one(queued, batch)
             except Exception as error:  # any error: the other sessions go on
                 self._log_error("a message could not be tried", queued, error)
-                delay = RETRY_AFTER_ERROR
-            if delay is not None:
+                self._set_visibility(queued, RETRY_AFTER_ERROR)
+                stays = True
+            if stays:
                 # While one message of a group is invisible, SQS holds the others back. So those behind the
                 # failed one wait for it, and need no delay of their own.
-                return [(queued, delay), *((later, 0) for later in session[position + 1 :])]
+                for later in session[position + 1 :]:
+                    self._set_visibility(later, 0)
+                return session[position:]
         return []
 
-    def _deliver_one(self, queued: QueuedMessage, batch: _Batch) -> int | None:
-        """Return the seconds until the message must be delivered again, or None if it leaves the queue."""
+    def _deliver_one(self, queued: QueuedMessage, batch: _Batch) -> bool:
+        """Return whether the message stays in the queue; it is visible again when it must be."""
         delivery, history_is_known = Delivery(queued), False
         try:
             partial = queued.resend_of is not None or queued.handed_over
@@ -149,27 +145,36 @@ class Dispatcher:
             record = self.messages_table.read(key_of(queued, message)) if known else None
             if record and record["state"] != State.RETRYING:
                 self._complete(queued, record)
-                return None
+                return False
             if partial:
                 queued = self._with_body(queued, message, record)
                 message = parse_message(queued.body)
             delivery, history_is_known = Delivery(queued, message, history_of(queued, record)), True
             if message.action == "sync" and self.sync_queue:
                 self._hand_over(delivery, message, self.sync_queue)
-                return HANDED_OVER_VISIBILITY
+                # The call may have been made by now, and the message be visible again. If nothing comes of
+                # the call, the queue's visibility timeout makes it so.
+                return True
             with batch.bot_semaphore(message.bot):
-                return self._attempt(delivery, message, batch)
+                delay = self._attempt(delivery, message, batch)
         except (InvalidMessage, UnknownBot) as fault:
             self._park(delivery, str(fault), UNKNOWN_BOT)
-            return None
+            return False
         except InvalidState as fault:
             self._finish(queued, dropped_record(delivery, str(fault), self.clock(), self.policy.keep_days))
-            return None
+            return False
         except Exception as error:
-            return self._fail(delivery, error, history_is_known)
+            delay = self._fail(delivery, error, history_is_known)
+        if delay is None:
+            return False
+        self._set_visibility(queued, delay)
+        return True
 
     def _fail(self, delivery: Delivery, error: Exception, history_is_known: bool) -> int | None:
-        """Record an error that was not foreseen as an attempt that failed: it must end in a state as well."""
+        """Record an error that was not foreseen as an attempt that failed: it must end in a state as well.
+
+        Return as `_attempt` does.
+        """
         self._log_error("a message could not be tried", delivery.queued, error)
         outcome = Outcome(Verdict.UNKNOWN, error_text(error))
         conclusion = conclude_failure(delivery, outcome, self.clock(), self.policy)
@@ -180,6 +185,7 @@ class Dispatcher:
         return None if parked else conclusion.retry_in
 
     def _attempt(self, delivery: Delivery, message: Message, batch: _Batch) -> int | None:
+        """Return the seconds until the message must be delivered again, or None if it leaves the queue."""
         queued, history = delivery.queued, delivery.history
         if batch.seconds_left() < max_attempt_seconds(message.action):
             return 0

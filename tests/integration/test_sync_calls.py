@@ -1,0 +1,37 @@
+"""A sync call between PushQueue, on which its message stays, and SyncQueue, whose consumer makes it."""
+
+from dataclasses import dataclass, field, replace
+
+from push.dispatcher import Dispatcher
+from relay.adapters.sync_queue import SyncQueue
+from support.queued_messages import again, deliver, queued
+
+
+@dataclass
+class Visibility:
+    """In place of MessageVisibility: the seconds that were set, in order."""
+
+    seconds: list[int] = field(default_factory=list)
+
+    def set_visibility(self, _queued, seconds):
+        self.seconds.append(seconds)
+
+
+@dataclass
+class QuickSqs:
+    """In place of SyncQueue's SQS: its consumer makes a call before push returns."""
+
+    consumer: Dispatcher
+
+    def send_message(self, **parameters):
+        self.consumer.call_sync(SyncQueue.read(parameters["MessageBody"]), lambda: 80)
+
+
+def test_a_call_that_is_made_at_once_leaves_its_message_visible(talk, dispatcher):
+    visibility, message = Visibility(), queued(talk, action="sync")
+    consumer = replace(dispatcher, message_visibility=visibility)
+    push = replace(consumer, sync_queue=SyncQueue(QuickSqs(consumer), ""))
+    assert deliver(push, message) == [message.message_id]
+    assert visibility.seconds == [0]
+    assert deliver(push, again(message)) == []
+    assert len(talk.bot.received) == 1
