@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.bot_registry import BotRegistry
@@ -50,7 +50,9 @@ class Sender:
         )
         if isinstance(permit, Deferred):
             return permit
+        began = self.clock()
         outcome = self._post(bot, message.action, request.body, idempotency_key, history)
+        outcome = replace(outcome, seconds=self.clock() - began)
         if outcome.bot_healthy:
             self.admission_control.record_success(permit)
         else:

@@ -10,7 +10,7 @@ from relay.adapters.langbot import max_attempt_seconds
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.replies_table import RepliesTable
 from relay.domain.admission import Deferred
-from relay.domain.attempt import AttemptHistory, Verdict, idempotency_key
+from relay.domain.attempt import AttemptHistory, Verdict, idempotency_key, with_attempt
 from relay.domain.keys import RecordKey
 from relay.domain.message import parse_message
 from relay.domain.record import MessageRecord, State
@@ -99,7 +99,11 @@ class Sweeper:
         # A sync call would hold up the sweep, and its late reply comes as a callback as well.
         message = replace(parse_message(self.messages_table.body(record)), action="push")
         # A sweep that died may have sent it before.
-        history = AttemptHistory(keys_used=record.get("refusals", 0), outcome_unknown=True)
+        history = AttemptHistory(
+            keys_used=record.get("refusals", 0),
+            outcome_unknown=True,
+            entries=tuple(record.get("last_attempts", ())),
+        )
         key = idempotency_key(f"{record['message_id']}.{record.get('resends', 0) + 1}", history)
         attempt = self.sender.send(message, key, history)
         if isinstance(attempt, Deferred):
@@ -108,10 +112,11 @@ class Sweeper:
         if outcome.permanent:
             raise InvalidMessage(outcome.reason)
         if outcome.verdict is not Verdict.ACCEPTED:
-            self.messages_table.record_keys_used(record, history.after(outcome, now).keys_used)
+            self.messages_table.record_failed_resend(record, history.after(outcome, key, self.clock()))
             return False
         due_at = now + self.answer_deadline
-        self.messages_table.mark_redelivered(record, outcome.accepted_message_id, now, due_at)
+        entries = with_attempt(history.entries, outcome, key, self.clock())
+        self.messages_table.mark_redelivered(record, outcome.accepted_message_id, entries, now, due_at)
         self.metrics.count(Metric.DELIVERED, bot=record["bot"])
         log.warning("sent again", extra=_ids(record))
         return True

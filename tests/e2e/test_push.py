@@ -107,13 +107,28 @@ def test_a_message_with_an_unknown_outcome_is_sent_again_with_the_same_key(talk)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 429, 302, 500, 502, 503])
-def test_a_fault_of_the_bot_is_retried_and_recorded_meanwhile(talk, status):
+def test_a_fault_of_the_bot_is_retried_and_recorded(talk, status):
     talk.bot.answer_with(Answer(status, headers={"Location": "/elsewhere"}))
     sent = talk.push("hello")
-    retrying = talk.deployed.state(sent, "retrying", "delivered", "answered")
     assert talk.conversation().wait(sent).text == "echo: hello"
-    assert retrying["state"] == "retrying"
-    assert f"answered {status}" in retrying["last_error"]
+    failed, accepted = talk.deployed.record(sent)["last_attempts"]
+    assert (failed["status"], accepted["status"]) == (status, 202)
+    assert failed["error"].startswith(f"answered {status}")
+    assert [failed["key"], accepted["key"]] == talk.keys()
+
+
+def test_a_record_shows_how_long_an_attempt_took(talk):
+    talk.bot.answer_with(Answer(delay=0.3))
+    (attempt,) = talk.deployed.accepted(talk.push("hello"))["last_attempts"]
+    assert attempt["ms"] >= 300
+
+
+def test_the_messages_of_a_day_are_found_newest_first(talk):
+    sent = [talk.push("hello", session=f"s{n}") for n in range(3)]
+    records = [talk.deployed.accepted(one) for one in sent]
+    found = talk.deployed.stack.open_messages_table().recent(records[0]["queued_on"])
+    sessions = [key["session"] for key in found if key["session"].startswith(talk.name)]
+    assert sessions == [f"{talk.name}#s{n}" for n in (2, 1, 0)]
 
 
 def test_retry_after_is_honoured(talk):

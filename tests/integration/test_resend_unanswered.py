@@ -42,6 +42,7 @@ def test_a_silent_message_is_sent_again_with_a_fresh_key_and_deadline(talk, work
     assert after["accepted_message_id"] != before["accepted_message_id"]
     assert after["due_at"] > before["due_at"]
     assert len(set(talk.keys())) == 2
+    assert [attempt["key"] for attempt in after["last_attempts"]] == talk.keys()
 
 
 def test_a_silent_message_is_unanswered_after_max_resends(talk, workers, silent):
@@ -73,10 +74,12 @@ def test_the_silent_messages_of_a_session_are_sent_again_in_order(talk, workers,
 
 
 def test_no_message_overtakes_one_that_its_bot_refused(talk, workers, dispatcher):
-    deliver(dispatcher, *(queued(talk, f"SILENT {n}") for n in range(2)))
+    refused, following = queued(talk, "SILENT 0"), queued(talk, "SILENT 1")
+    deliver(dispatcher, refused, following)
     talk.bot.answer_with(OVERLOADED)
     sweep(workers, DEADLINE + 1)
     assert talk.texts()[2:] == ["SILENT 0"]
+    assert [attempt["status"] for attempt in workers.record(refused)["last_attempts"]] == [202, 503]
     sweep(workers, DEADLINE + 61)
     assert talk.texts()[3:] == ["SILENT 0", "SILENT 1"]
     # The key of the one that was refused is burned.

@@ -57,6 +57,7 @@ def message_record(**fields: Any) -> MessageRecord:
         "attempts": 1,
         "body": "private words",
         "queued_at": utc_text(NOW - 5),
+        "queued_on": utc_text(NOW - 5)[:10],
         "delivered_at": utc_text(NOW),
         "updated_at": utc_text(NOW),
         "expires_at": int(NOW) + 86_400,

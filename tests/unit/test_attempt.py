@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,9 @@ from relay.domain.attempt import (
     Verdict,
     classify,
     idempotency_key,
+    with_attempt,
 )
+from relay.domain.timestamps import utc_text
 from support.responses import (
     ACCEPTED,
     BAD_SIGNATURE,
@@ -42,7 +45,7 @@ def classified(given, action="push", history=NEW):
 def after(*outcomes):
     history = NEW
     for outcome in outcomes:
-        history = history.after(outcome, NOW)
+        history = history.after(outcome, "key", NOW)
     return history
 
 
@@ -100,7 +103,7 @@ def test_409_without_an_attempt_of_unknown_outcome_is_not_accepted_yet():
     outcome = classified(KEY_KNOWN, history=history)
     assert outcome.verdict is Verdict.UNKNOWN
     # Another delivery of the message has used the key: it stays, and the next 409 says that it was accepted.
-    assert not has_fresh_key(history.after(outcome, NOW), before=history)
+    assert not has_fresh_key(history.after(outcome, "key", NOW), before=history)
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 500, 503])
@@ -205,7 +208,7 @@ def test_a_503_after_unknown_proves_that_nothing_was_accepted():
 def test_a_sync_call_beside_another_is_refused_and_its_key_used_up():
     outcome = classified(SYNC_IN_FLIGHT, "sync", AFTER_UNKNOWN)
     assert outcome.verdict is Verdict.REFUSED
-    assert has_fresh_key(AFTER_UNKNOWN.after(outcome, NOW), before=AFTER_UNKNOWN)
+    assert has_fresh_key(AFTER_UNKNOWN.after(outcome, "key", NOW), before=AFTER_UNKNOWN)
 
 
 def test_two_messages_never_share_a_key():
@@ -225,3 +228,27 @@ def test_the_last_response_stays_when_an_attempt_has_none():
 def test_a_long_response_is_cut_off_and_its_broken_bytes_replaced():
     excerpt = Response(500, b"\xff" + b"x" * MAX_RESPONSE_EXCERPT).excerpt()
     assert excerpt == {"status": 500, "body": "\ufffd" + "x" * (MAX_RESPONSE_EXCERPT - 1)}
+
+
+def test_an_attempt_is_shown_with_its_beginning_duration_status_and_error():
+    outcome = replace(classified(BAD_SIGNATURE), seconds=1.5)
+    assert with_attempt((), outcome, "m.0", NOW) == (
+        {
+            "at": utc_text(NOW - 1.5),
+            "verdict": "refused",
+            "ms": 1500,
+            "key": "m.0",
+            "status": 401,
+            "error": "answered 401: invalid signature: signature_mismatch",
+        },
+    )
+
+
+def test_of_many_attempts_the_last_ten_are_shown():
+    history = after(*[UNKNOWN] * 9, *[classified(BAD_SIGNATURE)] * 3)
+    assert [entry["verdict"] for entry in history.entries] == ["unknown"] * 7 + ["refused"] * 3
+
+
+def test_the_error_of_an_attempt_is_cut_since_ten_of_them_are_kept():
+    (entry,) = after(Outcome(Verdict.UNKNOWN, "x" * 1000)).entries
+    assert entry["error"] == "x" * 200

@@ -40,6 +40,7 @@ COMMON = {
     "attempts": 2,
     "body": queued_message().body,
     "queued_at": utc_text(NOW - 5),
+    "queued_on": "2026-11-22",
     "updated_at": utc_text(NOW),
     "expires_at": int(NOW) + KEEP_DAYS * 86_400,
 }
@@ -86,6 +87,9 @@ def test_an_accepted_message_is_delivered_and_waits_for_its_reply():
         "awaited_reply": "in_1",
         "awaiting": "default",
         "due_at": utc_text(NOW + ANSWER_DEADLINE),
+        "last_attempts": [
+            {"at": utc_text(NOW), "verdict": "accepted", "ms": 0, "key": "id-1.0", "status": 202}
+        ],
     }
 
 

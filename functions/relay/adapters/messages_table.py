@@ -1,10 +1,11 @@
 """MessagesTable: what became of each message."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from relay.adapters.dynamodb import IS_NEW, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
+from relay.domain.attempt import AttemptEntry, AttemptHistory
 from relay.domain.keys import (
     BOTS,
     OPERATOR,
@@ -81,6 +82,16 @@ class MessagesTable:
         records = (self.read(record_key(key["session"], key["message"])) for key in keys)
         # The index is a moment behind.
         return (record for record in records if record and record.get("awaiting") == OPERATOR)
+
+    def recent(self, day: str) -> Iterator[RecordKey]:
+        """Return the keys of the messages that were queued on a day (UTC, as 2026-11-25), newest first.
+
+        The index is a moment behind. A page of a hundred is read if so many are asked for.
+        """
+        found = self._table.query(
+            "queued_on = :day", {":day": day}, IndexName="by_day", ScanIndexForward=False, Limit=100
+        )
+        return (record_key(item["session"], item["message"]) for item in found)
 
     def of_session(self, session: str) -> Iterator[MessageRecord]:
         """Return the messages of a session, in queue order."""
@@ -212,14 +223,22 @@ class MessagesTable:
             {":dropped": State.DROPPED, ":reason": reason, ":now": utc_text(now), **_FAILED},
         )
 
-    def record_keys_used(self, record: MessageRecord, keys_used: int) -> None:
+    def record_failed_resend(self, record: MessageRecord, history: AttemptHistory) -> None:
         """Record what the next attempt to resend an unanswered message needs."""
         self._table.update(
-            _key(record), "SET refusals = :n", "#state = :delivered", {":n": keys_used, **_DELIVERED}
+            _key(record),
+            "SET refusals = :n, last_attempts = :attempts",
+            "#state = :delivered",
+            {":n": history.keys_used, ":attempts": list(history.entries), **_DELIVERED},
         )
 
     def mark_redelivered(
-        self, record: MessageRecord, reply_to: str | None, now: float, due_at: float
+        self,
+        record: MessageRecord,
+        reply_to: str | None,
+        entries: Iterable[AttemptEntry],
+        now: float,
+        due_at: float,
     ) -> None:
         """Record that LangBot has accepted a message again, as `reply_to`, unless it is settled meanwhile.
 
@@ -241,7 +260,8 @@ class MessagesTable:
         self._table.update(
             _key(record),
             f"{identified[0]}awaited_reply = :reply, delivered_at = :now, due_at = :due_at, "
-            f"resends = :resends, attempts = attempts + :one REMOVE refusals{identified[1]}",
+            "resends = :resends, attempts = attempts + :one, last_attempts = :attempts "
+            f"REMOVE refusals{identified[1]}",
             "#state = :delivered AND due_at = :was",
             {
                 ":reply": reply_to or unidentified_reply(record["session"]),
@@ -250,6 +270,7 @@ class MessagesTable:
                 ":was": record["due_at"],
                 ":resends": resends + 1,
                 ":one": 1,
+                ":attempts": list(entries),
                 **_DELIVERED,
             },
         )

@@ -6,10 +6,11 @@ the key was not known before.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from relay.domain import lenient_json
 from relay.domain.bot import Bot
@@ -17,6 +18,7 @@ from relay.domain.message import Action, Message, QueuedMessage
 from relay.domain.part import is_id
 from relay.domain.segments import Segment
 from relay.domain.strict_json import Malformed
+from relay.domain.timestamps import UtcText, utc_text
 
 KEY_LIFETIME = 600
 """Seconds for which LangBot knows an idempotency key, and so by which a 409 can be later than the 202."""
@@ -28,6 +30,12 @@ whenever it is saved, and for that moment answers 404."""
 MAX_RESPONSE_EXCERPT = 2048
 """Bytes of a bot's last response that are kept."""
 
+MAX_ATTEMPT_ENTRIES = 10
+"""Attempts that a record shows: the last ones."""
+
+_MAX_ENTRY_ERROR = 200
+"""Characters of an attempt's error. A record has the last error at full length."""
+
 
 class Verdict(StrEnum):
     """How an attempt ended. Only after `unknown` the next attempt has the same idempotency key."""
@@ -35,6 +43,17 @@ class Verdict(StrEnum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     UNKNOWN = "unknown"
+
+
+class AttemptEntry(TypedDict):
+    """An attempt as a record shows it to people; `at` is when it began."""
+
+    at: UtcText
+    verdict: Verdict
+    ms: int
+    key: str
+    status: NotRequired[int]
+    error: NotRequired[str]
 
 
 class ResponseExcerpt(TypedDict):
@@ -67,7 +86,8 @@ class Outcome:
     - `session_busy`: only this session has to wait.
     - `retry_after`: seconds that the response asks for, 0 if it does not.
     - `max_wait`: seconds after which the next attempt is due at the latest.
-    - `response`: what LangBot answered, if it did not accept.
+    - `response`: what LangBot, or a proxy in front of it, answered.
+    - `seconds`: how long the attempt took.
     """
 
     verdict: Verdict
@@ -80,6 +100,7 @@ class Outcome:
     retry_after: float = 0
     max_wait: float = math.inf
     response: Response | None = None
+    seconds: float = 0
 
     @property
     def bot_healthy(self) -> bool:
@@ -94,7 +115,7 @@ class AttemptHistory:
     `keys_used` counts the idempotency keys that are used up. `outcome_unknown` says that LangBot may have
     accepted the message under the current key. If a message is delivered a second time and has no record,
     then push died with it or never tried it: `outcome_unknown` covers both. `last_response` is for people;
-    an attempt without a response keeps it.
+    an attempt without a response keeps it. `entries` are for people as well.
     """
 
     attempts: int = 0
@@ -102,9 +123,13 @@ class AttemptHistory:
     outcome_unknown: bool = False
     first_failed_at: float | None = None
     last_response: ResponseExcerpt | None = None
+    entries: tuple[AttemptEntry, ...] = ()
 
-    def after(self, outcome: Outcome, now: float) -> "AttemptHistory":
-        """Return the history with one more failed attempt, which ended at `now` (Unix seconds)."""
+    def after(self, outcome: Outcome, key: str, now: float) -> "AttemptHistory":
+        """Return the history with one more failed attempt, which had idempotency key `key`.
+
+        It ended at `now` (Unix seconds).
+        """
         # LangBot burns the key of a message that it refuses with 503, so a refused message needs a fresh one.
         # But if an attempt whose outcome is unknown is followed by a refusal from before the check of the
         # key, the outcome stays unknown: with a fresh key the message could be accepted twice.
@@ -118,7 +143,25 @@ class AttemptHistory:
             outcome_unknown=key_stays,
             first_failed_at=now if self.first_failed_at is None else self.first_failed_at,
             last_response=outcome.response.excerpt() if outcome.response else self.last_response,
+            entries=with_attempt(self.entries, outcome, key, now),
         )
+
+
+def with_attempt(
+    entries: Iterable[AttemptEntry], outcome: Outcome, key: str, now: float
+) -> tuple[AttemptEntry, ...]:
+    """Return the last attempts with one more, which ended at `now` (Unix seconds)."""
+    entry: AttemptEntry = {
+        "at": utc_text(now - outcome.seconds),
+        "verdict": outcome.verdict,
+        "ms": round(outcome.seconds * 1000),
+        "key": key,
+    }
+    if outcome.response:
+        entry["status"] = outcome.response.status
+    if outcome.reason:
+        entry["error"] = outcome.reason[:_MAX_ENTRY_ERROR]
+    return (*entries, entry)[-MAX_ATTEMPT_ENTRIES:]
 
 
 @dataclass(frozen=True)
@@ -167,15 +210,16 @@ def classify(action: Action, response: Response, history: AttemptHistory, now: f
         Verdict.UNKNOWN, reason, retry_after=_seconds(response.retry_after, now), response=response
     )
     refused = replace(unknown, verdict=Verdict.REFUSED)
+    accepted = Outcome(Verdict.ACCEPTED, response=response)
 
     match action, status:
         case "push", 202 if _is_accepted_id(data.get("accepted_message_id")):
-            return Outcome(Verdict.ACCEPTED, accepted_message_id=data["accepted_message_id"])
+            return replace(accepted, accepted_message_id=data["accepted_message_id"])
         case "sync", 200 if _is_accepted_id(data.get("reply_to")) and isinstance(data.get("message"), list):
             reply = [segment for segment in data["message"] if isinstance(segment, dict)]
-            return Outcome(Verdict.ACCEPTED, accepted_message_id=data["reply_to"], reply=reply)
+            return replace(accepted, accepted_message_id=data["reply_to"], reply=reply)
         case "reset", 200 if code == 0:
-            return Outcome(Verdict.ACCEPTED)
+            return accepted
         case "reset", 500 if own:
             # LangBot 4.11.2 answers 500 to every reset; the session must not wait for hours for that.
             return replace(refused, permanent=True)
@@ -184,7 +228,7 @@ def classify(action: Action, response: Response, history: AttemptHistory, now: f
         case "sync", 409 if own and isinstance(text, str) and "in flight" in text:
             return replace(refused, proves_not_accepted=True, session_busy=True)
         case _, 409 if own and history.outcome_unknown:
-            return Outcome(Verdict.ACCEPTED, reason)
+            return replace(accepted, reason=reason)
         case _, 503 if own:
             return replace(refused, proves_not_accepted=True)
         case _, 404 if fields.get("error") == "Bot not found":

@@ -3,7 +3,15 @@
 from enum import StrEnum
 from typing import NotRequired, TypedDict
 
-from relay.domain.attempt import Attempt, AttemptHistory, Delivery, ResponseExcerpt
+from relay.domain.attempt import (
+    Attempt,
+    AttemptEntry,
+    AttemptHistory,
+    Delivery,
+    ResponseExcerpt,
+    idempotency_key,
+    with_attempt,
+)
 from relay.domain.keys import (
     OPERATOR,
     RecordKey,
@@ -40,6 +48,7 @@ class MessageRecord(TypedDict):
     state: State
     attempts: int
     queued_at: UtcText
+    queued_on: str
     updated_at: UtcText
     expires_at: int
     body: NotRequired[str]
@@ -54,6 +63,7 @@ class MessageRecord(TypedDict):
     first_failed_at: NotRequired[UtcText]
     last_error: NotRequired[str]
     last_answer: NotRequired[ResponseExcerpt]
+    last_attempts: NotRequired[list[AttemptEntry]]
     # What the indexes find it by, as long as there is something to wait for.
     awaited_reply: NotRequired[str]
     awaiting: NotRequired[str]
@@ -96,6 +106,7 @@ def history_of(queued: QueuedMessage, record: MessageRecord | None) -> AttemptHi
         outcome_unknown=record["unknown"],
         first_failed_at=unix_seconds(record["first_failed_at"]) if "first_failed_at" in record else None,
         last_response=record.get("last_answer"),
+        entries=tuple(record.get("last_attempts", ())),
     )
 
 
@@ -109,6 +120,8 @@ def accepted_record(
     message, outcome = attempt.message, attempt.outcome
     record = _common(delivery, State.ANSWERED if outcome.reply else State.DELIVERED, now, keep_days)
     record["attempts"] = delivery.history.attempts + 1
+    key = idempotency_key(delivery.queued.message_id, delivery.history)
+    record["last_attempts"] = list(with_attempt(delivery.history.entries, outcome, key, now))
     record["delivered_at"] = utc_text(now)
     record["expect_reply"] = attempt.expects_reply
     if attempt.bot.replies_by_push:
@@ -177,6 +190,7 @@ def _common(delivery: Delivery, state: State, now: float, keep_days: int) -> Mes
         "attempts": delivery.history.attempts,
         "body": queued.body,
         "queued_at": utc_text(queued.queued_at),
+        "queued_on": utc_text(queued.queued_at)[:10],
         "updated_at": utc_text(now),
         "expires_at": int(now) + keep_days * 86_400,
     }
@@ -184,6 +198,8 @@ def _common(delivery: Delivery, state: State, now: float, keep_days: int) -> Mes
         record["bot"] = message.bot
         record["session_id"] = message.session_id
         record["action"] = message.action
+    if delivery.history.entries:
+        record["last_attempts"] = list(delivery.history.entries)
     if queued.resend_of:
         record["resend_of"] = queued.resend_of
     return record

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from relay.domain.attempt import Attempt, Delivery, Outcome, Verdict
+from relay.domain.attempt import Attempt, Delivery, Outcome, Verdict, idempotency_key
 from relay.domain.record import MessageRecord, accepted_record, parked_record, retrying_record
 
 BACKOFF_CAP = 60
@@ -45,7 +45,8 @@ def conclude(delivery: Delivery, attempt: Attempt, now: float, policy: Policy) -
 
 def conclude_failure(delivery: Delivery, outcome: Outcome, now: float, policy: Policy) -> Conclusion:
     """Decide what happens to a message that was not accepted, or could not even be tried."""
-    history = delivery.history.after(outcome, now)
+    key = idempotency_key(delivery.queued.message_id, delivery.history)
+    history = delivery.history.after(outcome, key, now)
     delivery = replace(delivery, history=history)
     first_failed_at = history.first_failed_at or now
     left = min(first_failed_at + policy.retry_for, must_leave_queue_at(delivery.queued.queued_at)) - now
