@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from relay.domain.bot import parse_bot
+from relay.domain.bot import parse_bot, weakness
 
 VALID = {"url": "https://bot.example/bots/1", "inbound_secret": "in", "outbound_secret": "out"}
 
@@ -86,3 +86,23 @@ def test_callbacks_of_an_unusable_bot_can_be_verified_and_no_value_is_quoted(fie
 def test_no_text_made_of_a_bot_shows_its_secrets():
     found = bot(inbound_secret="hush-1", outbound_secret="hush-2")
     assert "hush" not in f"{found} {found!r}"
+
+
+@pytest.mark.parametrize(
+    ("inbound", "outbound", "weak"),
+    [
+        ("i" * 16, "o" * 16, None),
+        (["i" * 16, "j" * 16], ["o" * 16, "p" * 16], None),
+        ("i" * 15, "o" * 16, "inbound_secret has fewer than 16 characters"),
+        ("i" * 16, ["o" * 16, "hush"], "outbound_secret has fewer than 16 characters"),
+        ("s" * 16, "s" * 16, "inbound_secret and outbound_secret are the same"),
+        (["i" * 16, "s" * 16], ["s" * 16, "o" * 16], "inbound_secret and outbound_secret are the same"),
+        ("i" * 16, "", "or outbound_secret is missing"),
+    ],
+)
+def test_a_weakness_is_named_without_the_secret_and_the_bot_works(inbound, outbound, weak):
+    found = bot(inbound_secret=inbound, outbound_secret=outbound)
+    assert found.unusable is None
+    text = weakness(found)
+    assert text is None if weak is None else weak in text
+    assert not text or "hush" not in text

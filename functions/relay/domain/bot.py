@@ -12,6 +12,9 @@ from relay.domain.strict_json import BYTE_ORDER_MARK
 
 BOT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
+MIN_SECRET_CHARACTERS = 16
+"""Characters of a secret, below which a program can guess it from one signed callback, without a request."""
+
 
 @dataclass(frozen=True)
 class Bot:
@@ -79,6 +82,19 @@ def parse_bot(name: str, secret: str) -> Bot:
         replies_by_push=replies == "push",
         unusable=f"the secret of bot {name!r}: {faults[0]}" if faults else None,
     )
+
+
+def weakness(bot: Bot) -> str | None:
+    """Return what is weak about a bot's secrets, without any value of them, or None.
+
+    A weak bot works. But people should not give a bot such secrets.
+    """
+    for key, secrets in (("inbound_secret", bot.inbound_secrets), ("outbound_secret", bot.outbound_secrets)):
+        if any(len(secret) < MIN_SECRET_CHARACTERS for secret in secrets):
+            return f"{key} has fewer than {MIN_SECRET_CHARACTERS} characters, so it can be guessed"
+    if set(bot.inbound_secrets) & set(bot.outbound_secrets):
+        return "inbound_secret and outbound_secret are the same, or outbound_secret is missing"
+    return None
 
 
 def _stripped(text: str) -> str:
