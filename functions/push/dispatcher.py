@@ -201,9 +201,9 @@ class Dispatcher:
                 self._park(delivery, reason, message.bot)
                 return None
             return full_delay(queued.receive_count) if attempt.full else math.ceil(attempt.seconds)
-        if attempt.outcome.reply:
-            self._store_sync_reply(attempt, now)
         conclusion = conclude(delivery, attempt, now, self.policy)
+        if attempt.outcome.reply:
+            conclusion.record["answer_part"] = self._store_sync_reply(attempt, now)
         self._measure(conclusion.record, attempt, now - queued.queued_at)
         if "awaiting" in conclusion.record:
             batch.opened.add(message.session)
@@ -267,7 +267,8 @@ class Dispatcher:
         self.messages_table.write(record, if_new=True)
         sync_queue.put(delivery.queued, message)
 
-    def _store_sync_reply(self, attempt: Attempt, now: float) -> None:
+    def _store_sync_reply(self, attempt: Attempt, now: float) -> str:
+        """Store the reply in the response to a sync call as a part; return the part's key."""
         message, outcome = attempt.message, attempt.outcome
         # It gets the timestamp that LangBot would have written, so that it takes its place among the
         # session's other parts.
@@ -281,7 +282,9 @@ class Dispatcher:
             timestamp,
         )
         callback = VerifiedCallback(message.bot, raw, signed_at=now, received_at=now, zone=None)
-        self.replies_table.store(reply_part(callback, parse_part(raw), self.policy.keep_days), raw)
+        part = reply_part(callback, parse_part(raw), self.policy.keep_days)
+        self.replies_table.store(part, raw)
+        return part["part"]
 
     def _measure(self, record: MessageRecord, attempt: Attempt, seconds_since_queued: float) -> None:
         bot = attempt.bot.name

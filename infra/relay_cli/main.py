@@ -4,8 +4,6 @@ import argparse
 import os
 import signal
 import sys
-import time
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -255,25 +253,9 @@ def resend_or_drop(stack: Stack, options: argparse.Namespace) -> int:
 
 def tail(stack: Stack, options: argparse.Namespace) -> NoReturn:
     """Print parts as they are stored, until it is interrupted."""
-    for part in follow(Conversation(stack, options.session, options.bot)):
+    for part in Conversation(stack, options.session, options.bot).follow():
         say_json(part) if options.json else say(line(part))
     raise AssertionError("follow has no end")
-
-
-def follow(conversation: Conversation) -> Iterator[ReplyPart]:
-    """Return the last ten parts of a session and then each new one, without end."""
-    parts = conversation.parts()[-10:]
-    seen: dict[str, None] = {}
-    while True:
-        for part in parts:
-            if part["part"] not in seen:
-                seen[part["part"]] = None
-                yield part
-        time.sleep(0.5)
-        # A part may be stored a little after one with a later stamp, so the last ten are read again.
-        recent = sorted(seen)[-10:]
-        seen = dict.fromkeys(recent)
-        parts = conversation.parts(after=recent[0][:-1] if recent else "")
 
 
 def line(part: ReplyPart) -> str:

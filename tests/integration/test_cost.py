@@ -3,11 +3,13 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from publish.publisher import StreamRecord
+from relay import SentMessage
 from relay.adapters.bot_registry import BotRegistry
 from relay.adapters.dynamodb import to_item
 from relay.adapters.messages_table import MessagesTable
@@ -169,6 +171,26 @@ def test_sweep_costs_the_same_however_long_the_session_is(long_session, workers,
     # The overdue message, its record, LangBot's clock, the parts since; then the write, as above.
     assert counted.calls == {"Query": 3, "GetItem": 1, "UpdateItem": 1}
     assert counted.units.total() == 4.5
+
+
+def test_waiting_costs_the_same_however_long_the_session_is(long_session, workers, waiting, counted):
+    sent = SentMessage(waiting["bot"], waiting["session_id"], waiting["message_id"], waiting["message"])
+    receive(long_session, workers.receiver(), reply_to=waiting["accepted_message_id"])
+    counted.clear()
+    assert long_session.conversation().wait(sent).text == "hi"
+    # The record, the ten newest parts, the turn; one each, read consistently.
+    assert counted.calls == {"GetItem": 1, "Query": 2}
+    assert counted.units.total() == 3
+
+
+def test_following_costs_the_same_however_long_the_session_is(long_session, workers, counted):
+    parts = long_session.conversation().follow()
+    counted.clear()
+    assert len(list(islice(parts, 10))) == 10
+    receive(long_session, workers.receiver(), reply_to="in_new")
+    assert next(parts)["reply_to"] == "in_new"
+    # The ten newest parts; then the new one, and the nine before it once more.
+    assert (counted.calls["Query"], counted.units["Query"]) == (2, 2)
 
 
 @pytest.mark.parametrize("before", [0, 30])

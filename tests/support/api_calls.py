@@ -23,7 +23,7 @@ class ApiCalls:
 
 @contextmanager
 def counted_calls(deployed: Deployed, *services: str) -> Iterator[ApiCalls]:
-    """Count the calls of the clients that all workers share."""
+    """Count the calls of the clients that all workers share, and of the library's."""
     counted = ApiCalls()
 
     def ask_for_units(params: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def counted_calls(deployed: Deployed, *services: str) -> Iterator[ApiCalls]:
         for one in consumed if isinstance(consumed, list) else [consumed]:
             counted.units[model.name] += one["CapacityUnits"]
 
-    clients = [deployed.client(service) for service in services]
+    clients = [of.client(service) for of in (deployed, deployed.stack) for service in services]
     try:
         for client in clients:
             client.meta.events.register("provide-client-params.dynamodb", ask_for_units)

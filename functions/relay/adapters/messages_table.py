@@ -23,10 +23,10 @@ from relay.errors import InvalidState
 _DELIVERED = {":delivered": State.DELIVERED}
 _FAILED = {":parked": State.PARKED, ":unanswered": State.UNANSWERED}
 _UNSETTLED = _DELIVERED | {":unanswered": State.UNANSWERED}
-_MARKS = ("indirect", "probable", "unfinished", "answer_part")
+_MARKS = ("indirect", "probable", "unfinished")
 """What a record says of the reply that answered its message, if that is not its own turn's final part."""
 
-_SET_ANSWERED = "SET #state = :answered, answered_by = :reply_to, answered_at = :sent_at"
+_SET_ANSWERED = "SET #state = :answered, answered_by = :reply_to, answered_at = :sent_at, answer_part = :part"
 
 
 class MessagesTable:
@@ -283,8 +283,6 @@ class MessagesTable:
         values: dict[str, Any],
         marks: dict[str, Any],
     ) -> MessageRecord | None:
-        if not final.reply_to:
-            marks = marks | {"answer_part": final.part}
         change = ", ".join([_SET_ANSWERED, *(f"{name} = :{name}" for name in marks)])
         removed = ["awaiting", "due_at", *(name for name in _MARKS if name not in marks)]
         changed, before = self._table.update_returning(
@@ -310,4 +308,5 @@ def _answered_by(final: FinalPart) -> dict[str, Any]:
         ":answered": State.ANSWERED,
         ":reply_to": final.reply_to,
         ":sent_at": utc_text(final.sent_at),
+        ":part": final.part,
     }

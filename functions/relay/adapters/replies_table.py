@@ -1,6 +1,6 @@
 """RepliesTable: the reply parts, each once and in order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from relay.adapters.dynamodb import IS_NEW, Table
@@ -13,6 +13,7 @@ from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay.domain.timestamps import UtcText, host_clock_offset, unix_seconds, utc_text
 
 _WITHOUT_TEXT = "#session, #part, reply_to, is_final, created_at, sent_at, received_at"
+_NO_VALUES: Mapping[str, Any] = {}
 
 
 class RepliesTable:
@@ -34,15 +35,28 @@ class RepliesTable:
         entry = OverflowingItem(part, without_body(part), raw, path)
         return put_item(self._table, self._bucket, entry, IS_NEW, {})
 
+    def read(self, session: str, part: str) -> ReplyPart | None:
+        """Return the part with this key, as it is stored, or None."""
+        return cast(ReplyPart | None, self._table.get({"session": session, "part": part}))
+
+    def newest(self, session: str, count: int) -> list[ReplyPart]:
+        """Return the last `count` parts of a session in order, as they are stored."""
+        return self._newest(session, count, ConsistentRead=True)[::-1]
+
+    def newest_final(self, session: str, reply_to: str) -> ReplyPart | None:
+        """Return the last final part of a turn, if it is among the last ten parts of its session."""
+        finals = self._newest(
+            session,
+            10,
+            {":reply_to": reply_to, ":yes": True},
+            FilterExpression="reply_to = :reply_to AND is_final = :yes",
+            ConsistentRead=True,
+        )
+        return finals[0] if finals else None
+
     def clock_offset(self, session: str) -> float:
         """Return the seconds by which the stamp of a session's newest part is ahead of UTC; 0 without one."""
-        newest = self._table.first_page(
-            "#session = :session",
-            {":session": session},
-            ProjectionExpression="#part, created_at",
-            ScanIndexForward=False,
-            Limit=1,
-        )
+        newest = self._newest(session, 1, ProjectionExpression="#part, created_at")
         return host_clock_offset(stamp_of(newest[0]["part"]), newest[0]["created_at"]) if newest else 0
 
     def turns_with_parts(self, session: str, since: UtcText) -> set[str]:
@@ -76,10 +90,13 @@ class RepliesTable:
         return cast(list[ReplyPart], list(parts))
 
     def parts_after(self, session: str, after: str) -> Iterator[ReplyPart]:
-        """Return the whole parts of a session in order; `after` is a part's key, a stamp, or "" for all."""
+        """Return the parts of a session in order, as stored; `after` is a part's key, or "" for all."""
         # No key sorts before a space.
-        for part in self._parts(session, after or " ", ConsistentRead=True):
-            yield with_body(part, self._raw(part)) if "overflow" in part else part
+        return self._parts(session, after or " ", ConsistentRead=True)
+
+    def whole(self, part: ReplyPart) -> ReplyPart:
+        """Return a part with its body, also if that is in the overflow bucket."""
+        return with_body(part, self._raw(part)) if "overflow" in part else part
 
     def message_of(self, part: ReplyPart) -> list[Segment] | None:
         """Return the segments of a part, or None if its body is no longer in the overflow bucket."""
@@ -91,6 +108,19 @@ class RepliesTable:
     def _raw(self, part: ReplyPart) -> bytes | None:
         # The path follows from the part's own digest: what else an item says is no path to read.
         return self._bucket.find(part_path(part["bot"], part["digest"]))
+
+    def _newest(
+        self, session: str, count: int, values: Mapping[str, Any] = _NO_VALUES, **more: Any
+    ) -> list[ReplyPart]:
+        """Return those of the last `count` parts that `more` lets through, the newest first."""
+        found = self._table.first_page(
+            "#session = :session",
+            {":session": session, **values},
+            ScanIndexForward=False,
+            Limit=count,
+            **more,
+        )
+        return cast(list[ReplyPart], found)
 
     def _parts(self, session: str, after: str, **more: Any) -> Iterator[ReplyPart]:
         condition = "#session = :session AND #part > :after"

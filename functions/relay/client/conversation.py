@@ -1,17 +1,22 @@
 """Conversation: the replies of one session."""
 
 import time
+from collections.abc import Iterable, Iterator
 
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
-from relay.domain.keys import message_key, record_key, session_key, stamp_of
+from relay.domain.event import begins_after
+from relay.domain.keys import message_key, record_key, session_key
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord, State
-from relay.domain.timestamps import MAX_UTC_OFFSET, unix_seconds, utc_text
+from relay.domain.settlement import FinalPart
 from relay.domain.turn import Turn, turns
 from relay.errors import MessageParked, ReplyTimeout
 
 _POLL_INTERVAL = 0.3
+
+_RECENT = 10
+"""Parts at the end of a session that `follow` begins with and reads again each time."""
 
 
 class Conversation:
@@ -28,11 +33,27 @@ class Conversation:
 
     def parts(self, after: str = "") -> list[ReplyPart]:
         """Return the raw parts in order, with bodies from the overflow bucket; `after` is a part's key."""
-        return list(self._replies_table.parts_after(self._session, after))
+        return list(map(self._replies_table.whole, self._replies_table.parts_after(self._session, after)))
 
     def turns(self) -> list[Turn]:
         """Return the turns of the session, each with its reply, finished or not."""
         return turns(self.parts())
+
+    def follow(self) -> Iterator[ReplyPart]:
+        """Return the last ten parts of the session and then each new one, without end.
+
+        A part can be stored after parts with a later stamp. It is returned if those are fewer than ten.
+        """
+        parts: Iterable[ReplyPart] = self._replies_table.newest(self._session, _RECENT)
+        recent: list[str] = []
+        while True:
+            for part in parts:
+                if part["part"] not in recent:
+                    recent = sorted([*recent, part["part"]])[-_RECENT:]
+                    yield self._replies_table.whole(part)
+            time.sleep(_POLL_INTERVAL)
+            after = recent[0] if len(recent) == _RECENT else ""
+            parts = self._replies_table.parts_after(self._session, after)
 
     def wait(self, message: SentMessage, timeout: float = 60) -> Turn:
         """Return the finished turn that answers `message`; wait `timeout` seconds for it.
@@ -65,22 +86,24 @@ class Conversation:
 
     def _reply(self, record: MessageRecord, likely: bool = False) -> Turn | None:
         """Return the message's own reply, or the one that is `likely` its reply, if there is one."""
-        if "answer_part" in record and (likely or "probable" not in record):
-            return self._push(record["answer_part"])
-        reply_to = record.get("answered_by") if likely else record.get("accepted_message_id")
-        return self._turn(record, reply_to)
-
-    def _push(self, key: str) -> Turn | None:
-        parts = self._replies_table.parts_after(self._session, stamp_of(key))
-        return next((turns([part])[0] for part in parts if part["part"] == key), None)
-
-    def _turn(self, record: MessageRecord, reply_to: str | None) -> Turn | None:
-        """Return the turn `reply_to` of the message, if no more of it is expected."""
-        if reply_to is None:
+        final = self._final_part(record, likely)
+        if final is None:
             return None
-        # No part of the reply can have an earlier stamp, wherever LangBot's host is. If the turn merged later
-        # messages, its final part is later too.
-        since = utc_text(unix_seconds(record["delivered_at"]) - MAX_UTC_OFFSET)
-        own = [part for part in self.parts(since) if part["reply_to"] == reply_to]
-        ended = own and (own[-1]["is_final"] or "unfinished" in record)
-        return turns(own)[0] if ended else None
+        parts = [final]
+        if reply_to := final["reply_to"]:
+            began: MessageRecord | None = record
+            if "indirect" in record:
+                key = self._messages_table.find_by_reply_to(reply_to, self._session)
+                began = self._messages_table.read(key) if key else None
+            since = begins_after(FinalPart.of(final), began)
+            parts = self._replies_table.turn_up_to(final, since) or parts
+        return turns(map(self._replies_table.whole, parts))[0]
+
+    def _final_part(self, record: MessageRecord, likely: bool) -> ReplyPart | None:
+        reply_to = record.get("accepted_message_id")
+        # The part is there before settle has seen it, and may be the end of more than settle saw.
+        if reply_to and (final := self._replies_table.newest_final(self._session, reply_to)):
+            return final
+        if "answer_part" in record and (likely or not {"indirect", "probable"} & record.keys()):
+            return self._replies_table.read(self._session, record["answer_part"])
+        return None
