@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from relay.errors import (
         InvalidMessage,
         InvalidState,
+        MessageNotFound,
         MessageParked,
         RelayError,
         ReplyTimeout,
@@ -21,6 +22,7 @@ __all__ = [
     "Conversation",
     "InvalidMessage",
     "InvalidState",
+    "MessageNotFound",
     "MessageParked",
     "Messages",
     "PushQueue",

@@ -4,6 +4,7 @@ RelayError
  ├─ StackNotFound
  ├─ InvalidMessage (also a ValueError)
  ├─ InvalidState
+ ├─ MessageNotFound
  ├─ MessageParked
  └─ ReplyTimeout (also a TimeoutError)
 
@@ -25,6 +26,10 @@ class InvalidMessage(RelayError, ValueError):
 
 class InvalidState(RelayError):
     """The message is neither parked nor unanswered, so it cannot be resent or dropped."""
+
+
+class MessageNotFound(RelayError):
+    """The session has no record of such a message; the text says what that can mean."""
 
 
 class MessageParked(RelayError):

@@ -13,6 +13,7 @@ from local.sample_bot import SampleBot
 from relay import Conversation, MessageParked, PushQueue, ReplyTimeout, SentMessage, Stack
 from relay.domain.part import ReplyPart
 from relay.domain.turn import turns
+from relay_cli.terminal import say, show_crash
 
 MESSAGES = {
     "ticket-1": ["Hello, is anybody there?", "Tell me a story, LONG:8:150", "Thank you"],
@@ -48,7 +49,7 @@ class Session:
             self.parts.append(part)
             line = f"{self.name}  {part['sequence']:>3}  {' '.join(part['text'].split())}"
             width = shutil.get_terminal_size().columns
-            print(line if len(line) <= width else line[: width - 3] + "...", flush=True)
+            say(line if len(line) <= width else line[: width - 3] + "...")
         return bool(new)
 
     def show_end(self) -> None:
@@ -56,7 +57,7 @@ class Session:
         if self.parts:
             last = turns(self.parts)[-1]
             count = f"{len(last.parts)} part{'s' if len(last.parts) > 1 else ''}"
-            print(f"{self.name}       -- {'end of turn' if last.finished else 'not finished'}, {count} --")
+            say(f"{self.name}       -- {'end of turn' if last.finished else 'not finished'}, {count} --")
 
     def faults(self, bot: SampleBot | None) -> list[str]:
         """What is missing, double or out of order."""
@@ -93,7 +94,7 @@ def run(bot: SampleBot | None) -> int:
     push_queue = PushQueue(stack)
     sessions = [Session(name, Conversation(stack, name), deque(texts)) for name, texts in MESSAGES.items()]
     start = quiet_since = time.monotonic()
-    print("\nsession   seq  text so far")
+    say("\nsession   seq  text so far")
     while time.monotonic() < start + TIMEOUT:
         for session in sessions:
             # A real LangBot may merge messages that wait, so it gets the next when it has answered.
@@ -109,28 +110,29 @@ def run(bot: SampleBot | None) -> int:
         session.show_end()
     faults = [fault for session in sessions for fault in session.faults(bot)]
     if faults:
-        print("\nSomething went wrong:", *faults, sep="\n  ", file=sys.stderr)
+        say("\n  ".join(["\nSomething went wrong:", *faults]), sys.stderr)
         return 1
     messages = sum(len(session.sent) for session in sessions)
     parts = sum(len(session.parts) for session in sessions)
     seconds = time.monotonic() - start
-    print(f"\n{messages} messages, {parts} reply parts: each once, in order, in {seconds:.1f} s.")
+    say(f"\n{messages} messages, {parts} reply parts: each once, in order, in {seconds:.1f} s.")
     return 0
 
 
 def main() -> int:
     """Starts the stack, runs the demonstration, ends the stack."""
+    sys.excepthook = show_crash
     start = time.monotonic()
-    print("Starting the stack of template.yaml (a few seconds) ...", flush=True)
+    say("Starting the stack of template.yaml (a few seconds) ...")
     try:
         with stack_from_environment() as bot:
             which = "the sample bot" if bot else "the bot of BOT_URL"
-            print(f"It is up after {time.monotonic() - start:.1f} s, with {which}.")
+            say(f"It is up after {time.monotonic() - start:.1f} s, with {which}.")
             return run(bot)
     except KeyboardInterrupt:
         return 130
     except StackError as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return 1
 
 

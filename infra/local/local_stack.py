@@ -26,6 +26,7 @@ import requests
 from botocore.exceptions import ClientError
 
 from local.sample_bot import SampleBot
+from relay_cli.terminal import say
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
@@ -300,20 +301,20 @@ def parse_parameters(text: str) -> dict[str, str]:
 
 def main() -> int:
     """Runs the stack until Ctrl-C."""
-    print("Starting the stack (a few seconds) ...", flush=True)
+    say("Starting the stack (a few seconds) ...")
     try:
         with stack_from_environment() as bot:
             for name, value in json.loads((LOCAL / OUTPUTS).read_text()).items():
-                print(f"  {name:18} {value}")
-            print(f"  {'bot':18} {bot.url if bot else os.environ['BOT_URL']}")
-            print("It runs until Ctrl-C. Outputs: .local/outputs.json; log: .local/ministack.log", flush=True)
+                say(f"  {name:18} {value}")
+            say(f"  {'bot':18} {bot.url if bot else os.environ['BOT_URL']}")
+            say("It runs until Ctrl-C. Outputs: .local/outputs.json; log: .local/ministack.log")
             while True:
                 signal.pause()
     except KeyboardInterrupt:
-        print("\nThe stack has ended.")
+        say("\nThe stack has ended.")
         return 0
     except StackError as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return 1
 
 

@@ -30,6 +30,8 @@ from typing import Any, Literal, Self
 
 import requests
 
+from relay_cli.terminal import say
+
 SIGNATURE_TOLERANCE = 300
 """Seconds that a signed timestamp may be off."""
 KEY_LIFETIME = 600
@@ -501,7 +503,7 @@ def main() -> None:
         parser.error(f"environment variable {missing[0]} is not set")
     inbound, outbound = (os.environ[name] for name in names)
     with SampleBot(arguments.callback_url, inbound, outbound, arguments.port) as bot:
-        print(f"BOT_URL={bot.url}", flush=True)
+        say(f"BOT_URL={bot.url}")
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
 

@@ -1,25 +1,59 @@
 """What is printed: texts of users, models and proxies must not steer the operator's terminal."""
 
+import argparse
 import json
 import re
 import shlex
 import sys
-from typing import Any
+import traceback
+import unicodedata
+from bisect import bisect_right
+from itertools import accumulate
+from types import TracebackType
+from typing import Any, NoReturn, TextIO
 
-# C0 but tab and newline, DEL, C1, and the marks that change the direction of a text.
+# C0 but tab and newline, DEL, C1, the marks that change the direction of a text, and lone surrogates: in the
+# locale C, Python prints some of them as the bytes of C1.
 _STEERING = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
 )
 
 
-def say(text: str) -> None:
-    """Print a text for people."""
-    print(_STEERING.sub("\N{REPLACEMENT CHARACTER}", text), flush=True)
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a text for people, to standard output if no file is given."""
+    print(_STEERING.sub("\N{REPLACEMENT CHARACTER}", text), file=file, flush=True)
 
 
 def complain(text: str) -> None:
     """Print an error in one line."""
-    print(_STEERING.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split())), file=sys.stderr)
+    say(one_line(text), sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line."""
+    return " ".join(text.split())
+
+
+def fitted(line: str, width: int | None) -> str:
+    """Return a line that takes at most `width` cells of a terminal; None is no limit."""
+    taken = list(accumulate(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line))
+    if not width or not taken or taken[-1] <= width:
+        return line
+    return line[: bisect_right(taken, width - 1)] + "…"
+
+
+def show_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error that nobody foresaw, with its traceback. It is for `sys.excepthook`."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip(), sys.stderr)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors, which repeat the arguments, are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line; end with exit code 2."""
+        complain(f"{self.prog}: {message}; see `{self.prog} --help`")
+        sys.exit(2)
 
 
 def say_json(value: Any) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from local.sample_bot import Answer
+from support.callbacks import reply
 from support.parked_messages import park
 from support.raw_messages import send_raw
+from support.sweeping import make_overdue, sweep
 from support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +83,9 @@ def test_a_text_can_come_from_standard_input(talk, relay):
 def test_a_parked_message_has_its_exit_code_and_one_line(talk, relay):
     talk.bot.answer_with(Answer(400, {"code": 40001, "msg": "failed to parse"}))
     done = relay("sync", "--bot", talk.name, talk.session, "hello")
-    assert (done.returncode, done.stderr) == (3, "relay: parked: answered 400: failed to parse\n")
+    assert done.returncode == 3
+    advice = "mend the cause, then `relay resend` or `relay drop` it"
+    assert done.stderr == f"relay: parked: answered 400: failed to parse; {advice}\n"
 
 
 def test_no_answer_in_time_has_its_exit_code_and_one_line(talk, relay):
@@ -89,7 +93,11 @@ def test_no_answer_in_time_has_its_exit_code_and_one_line(talk, relay):
     talk.bot.answer_with(*[Answer(502)] * 20)
     done = relay("sync", "--timeout", "5", "--bot", talk.name, talk.session, "hello")
     assert done.returncode == 4
-    assert done.stderr == "relay: no finished reply within 5 s; the message is retrying\n"
+    begin = "relay: no finished reply within 5 s: LangBot has not accepted it, in "
+    assert done.stderr.startswith(begin)
+    for told in ("answered 502", "push tries it again", "check that LangBot runs"):
+        assert told in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_invalid_message_is_refused_before_it_is_sent(talk, relay):
@@ -123,10 +131,70 @@ def test_a_deployed_stack_is_found_by_its_name(talk, relay):
     assert done.stderr.count("\n") == 1
 
 
-def test_reset_is_sent_in_the_sessions_order(talk, relay):
-    assert relay("reset", "--bot", talk.name, talk.session).returncode == 0
+def test_reset_waits_until_langbot_has_done_it(talk, relay):
+    talk.bot.answer_with(Answer(200, {"code": 0, "msg": "reset", "data": {"removed": True}}))
+    done = relay("reset", "--bot", talk.name, talk.session)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [r.path.rpartition("/")[2] for r in talk.bot.received] == ["reset"]
+
+
+def test_a_reset_that_langbot_cannot_do_says_so(talk, relay):
+    done = relay("reset", "--bot", talk.name, talk.session)
+    assert done.returncode == 3
+    assert done.stderr.startswith("relay: parked: answered 500")
+
+
+def test_wait_takes_what_push_printed(talk, relay):
+    sent = relay("push", "--bot", talk.name, talk.session, "hello").stdout.strip()
+    done = relay("wait", "--bot", talk.name, talk.session, sent)
+    assert (done.returncode, done.stdout) == (0, "echo: hello\n")
+
+
+def test_a_wait_for_no_message_ends_with_what_that_can_mean(talk, relay):
+    done = relay("wait", "--timeout", "0.1", "--bot", talk.name, talk.session, "nothing")
+    assert done.returncode == 4
+    assert "it is on the push queue and was not tried yet" in done.stderr
+
+
+def test_a_message_can_be_segments_and_an_image(talk, relay, surroundings):
+    (surroundings["cwd"] / "dot.png").write_bytes(b"png")
+    more = ["--message", '[{"type": "Plain", "text": "see"}]', "--image", "dot.png", "--sender", "u1"]
+    assert relay("sync", "--bot", talk.name, talk.session, *more).returncode == 0
+    (request,) = talk.bot.received
+    body = json.loads(request.body)
+    assert body["message"][1] == {"type": "Image", "base64": "data:image/png;base64,cG5n"}
+    assert body["sender"] == {"id": "u1"}
+
+
+def test_a_key_makes_a_repetition_the_same_message(talk, relay):
+    for _ in range(2):
+        assert relay("push", "--bot", talk.name, "--key", "once", talk.session, "hello").returncode == 0
     talk.conversation().wait(talk.push("next"))
-    assert [r.path.rpartition("/")[2] for r in talk.bot.received] == ["reset", "sample"]
+    assert talk.texts() == ["hello", "next"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["push", "s", "--message", "{}"], "--message must be a list"),
+        (["push", "s", "--message", "nothing"], "--message is not JSON"),
+        (["push", "s", "--image", "note.txt"], "note.txt has no name of an image"),
+        (["push", "s", "--image", "missing.png"], "missing.png cannot be read: No such file"),
+        (["push", "s"], "give either message or text"),
+        (["sync", "s", "hello", "--timeout", "-5"], "'-5' is not a number of seconds above 0"),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_line(relay, words, said):
+    done = relay(*words)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert said in done.stderr
+
+
+def test_input_that_is_no_text_is_called_so(surroundings):
+    command = [*COMMAND, "push", "s", "-"]
+    options = {"cwd": surroundings["cwd"], "env": surroundings["env"]}
+    done = subprocess.run(command, **options, input=b"\xff", capture_output=True, timeout=100)
+    assert done.stderr == b"relay: not a valid message: standard input is not text in UTF-8\n"
 
 
 def test_tail_follows_a_session_and_ends_on_ctrl_c(talk, tail):
@@ -143,9 +211,10 @@ def test_tail_follows_a_session_and_ends_on_ctrl_c(talk, tail):
 def test_tail_for_people_marks_the_end_of_a_reply(talk, tail):
     talk.conversation().wait(talk.push("LONG:2:5"))
     following = tail()
-    lines = [following.stdout.readline() for _ in range(2)]
-    assert lines[0].endswith("  1  w001\n")
-    assert lines[1].endswith("  2  w001 w002  ■\n")
+    lines = [following.stdout.readline() for _ in range(3)]
+    assert lines[0].endswith("  >  LONG:2:5\n")
+    assert lines[1].endswith("  1  w001\n")
+    assert lines[2].endswith("  2  w001 w002  ■\n")
 
 
 def test_help_explains_the_exit_codes(relay):
@@ -165,21 +234,52 @@ def parked(talk):
 def test_parked_messages_are_listed_a_line_each_without_their_text(talk, relay, parked):
     done = relay("parked")
     (line,) = [line for line in done.stdout.splitlines() if talk.name in line]
-    assert f"--bot {talk.name} {talk.session}  {parked.message_id}  1 attempts: answered 400" in line
+    assert f"parked      --bot {talk.name} {talk.session} {parked.message_id}  answered 400" in line
     assert "private words" not in line
+
+
+def test_unanswered_messages_are_listed_with_the_parked_ones(talk, relay):
+    sent = talk.push("SILENT")
+    make_overdue(talk, sent)
+    sweep(talk)
+    (line,) = [line for line in relay("parked").stdout.splitlines() if talk.name in line]
+    assert f"unanswered  --bot {talk.name} {talk.session} {sent.message_id}  no reply" in line
+    reply(talk, talk.deployed.record(sent)["accepted_message_id"])
+    talk.deployed.state(sent, "answered")
+    eventually(lambda: talk.name not in relay("parked").stdout)
 
 
 def test_parked_messages_are_listed_for_programs(talk, relay, parked):
     listed = map(json.loads, relay("parked", "--json").stdout.splitlines())
     (fields,) = [fields for fields in listed if fields["bot"] == talk.name]
-    assert fields["message_id"] == parked.message_id
+    assert (fields["message_id"], fields["state"]) == (parked.message_id, "parked")
     assert fields["reason"] == "answered 400: failed to parse message: x"
 
 
-def test_the_parked_messages_of_a_session_are_shown_in_full(talk, relay, parked):
-    shown = relay("parked", "--bot", talk.name, talk.session).stdout
-    for known in (parked.message_id, "private words", "failed to parse", "attempts", "queued_at"):
+def test_show_tells_the_story_of_the_last_message(talk, relay, parked):
+    talk.conversation().wait(talk.push("second"))
+    shown = relay("show", "--bot", talk.name, talk.session, parked.message_id).stdout
+    for known in (parked.message_id, "private words", "refused   400", "failed to parse", "resend or drop"):
         assert known in shown
+    listed, _, last = relay("show", "--bot", talk.name, talk.session).stdout.partition("\n\n")
+    assert [line.split()[2] for line in listed.splitlines()] == ["parked", "answered"]
+    assert last.endswith("          echo: second\n")
+
+
+def test_show_tells_programs_record_diagnosis_and_reply(talk, relay):
+    sent = talk.push("hello")
+    talk.conversation().wait(sent)
+    talk.deployed.state(sent, "answered")
+    shown = json.loads(relay("show", "--json", "--bot", talk.name, talk.session).stdout)
+    assert shown["record"]["message_id"] == sent.message_id
+    assert shown["diagnosis"]["happened"] == "it is answered"
+    assert shown["reply"] == [{"type": "Plain", "text": "echo: hello"}]
+
+
+def test_show_of_a_session_without_a_record_says_what_that_means(talk, relay):
+    done = relay("show", "--bot", talk.name, talk.session)
+    assert done.returncode == 2
+    assert "has no record: it is on the push queue and was not tried yet" in done.stderr
 
 
 def test_resend_prints_the_new_id_and_then_that_it_was_resent(talk, relay, parked):
@@ -188,21 +288,21 @@ def test_resend_prints_the_new_id_and_then_that_it_was_resent(talk, relay, parke
     assert talk.deployed.state(parked, "resent")
     eventually(lambda: len(talk.keys()) == 2)
     assert talk.keys()[-1] == f"{done.stdout.strip()}.0"
-    done = relay("resend", "--bot", talk.name, talk.session, parked.message_id)
-    assert (done.returncode, done.stdout[:17]) == (0, "resent before, as")
+    again = relay("resend", "--bot", talk.name, talk.session, parked.message_id)
+    assert (again.returncode, again.stdout) == (0, f"resent before, as {done.stdout.strip()}\n")
 
 
 def test_drop_closes_a_message_with_its_reason(talk, relay, parked):
     done = relay("drop", "--bot", talk.name, talk.session, parked.message_id, "asked in person")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (0, f"dropped {parked.message_id}\n")
     assert talk.deployed.record(parked)["drop_reason"] == "asked in person"
 
 
 def test_a_message_that_cannot_be_read_is_listed_shown_and_dropped(talk, relay):
     sent = send_raw(talk, "no JSON", group_id=talk.name)
     listed = eventually(lambda: out if sent in (out := relay("parked").stdout) else None)
-    assert f"--bot '' {talk.name}  {sent}" in listed
-    assert "no JSON" in relay("parked", "--bot", "", talk.name).stdout
+    assert f"--bot '' {talk.name} {sent}" in listed
+    assert "no JSON" in relay("show", "--bot", "", talk.name).stdout
     assert relay("resend", "--bot", "", talk.name, sent).returncode == 2
     assert relay("drop", "--bot", "", talk.name, sent, "a typing error").returncode == 0
     assert sent not in relay("parked").stdout
@@ -212,7 +312,8 @@ def test_a_message_that_cannot_be_read_is_listed_shown_and_dropped(talk, relay):
 def test_an_id_that_is_no_messages_is_refused(talk, relay, command, more):
     done = relay(command, "--bot", talk.name, talk.session, "nothing", *more)
     assert done.returncode == 2
-    assert done.stderr == f"relay: no message nothing in session {talk.session} of bot '{talk.name}'\n"
+    begin = f"relay: message nothing of session {talk.session} of bot '{talk.name}' has no record"
+    assert done.stderr.startswith(begin)
 
 
 def test_a_message_that_ended_well_is_not_resent(talk, relay):

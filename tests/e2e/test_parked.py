@@ -73,7 +73,7 @@ def test_the_last_response_is_kept_if_the_last_attempt_had_none(talk, workers):
 
 def test_parked_messages_are_listed_in_the_order_of_parking(talk, messages):
     ids = [park(talk, session=f"s{n}")[0].message_id for n in (2, 1, 3)]
-    assert [record["message_id"] for record in messages.parked() if record.get("bot") == talk.name] == ids
+    assert [record["message_id"] for record in messages.to_handle() if record.get("bot") == talk.name] == ids
 
 
 def test_a_message_with_an_invalid_resend_of_is_parked(talk, messages):
@@ -98,7 +98,7 @@ def test_a_resend_is_its_sessions_next_and_each_record_names_the_other(talk, mes
     assert (new["resend_of"], new["attempts"]) == (old["message"], 1)
     assert not {"awaiting", "due_at"} & old.keys()
     assert sent.message_id not in on_parked_queue(talk)
-    assert record["message_id"] not in [parked["message_id"] for parked in messages.parked()]
+    assert record["message_id"] not in [waiting["message_id"] for waiting in messages.to_handle()]
     assert len(set(talk.keys())) == 3
 
 
@@ -301,4 +301,4 @@ def test_a_dropped_message_is_not_listed_even_if_the_index_is_behind(talk, messa
     messages.drop(record, "done")
     stale = [{"session": record["session"], "message": record["message"]}]
     monkeypatch.setattr(Table, "query", lambda *_, **__: iter(stale))
-    assert not list(messages.parked())
+    assert not list(messages.to_handle())

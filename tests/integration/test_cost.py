@@ -168,9 +168,10 @@ def test_sweep_costs_the_same_however_long_the_session_is(long_session, workers,
     sweeper = workers.at(time.time() + 901).sweeper()
     counted.clear()
     assert sweeper.sweep(lambda: 60) == 1
-    # The overdue message, its record, LangBot's clock, the parts since; then the write, as above.
+    # The overdue message, its record, LangBot's clock, the parts since; then the record is written, and its
+    # entry moves in the index from the bot's messages to the operator's.
     assert counted.calls == {"Query": 3, "GetItem": 1, "UpdateItem": 1}
-    assert counted.units.total() == 4.5
+    assert counted.units.total() == 5.5
 
 
 def test_waiting_costs_the_same_however_long_the_session_is(long_session, workers, waiting, counted):

@@ -1,6 +1,6 @@
 import pytest
 
-from relay.domain.segments import collapse, text_of
+from relay.domain.segments import collapse, readable, text_of
 
 
 def plain(*texts):
@@ -41,3 +41,7 @@ def test_snapshots_in_a_sync_response_collapse_to_the_last(response, reply):
 
 def test_the_text_of_a_message_is_its_plain_segments():
     assert text_of([AT, *plain("hello ", "you"), IMAGE, {"type": "Plain", "text": None}, {}]) == "hello you"
+
+
+def test_people_read_what_is_no_text_by_its_type():
+    assert readable([*plain("see "), IMAGE]) == "see [Image]"

@@ -218,3 +218,8 @@ def test_a_turn_without_a_final_part_looks_complete_unless_its_text_was_replaced
 )
 def test_a_turn_looks_complete_if_its_last_part_goes_on_with_the_text(last_parts, complete):
     assert looks_complete(last_parts) is complete
+
+
+def test_people_read_the_replies_of_a_turn_one_by_one():
+    (turn,) = turns(streamed_parts([plain("Let me look")], [plain("It is 5."), IMAGE]))
+    assert turn.paragraphs == ["Let me look", "It is 5.[Image]"]

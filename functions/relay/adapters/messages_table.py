@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from relay.adapters.dynamodb import IS_NEW, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
+from relay.domain.admission import BotState
 from relay.domain.attempt import AttemptEntry, AttemptHistory
 from relay.domain.keys import (
     BOTS,
@@ -70,14 +71,18 @@ class MessagesTable:
         """Return the bots that messages were sent to."""
         return [item["message"] for item in self._table.query("#session = :bots", {":bots": BOTS})]
 
+    def bot_state(self, bot: str) -> BotState:
+        """Return the state of a bot; `bot` is "" for a message that cannot be read."""
+        return BotState.of((bot and self._table.get({"session": BOTS, "message": bot})) or {})
+
     def overdue(self, bot: str, now: UtcText) -> Iterator[RecordKey]:
         """Return the keys of a bot's messages whose deadline is before `now`."""
         condition = "#awaiting = :bot AND due_at < :now"
         found = self._table.query(condition, {":bot": bot, ":now": now}, IndexName="awaiting")
         return (record_key(item["session"], item["message"]) for item in found)
 
-    def parked(self) -> Iterator[MessageRecord]:
-        """Return the messages that wait for an operator, in the order in which they were parked."""
+    def to_handle(self) -> Iterator[MessageRecord]:
+        """Return the messages that wait for an operator, in the order in which they began to."""
         keys = self._table.query("#awaiting = :operator", {":operator": OPERATOR}, IndexName="awaiting")
         records = (self.read(record_key(key["session"], key["message"])) for key in keys)
         # The index is a moment behind.
@@ -96,6 +101,13 @@ class MessagesTable:
     def of_session(self, session: str) -> Iterator[MessageRecord]:
         """Return the messages of a session, in queue order."""
         items = self._table.query("#session = :session", {":session": session})
+        return (cast(MessageRecord, item) for item in items if "state" in item)
+
+    def newest_first(self, session: str) -> Iterator[MessageRecord]:
+        """Return the messages of a session, the last one first. A page of twenty is read if so many are."""
+        items = self._table.query(
+            "#session = :session", {":session": session}, ScanIndexForward=False, Limit=20
+        )
         return (cast(MessageRecord, item) for item in items if "state" in item)
 
     def messages_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
@@ -169,8 +181,10 @@ class MessagesTable:
         still does until `due_at` (Unix seconds): LangBot may not have merged it.
         """
         change, values = _SET_ANSWERED + ", indirect = :yes", _answered_by(final) | {":yes": True}
-        if "awaiting" in record:
+        if record.get("awaiting") == final.bot:
             change, values = change + ", due_at = :due_at", values | {":due_at": utc_text(due_at)}
+        else:
+            change += " REMOVE awaiting, due_at"
         self._table.update(
             _key(record),
             change,
@@ -188,9 +202,10 @@ class MessagesTable:
         """Mark a message as unanswered; return False if it was settled meanwhile."""
         return self._table.update(
             key,
-            "SET #state = :unanswered, unanswered_at = :now, last_error = :error REMOVE awaiting, due_at",
+            "SET #state = :unanswered, unanswered_at = :now, last_error = :error, "
+            "awaiting = :operator, due_at = :now",
             "#state = :delivered",
-            {":now": utc_text(now), ":error": last_error, **_UNSETTLED},
+            {":now": utc_text(now), ":error": last_error, ":operator": OPERATOR, **_UNSETTLED},
         )
 
     def mark_resent(self, original: RecordKey, resent_as: str, now: float) -> MessageRecord:

@@ -3,8 +3,10 @@
 import time
 from collections.abc import Iterable, Iterator
 
+from relay.client.circumstances import circumstances_of, own_parts
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
+from relay.domain.diagnosis import diagnose
 from relay.domain.event import begins_after
 from relay.domain.keys import message_key, record_key, session_key
 from relay.domain.part import ReplyPart
@@ -80,9 +82,19 @@ class Conversation:
             if time.monotonic() >= deadline:
                 if record and (turn := self._reply(record, likely=True)):
                     return turn
-                state = record["state"] if record else "still on the push queue"
-                raise ReplyTimeout(f"no finished reply within {timeout:g} s; the message is {state}")
+                around = circumstances_of(record, message.bot, self._messages_table, self._replies_table)
+                told = diagnose(record, around, time.time()).line()
+                raise ReplyTimeout(f"no finished reply within {timeout:g} s: {told}")
             time.sleep(_POLL_INTERVAL)
+
+    def reply(self, record: MessageRecord) -> Turn | None:
+        """Return the reply to a message as far as it came: its own, or the one that answered it."""
+        if turn := self._reply(record, likely=True):
+            return turn
+        if not (own := own_parts(record, self._replies_table)):
+            return None
+        parts = self._replies_table.turn_up_to(own[-1], own[0]["part"])
+        return turns(map(self._replies_table.whole, parts))[0]
 
     def _reply(self, record: MessageRecord, likely: bool = False) -> Turn | None:
         """Return the message's own reply, or the one that is `likely` its reply, if there is one."""

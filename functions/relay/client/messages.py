@@ -3,14 +3,18 @@
 import logging
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 from relay.adapters.parked_queue import ParkedQueue
+from relay.client.circumstances import circumstances_of
 from relay.client.push_queue import PushQueue, SentMessage
 from relay.client.stack import Stack
+from relay.domain.diagnosis import Diagnosis, diagnose
 from relay.domain.keys import record_key, session_key
 from relay.domain.message import parse_message
+from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord, State
-from relay.errors import InvalidState
+from relay.errors import InvalidState, MessageNotFound
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +27,13 @@ class Messages:
 
     def __init__(self, stack: Stack) -> None:
         self._messages_table = stack.open_messages_table()
+        self._replies_table = stack.open_replies_table()
         self._push_queue = PushQueue(stack)
         self._parked_queue = ParkedQueue(stack.client("sqs"), stack.parked_queue_url)
 
-    def parked(self) -> Iterator[MessageRecord]:
-        """Return the records of all parked messages, in the order in which they were parked."""
-        return self._messages_table.parked()
+    def to_handle(self) -> Iterator[MessageRecord]:
+        """Return the records of the parked and unanswered messages of all sessions, the oldest first."""
+        return self._messages_table.to_handle()
 
     def of_session(self, session_id: str, bot: str = "default") -> Iterator[MessageRecord]:
         """Return the records of a session's messages, in queue order.
@@ -36,6 +41,41 @@ class Messages:
         If a message cannot be read, its session is its message group and its bot is "".
         """
         return self._messages_table.of_session(session_key(bot, session_id))
+
+    def newest_first(self, session_id: str, bot: str = "default") -> Iterator[MessageRecord]:
+        """Return the records of a session's messages, the last one first."""
+        return self._messages_table.newest_first(session_key(bot, session_id))
+
+    def find(self, session_id: str, message_id: str, bot: str = "default") -> MessageRecord | None:
+        """Return the record of one of a session's last thousand messages, by its id or its key.
+
+        None if there is none: the message is on the push queue and was not tried yet, or does not exist.
+        """
+        records = islice(self.newest_first(session_id, bot), 1000)
+        return next((r for r in records if message_id in (r["message_id"], r["message"])), None)
+
+    def known(self, session_id: str, message_id: str, bot: str = "default") -> MessageRecord:
+        """Return the record that `find` finds. Raise MessageNotFound."""
+        if record := self.find(session_id, message_id, bot):
+            return record
+        raise MessageNotFound(
+            f"message {message_id} of session {session_id} of bot {bot!r} has no record: "
+            f"there is no such message, or {self.diagnose(None, bot).line()}"
+        )
+
+    def diagnose(self, record: MessageRecord | None, bot: str) -> Diagnosis:
+        """Return what became of a message, and what to do; `record` is None if nothing was written yet."""
+        around = circumstances_of(record, bot, self._messages_table, self._replies_table)
+        return diagnose(record, around, time.time())
+
+    def begun_by(self, part: ReplyPart) -> MessageRecord | None:
+        """Return the record of the message that a part's turn answers."""
+        key = self._messages_table.find_by_reply_to(part["reply_to"], part["session"])
+        return self._messages_table.read(key) if key else None
+
+    def is_known(self, bot: str) -> bool:
+        """Tell whether a message was sent to a bot before."""
+        return bool(self._messages_table.bot_state(bot).item)
 
     def body(self, record: MessageRecord) -> str:
         """Return the message of a record, as it was queued."""

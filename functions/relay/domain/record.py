@@ -64,6 +64,8 @@ class MessageRecord(TypedDict):
     last_error: NotRequired[str]
     last_answer: NotRequired[ResponseExcerpt]
     last_attempts: NotRequired[list[AttemptEntry]]
+    next_attempt_at: NotRequired[UtcText]
+    retry_until: NotRequired[UtcText]
     # What the indexes find it by, as long as there is something to wait for.
     awaited_reply: NotRequired[str]
     awaiting: NotRequired[str]

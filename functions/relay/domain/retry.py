@@ -1,9 +1,11 @@
 """What happens to a message after an attempt: it is delivered, tried again, or parked."""
 
+import math
 from dataclasses import dataclass, replace
 
 from relay.domain.attempt import Attempt, Delivery, Outcome, Verdict, idempotency_key
 from relay.domain.record import MessageRecord, accepted_record, parked_record, retrying_record
+from relay.domain.timestamps import utc_text
 
 BACKOFF_CAP = 60
 """Seconds between two attempts at the most: short for a bot that has recovered, far below KEY_LIFETIME."""
@@ -57,9 +59,10 @@ def conclude_failure(delivery: Delivery, outcome: Outcome, now: float, policy: P
     # The last attempt is made when the time is up, not long after it.
     wanted = min(max(backoff(history.attempts), outcome.retry_after), outcome.max_wait)
     wait = min(wanted, max(left, 1), VISIBILITY_CAP)
-    return Conclusion(
-        retrying_record(delivery, outcome.reason, now, policy.keep_days), retry_in=int(-(-wait // 1))
-    )
+    record = retrying_record(delivery, outcome.reason, now, policy.keep_days)
+    record["next_attempt_at"] = utc_text(now + wait)
+    record["retry_until"] = utc_text(now + left)
+    return Conclusion(record, retry_in=math.ceil(wait))
 
 
 def must_leave_queue_at(queued_at: float) -> float:

@@ -11,6 +11,12 @@ def text_of(segments: Iterable[Segment]) -> str:
     return "".join(s["text"] for s in segments if s.get("type") == "Plain" and isinstance(s.get("text"), str))
 
 
+def readable(segments: Iterable[Segment]) -> str:
+    """Return what segments say to people: their texts, and each other segment by its type, as [Image]."""
+    shown = (text_of([s]) if s.get("type") == "Plain" else f"[{s.get('type')}]" for s in segments)
+    return "".join(shown)
+
+
 def collapse(segments: list[Segment]) -> list[Segment]:
     """Return the reply in the response to a sync call.
 

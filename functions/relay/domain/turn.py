@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from relay.domain.part import ReplyPart
-from relay.domain.segments import Segment, text_of
+from relay.domain.segments import Segment, readable, text_of
 
 MAX_OPEN = 8
 """Parts that a streamed part may continue: the latest that are neither final nor replaced. There are several
@@ -26,6 +26,11 @@ class Turn:
     def text(self) -> str:
         """The reply's Plain segments, joined."""
         return text_of(self.message)
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """What the reply says to people, by the parts that make it up."""
+        return [readable(part["message"]) for part in effective_parts(self.parts)]
 
 
 def turns(parts: Iterable[ReplyPart]) -> list[Turn]:

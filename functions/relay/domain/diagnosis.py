@@ -1,0 +1,156 @@
+"""What became of a message, for people: what happened, why, what happens next, and what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relay.domain.admission import BotState
+from relay.domain.part import ReplyPart
+from relay.domain.record import MessageRecord, State
+from relay.domain.timestamps import UtcText, unix_seconds, utc_text
+
+_ADVICE = {
+    401: "set inbound_secret of the bot's secret to what LangBot has as Inbound Signing Secret",
+    403: "switch the bot on in LangBot",
+    404: "check the bot's url, and that the bot exists in LangBot and is on",
+    405: "check the bot's url: LangBot has another path",
+    429: "wait: LangBot has too many requests at once",
+    503: "wait: LangBot has too many messages in hand",
+}
+"""What to do after a response with this status."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What to tell a person. Each is a sentence without its full stop, or ""."""
+
+    happened: str
+    why: str = ""
+    next: str = ""
+    todo: str = ""
+
+    def line(self) -> str:
+        """Return all of it in one line, for an error."""
+        told = [self.happened + (f": {self.why}" if self.why else ""), self.next, self.todo]
+        return "; ".join(text for text in told if text)
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What is known beside a message's record.
+
+    `parts` are the parts of its own turn, in order, with or without text. `refused` says why callback refused
+    requests for its bot since the message was accepted; each reason stands for one request.
+    """
+
+    bot: BotState
+    parts: Sequence[ReplyPart] = ()
+    refused: Sequence[str] = ()
+
+
+def diagnose(record: MessageRecord | None, around: Circumstances, now: float) -> Diagnosis:
+    """Return what became of a message at `now` (Unix seconds); without a record nothing was written yet."""
+    if record is None:
+        return _waiting(around.bot, now)
+    match record["state"]:
+        case State.RETRYING:
+            return _retrying(record, around.bot, now)
+        case State.DELIVERED:
+            return _delivered(record, around, now)
+        case State.ANSWERED:
+            return _answered(record)
+        case State.UNANSWERED:
+            todo = _silence_advice(around) + ", then resend or drop the message"
+            happened = "it is unanswered: no complete reply came in time"
+            return Diagnosis(happened, record["last_error"], "a late reply still counts", todo)
+        case State.PARKED:
+            return Diagnosis(
+                "push does not try it again", record["reason"], todo="mend the cause, then resend or drop it"
+            )
+        case State.RESENT:
+            return Diagnosis("an operator sent it again", todo=f"see the message {record['resent_as']}")
+        case State.DROPPED:
+            return Diagnosis("it was closed for good", record["drop_reason"])
+
+
+def _waiting(bot: BotState, now: float) -> Diagnosis:
+    happened = "it is on the push queue and was not tried yet"
+    if bot.failures:
+        why = f"{_times(bot.failures)} at the bot failed in a row"
+        return Diagnosis(happened, why, f"push tries the bot {_when(bot.probe_at, now)}", _UNREACHABLE)
+    return Diagnosis(happened, next="push sends it when the bot and its session are free")
+
+
+def _retrying(record: MessageRecord, bot: BotState, now: float) -> Diagnosis:
+    happened = f"LangBot has not accepted it, in {_times(record['attempts'])}"
+    if "next_attempt_at" not in record:
+        return Diagnosis("it was not tried yet", record["last_error"])
+    due = max(unix_seconds(record["next_attempt_at"]), bot.probe_at)
+    then = f"push tries it again {_when(due, now)}, and parks it at {_clock(record['retry_until'])}"
+    return Diagnosis(happened, record["last_error"], then, _advice(record))
+
+
+def _delivered(record: MessageRecord, around: Circumstances, now: float) -> Diagnosis:
+    happened = f"LangBot accepted it at {_clock(record['delivered_at'])}"
+    if not record["expect_reply"]:
+        return Diagnosis(happened, next="no reply is expected")
+    deadline = f"without a complete reply it is unanswered at {_clock(record['due_at'])}"
+    if around.parts:
+        last = unix_seconds(around.parts[-1]["received_at"])
+        since = f"{_count(len(around.parts), 'part')} of the reply came, the last {now - last:.0f} s ago"
+        return Diagnosis(f"{happened}, and {since}", next=deadline, todo="wait for the rest")
+    if around.refused:
+        return Diagnosis(happened, _refusals(around.refused), deadline, _OUTBOUND)
+    return Diagnosis(
+        f"{happened}, and no part of a reply came yet",
+        next=deadline,
+        todo=f"wait; if nothing comes, {_silence_advice(around)}",
+    )
+
+
+def _answered(record: MessageRecord) -> Diagnosis:
+    if "unfinished" in record:
+        return Diagnosis("it is answered, by a reply without a final part", "the reply looks complete")
+    if "probable" in record:
+        why = "the bot pushed a message that names none, and no other message waited in the session"
+        return Diagnosis("it is probably answered", why)
+    if "indirect" in record:
+        why = "LangBot merged it into that turn, or its runner took it up there"
+        return Diagnosis(f"it is answered by the turn {record['answered_by']} of another message", why)
+    return Diagnosis("it is answered")
+
+
+_UNREACHABLE = "check that LangBot runs, and that AWS Lambda reaches the bot's url"
+_OUTBOUND = "set outbound_secret of the bot's secret to what LangBot has as Outbound Signing Secret"
+
+
+def _advice(record: MessageRecord) -> str:
+    statuses = [entry.get("status", 0) for entry in record.get("last_attempts", ())]
+    return _ADVICE.get(statuses[-1], _UNREACHABLE) if statuses else _UNREACHABLE
+
+
+def _silence_advice(around: Circumstances) -> str:
+    if around.refused:
+        return f"{_refusals(around.refused)}: {_OUTBOUND}"
+    if around.parts:
+        return "look into LangBot's log"
+    return "check the callback URL, the outbound secret and the route in LangBot"
+
+
+def _refusals(reasons: Sequence[str]) -> str:
+    return f"callback refused {_count(len(reasons), 'request')} for the bot: {reasons[-1]}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
+def _times(number: int) -> str:
+    return _count(number, "attempt")
+
+
+def _clock(moment: UtcText) -> str:
+    return f"{moment[:10]} {moment[11:19]} UTC"
+
+
+def _when(moment: float, now: float) -> str:
+    return f"at {_clock(utc_text(moment))}" if moment > now else "at any moment"

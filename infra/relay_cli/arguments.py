@@ -1,0 +1,53 @@
+"""The arguments that several commands share, as argparse's parent parsers."""
+
+import argparse
+from itertools import islice
+
+
+def positive_seconds(text: str) -> float:
+    """Return a number of seconds above 0. Raise ArgumentTypeError."""
+    try:
+        if (seconds := float(text)) > 0:
+            return seconds
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+
+
+STACK = argparse.ArgumentParser(add_help=False)
+STACK.add_argument("--stack", metavar="NAME", help="a deployed stack (default: the local one)")
+STACK.add_argument("--json", action="store_true", help="one JSON document a line, for programs")
+
+BOT = argparse.ArgumentParser(add_help=False, parents=[STACK])
+BOT.add_argument("--bot", default="default", help="which bot (default: %(default)s)")
+
+SESSION = argparse.ArgumentParser(add_help=False, parents=[BOT])
+SESSION.add_argument("session", help="the conversation, e.g. a ticket number")
+
+MESSAGE = argparse.ArgumentParser(add_help=False, parents=[SESSION])
+MESSAGE.add_argument("message", metavar="MESSAGE", help="its id, as the other commands print it")
+
+TIMEOUT = argparse.ArgumentParser(add_help=False)
+TIMEOUT.add_argument(
+    "--timeout", type=positive_seconds, default=90, metavar="SECONDS", help="default: %(default)s"
+)
+
+
+def options_first(words: list[str], commands: dict[str, argparse.ArgumentParser]) -> list[str]:
+    """Put the options before the other words, so that a session or a text may begin with a dash."""
+    if not words or words[0] not in commands:
+        return words
+    known = commands[words[0]]._option_string_actions
+    options: list[str] = []
+    others: list[str] = []
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "--":
+            others += rest
+        elif action := known.get(word.partition("=")[0]):
+            options.append(word)
+            if action.nargs != 0 and "=" not in word:
+                options += islice(rest, 1)
+        else:
+            others.append(word)
+    return [words[0], *options, *(["--", *others] if others else [])]
