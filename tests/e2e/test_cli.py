@@ -116,6 +116,14 @@ def test_without_a_stack_the_line_says_how_to_get_one(relay, surroundings):
     )
 
 
+def test_an_outputs_file_of_no_local_stack_is_refused_in_one_line(relay, surroundings, talk):
+    outputs = {k: v for k, v in talk.deployed.local.outputs.items() if k != "EndpointUrl"}
+    (surroundings["cwd"] / ".local/outputs.json").write_text(json.dumps(outputs))
+    done = relay("push", "s", "hello")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("relay: .local/outputs.json has no EndpointUrl")
+
+
 def test_a_deployed_stack_is_found_by_its_name(talk, relay):
     aws = {
         "AWS_ENDPOINT_URL": talk.deployed.local.outputs["EndpointUrl"],

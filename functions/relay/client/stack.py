@@ -40,6 +40,14 @@ class Stack:
             outputs = json.loads(Path(path).read_text("utf-8"))
         except FileNotFoundError:
             raise StackNotFound(f"no local stack here: there is no {path}; `make local` starts one") from None
+        except ValueError:
+            raise StackNotFound(f"{path} is not JSON; `make local` writes it") from None
+        # Without an endpoint the library would send with real credentials to the queue that the file names.
+        if not isinstance(outputs, dict) or not outputs.get("EndpointUrl"):
+            raise StackNotFound(
+                f"{path} has no EndpointUrl, so its stack is not local: `make local` starts a local one; "
+                "name a deployed one with --stack or Stack.from_cloudformation"
+            )
         return cls._from_outputs(outputs)
 
     @classmethod
