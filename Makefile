@@ -70,6 +70,7 @@ endef
 .venv/.tests: tests/requirements-tests.txt requirements.txt
 	@echo "Installing tools and test libraries into .venv (once, about half a minute) ..."
 	$(call venv,.venv)
+	@.venv/bin/pip install -q -r requirements.txt
 	@.venv/bin/pip install -q -r $<
 	@touch $@
 

@@ -124,6 +124,13 @@ def test_only_the_terminal_module_prints():
     expect_none([line(path, node, ast.unparse(node)) for path, node in found if path.name != "terminal.py"])
 
 
+def test_requirements_txt_pins_what_requirements_in_names():
+    named = {text for text in (ROOT / "requirements.in").read_text().splitlines() if "==" in text}
+    pinned = {text.partition(" ")[0] for text in (ROOT / "requirements.txt").read_text().splitlines()}
+    assert named
+    expect_none(sorted(named - pinned))
+
+
 def test_no_test_module_imports_another():
     expect_none(
         [
