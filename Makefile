@@ -7,13 +7,15 @@ PY := .venv/bin/python
 LOCAL_PATH := .local/package:functions:infra
 SAM_CLI := 1.170.0
 UV := 0.13.9
+CYCLONEDX_BOM := 7.5.0
+PIP_LICENSES := 5.5.5
 LANGBOT := 4.11.2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The caller's settings for other work must not reach the local stack.
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help demo local test test-unit test-langbot check bench clean
+.PHONY: help demo local test test-unit test-langbot check bench release clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -43,8 +45,17 @@ check: .venv/.tests .local/.sam-$(SAM_CLI)  ## check format, lint, types and tem
 bench: .venv/.tests .local/.package .local/.emulator  ## measure cold starts and throughput
 	PYTHONPATH=functions:infra exec $(PY) tests/bench/bench.py
 
+# The licences come first: pyproject.toml has those that the functions may ship, and pip-licenses refuses any other.
+release: .local/.shipped  ## build the client, list packages and licences of the functions, in dist
+	rm -rf dist build
+	mkdir dist
+	.local/release/bin/pip-licenses --python .local/shipped/bin/python --format markdown --output-file dist/licenses.md
+	@grep -q boto3 dist/licenses.md || { echo "pip-licenses sees no package if the path of this folder has a space"; exit 1; }
+	.local/release/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file dist/bom.cdx.json .local/shipped
+	.local/release/bin/pip wheel -q --no-deps --wheel-dir dist .
+
 clean:  ## remove what was installed and built here
-	rm -rf .venv .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .local .aws-sam build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # ---------------------------------------------------------------- what is installed, once
 
@@ -67,6 +78,12 @@ endef
 	@.local/emulator/bin/pip install -q --no-warn-conflicts --target .local/package -r $<
 	@touch $@
 
+# The same packages and nothing else, as an environment: the tools of a release read those.
+.local/.shipped: requirements.txt .local/.release-$(CYCLONEDX_BOM)-$(PIP_LICENSES)
+	$(call venv,--without-pip .local/shipped)
+	@.local/release/bin/pip --python .local/shipped install -q -r $<
+	@touch $@
+
 .venv/.tests: tests/requirements-tests.txt requirements.txt
 	@echo "Installing tools and test libraries into .venv (once, about half a minute) ..."
 	$(call venv,.venv)
@@ -87,4 +104,10 @@ endef
 	@echo "Installing the AWS SAM CLI into .local/sam (once, a minute or two) ..."
 	$(call venv,.local/sam)
 	@.local/sam/bin/pip install -q aws-sam-cli==$(SAM_CLI) uv==$(UV)
+	@touch $@
+
+.local/.release-$(CYCLONEDX_BOM)-$(PIP_LICENSES):
+	@echo "Installing the tools of a release into .local/release (once, a few seconds) ..."
+	$(call venv,.local/release)
+	@.local/release/bin/pip install -q cyclonedx-bom==$(CYCLONEDX_BOM) pip-licenses==$(PIP_LICENSES)
 	@touch $@

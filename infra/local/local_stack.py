@@ -118,7 +118,7 @@ def _emulator(port: int, log: Path) -> Iterator[None]:
             "DOCKER_HOST": f"unix://{scratch}/no-docker",
         }
         with log.open("wb") as output:
-            child = subprocess.Popen(
+            child = subprocess.Popen(  # noqa: S603 - it starts what make installed
                 [python, "-I", Path(__file__).with_name("emulator.py"), LOCAL / "package"],
                 env=environment,
                 cwd=scratch,
@@ -250,7 +250,7 @@ def _client(service: str, endpoint: str) -> Any:
         endpoint_url=endpoint,
         region_name=REGION,
         aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106
+        aws_secret_access_key="test",  # noqa: S106 - the emulator takes any
     )
 
 

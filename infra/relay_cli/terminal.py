@@ -15,7 +15,8 @@ from typing import Any, NoReturn, TextIO
 # C0 but tab and newline, DEL, C1, the marks that change the direction of a text, and lone surrogates: in the
 # locale C, Python prints some of them as the bytes of C1.
 _STEERING = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f"
+    r"\ud800-\udfff\ufeff\ufff9-\ufffb]"
 )
 
 

@@ -293,7 +293,7 @@ def scan(deployed, table):
 
 @pytest.mark.timeout(900)
 def test_each_of_1000_messages_comes_to_an_end_that_has_its_reason(deployed, workers, monkeypatch):
-    draw, clock, queues = random.Random(SEED), JumpingClock(), RecordingQueues()
+    draw, clock, queues = random.Random(SEED), JumpingClock(), RecordingQueues()  # noqa: S311 - no secret
     workers = replace(workers, clock=clock, policy=POLICY)
     with ExitStack() as ends:
         talks = [ends.enter_context(new_bot(deployed, PlannedBot)) for _ in range(BOTS)]

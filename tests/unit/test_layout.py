@@ -1,9 +1,11 @@
 """The rules of the project's layout that a program can check."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -129,6 +131,15 @@ def test_requirements_txt_pins_what_requirements_in_names():
     pinned = {text.partition(" ")[0] for text in (ROOT / "requirements.txt").read_text().splitlines()}
     assert named
     expect_none(sorted(named - pinned))
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [("docs/openapi.yaml", r"^  version: (.+)$"), ("CHANGELOG.md", r"^## (.+)$")],
+)
+def test_the_version_is_that_of_pyproject(path, pattern):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert re.search(pattern, (ROOT / path).read_text(), re.MULTILINE)[1] == version
 
 
 def test_no_test_module_imports_another():

@@ -60,7 +60,7 @@ class ParkedQueue:
         deadline = time.monotonic() + PARKED_VISIBILITY
         while (found := self._remove(message_id)) is None and time.monotonic() < deadline:
             # Not in step with others who search.
-            time.sleep(random.uniform(0.1, 1))  # noqa: S311
+            time.sleep(random.uniform(0.1, 1))  # noqa: S311 - a pause is no secret
         return bool(found)
 
     def _remove(self, message_id: str) -> bool | None:
