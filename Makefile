@@ -7,6 +7,7 @@ PY := .venv/bin/python
 LOCAL_PATH := .local/package:functions:infra
 SAM_CLI := 1.170.0
 UV := 0.13.9
+CHECKOV := 3.3.30
 CYCLONEDX_BOM := 7.5.0
 PIP_LICENSES := 5.5.5
 LANGBOT := 4.11.2
@@ -36,11 +37,12 @@ test-unit: .venv/.tests  ## run the unit tests, which need no emulator
 test-langbot: .venv/.tests .local/.package .local/.emulator .local/.langbot-$(LANGBOT)  ## run the tests against a real LangBot, which this installs
 	$(PY) -m pytest tests/langbot
 
-check: .venv/.tests .local/.sam-$(SAM_CLI)  ## check format, lint, types and template
+check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types and template
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy functions infra tests/conftest.py tests/support tests/bench tests/langbot
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
+	.local/checkov/bin/checkov --skip-download --compact --quiet --framework cloudformation --file template.yaml
 
 bench: .venv/.tests .local/.package .local/.emulator  ## measure cold starts and throughput
 	PYTHONPATH=functions:infra exec $(PY) tests/bench/bench.py
@@ -104,6 +106,12 @@ endef
 	@echo "Installing the AWS SAM CLI into .local/sam (once, a minute or two) ..."
 	$(call venv,.local/sam)
 	@.local/sam/bin/pip install -q aws-sam-cli==$(SAM_CLI) uv==$(UV)
+	@touch $@
+
+.local/.checkov-$(CHECKOV):
+	@echo "Installing checkov into .local/checkov (once, about half a minute) ..."
+	$(call venv,.local/checkov)
+	@.local/checkov/bin/pip install -q checkov==$(CHECKOV)
 	@touch $@
 
 .local/.release-$(CYCLONEDX_BOM)-$(PIP_LICENSES):
