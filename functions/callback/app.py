@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import relay.cold_start
-from callback.receiver import Receiver
+from callback.receiver import Receiver, UnusableBot
 from relay.adapters.aws import LazyClient, client
-from relay.adapters.bot_registry import BotRegistry
+from relay.adapters.bot_registry import BotRegistry, TooManyNames
 from relay.adapters.dynamodb import Table
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 # is told so, or Lambda ends the function, and API Gateway tells LangBot by a 5xx as well.
 connect, read = 1, 1.5
 
+# Anybody can make up names of bots, and a question to Secrets Manager costs as much as five requests to the
+# API. An account may ask 10,000 a second: so a hundred instances that are flooded leave most of them.
+NAMES_PER_SECOND = 10
+
 settings = CallbackSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
 bucket = OverflowBucket(LazyClient(lambda: client("s3", connect, read)), settings.overflow_bucket)
@@ -38,7 +42,11 @@ spill_queue = SpillQueue(
     LazyClient(lambda: client("sqs", connect, read, tries=1)), settings.spill_queue_url, bucket
 )
 receiver = Receiver(
-    bot_registry=BotRegistry(client("secretsmanager", connect, read, tries=1), settings.bot_secret_prefix),
+    bot_registry=BotRegistry(
+        client("secretsmanager", connect, read, tries=1),
+        settings.bot_secret_prefix,
+        names_per_second=NAMES_PER_SECOND,
+    ),
     replies_table=RepliesTable(Table(client("dynamodb", connect, read), settings.replies_table), bucket),
     bucket=bucket,
     spill_queue=spill_queue,
@@ -70,11 +78,15 @@ def receive(event: dict[str, Any]) -> dict[str, Any]:
         return response(401, "not authentic")
     except Malformed as error:
         return response(400, f"not a valid part: {error}")
+    except (TooManyNames, UnusableBot) as error:
+        # Anybody can cause these, so they take little room in the log.
+        log.error("a part cannot be verified", extra={"reason": str(error)})
     except Exception as error:
-        # Whatever the error is: LangBot tries again only after a 5xx.
         log.error("a part could not be kept", extra=error_fields(error))
-        return response(503, "could not be kept, try again")
-    return response(200, "kept")
+    else:
+        return response(200, "kept")
+    # Whatever the error is: LangBot tries again only after a 5xx.
+    return response(503, "could not be kept, try again")
 
 
 def response(status: int, text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import requests
 
 from relay.domain.signing import sign
 from support.callbacks import overflow_objects, part_body, post_part, signed_headers
-from support.deployed import OUT
+from support.deployed import IN, OUT
 from support.recordings import RECORDINGS, callbacks
 
 
@@ -58,7 +58,7 @@ def test_different_parts_with_one_sequence_and_stamp_are_both_stored(talk):
         lambda raw: {"X-LB-Timestamp": str(int(time.time()))},
         lambda raw: {"X-LB-Signature": sign(OUT, str(int(time.time())), raw)},
         lambda raw: signed_headers(raw, secret="other"),
-        lambda raw: signed_headers(raw, secret="in-secret"),
+        lambda raw: signed_headers(raw, secret=IN),
         lambda raw: signed_headers(raw + b" "),
         lambda raw: signed_headers(raw, timestamp=str(int(time.time()) - 302)),
         lambda raw: signed_headers(raw, timestamp=str(int(time.time()) + 302)),

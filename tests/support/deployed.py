@@ -14,7 +14,7 @@ from relay.domain.keys import message_key, record_key, session_key
 from relay.domain.record import MessageRecord
 from support.waiting import eventually
 
-IN, OUT = "in-secret", "out-secret"
+IN, OUT = "inbound-secret-of-the-tests", "outbound-secret-of-the-tests"
 
 
 @dataclass(frozen=True)
