@@ -56,7 +56,7 @@ class Sender:
         if outcome.bot_healthy:
             self.admission_control.record_success(permit)
         else:
-            self.admission_control.record_failure(permit, outcome.retry_after, outcome.max_wait)
+            self.admission_control.record_failure(permit, outcome)
             # The operator may correct its url or secret before the next attempt.
             self.bot_registry.invalidate(message.bot)
         return Attempt(message, bot, request.expects_reply, outcome)

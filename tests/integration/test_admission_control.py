@@ -8,10 +8,13 @@ import pytest
 
 from relay.adapters.dynamodb import Table
 from relay.domain.admission import SLOT_TIMEOUT, Deferred
+from relay.domain.attempt import Outcome, Verdict
 from relay.domain.keys import BOTS
 from relay.domain.timestamps import utc_text
 from support.api_calls import counted_calls
 from support.queued_messages import deliver, queued
+
+FAILED = Outcome(Verdict.REFUSED, "answered 502")
 
 
 class SteppedClock:
@@ -136,7 +139,7 @@ def test_a_bot_whose_item_makes_no_sense_is_not_stuck(talk, new_control, table, 
 
 def test_no_function_sends_to_a_bot_that_failed_until_one_probes_it(talk, new_control, clock):
     control, other = new_control(5), new_control(5)
-    control.record_failure(admit(control, talk), retry_after=0)
+    control.record_failure(admit(control, talk), FAILED)
     clock.now += 1
     assert admit(other, talk) == Deferred(pytest.approx(1, abs=0.01))
     clock.now += 1.1
@@ -144,7 +147,7 @@ def test_no_function_sends_to_a_bot_that_failed_until_one_probes_it(talk, new_co
     assert admitted(probe) == 1
     clock.now += 1
     assert admit(control, talk) == Deferred(2)
-    other.record_failure(probe, retry_after=0)
+    other.record_failure(probe, FAILED)
     clock.now += 1
     assert admit(control, talk) == Deferred(pytest.approx(3, abs=0.01))
 
@@ -154,30 +157,31 @@ def test_a_bot_that_is_reloaded_is_probed_again_within_seconds(talk, new_control
     for _ in range(8):
         permit = admit(control, talk)
         assert admitted(permit) == 1
-        control.record_failure(permit, retry_after=0, max_wait=10)
+        control.record_failure(permit, replace(FAILED, max_wait=10))
         clock.now += 10.1
 
 
 def test_attempts_that_fail_side_by_side_count_as_one(talk, new_control, table):
     control = new_control(5)
     for permit in [admit(control, talk) for _ in range(4)]:
-        control.record_failure(permit, retry_after=0)
+        control.record_failure(permit, FAILED)
     assert bot_item(table, talk)["failures"] == 1
 
 
 def test_all_functions_send_again_after_a_probe_succeeded(talk, new_control, clock, table):
     control, other = new_control(5), new_control(5)
-    control.record_failure(admit(control, talk), retry_after=0)
+    control.record_failure(admit(control, talk), FAILED)
     clock.now += 3
     control.record_success(admit(control, talk))
-    assert not {"failures", "probe_at", "probing", "failing_since"} & bot_item(table, talk).keys()
+    failing = {"failures", "probe_at", "probing", "failing_since", "last_error"}
+    assert not failing & bot_item(table, talk).keys()
     assert admitted(admit(control, talk), admit(other, talk)) == 2
 
 
 def test_a_bot_is_unreachable_from_its_fifth_failure_since_its_first(talk, new_control, clock, table):
     control, first = new_control(5), utc_text(clock.now)
     for failures in range(1, 7):
-        control.record_failure(admit(control, talk), retry_after=0)
+        control.record_failure(admit(control, talk), FAILED)
         assert ("unreachable_since" in bot_item(table, talk)) == (failures >= 5)
         clock.now += 61
     assert bot_item(table, talk)["unreachable_since"] == first
@@ -185,9 +189,42 @@ def test_a_bot_is_unreachable_from_its_fifth_failure_since_its_first(talk, new_c
     assert "unreachable_since" not in bot_item(table, talk)
 
 
+def test_last_error_of_a_failing_bot_is_kept_without_its_end(talk, new_control, table):
+    control = new_control(5)
+    control.record_failure(admit(control, talk), replace(FAILED, reason="x" * 2000))
+    assert bot_item(table, talk)["last_error"] == "x" * 1024
+
+
+def test_operator_ends_the_pause_of_a_failing_bot(talk, new_control, clock):
+    control = new_control(5)
+    for _ in range(6):
+        control.record_failure(admit(control, talk), FAILED)
+        clock.now += 61
+    control.record_failure(admit(control, talk), FAILED)
+    clock.now += 2
+    assert admit(control, talk) == Deferred(pytest.approx(58, abs=0.01))
+
+    new_control(5).set_probe(talk.name, clock.now)
+
+    clock.now += 2
+    control.record_success(admit(control, talk))
+    assert admitted(admit(control, talk), admit(new_control(5), talk)) == 2
+
+
+def test_operator_holds_the_messages_of_a_bot_that_works(talk, new_control, clock):
+    control = new_control(5)
+    assert admitted(admit(control, talk)) == 1
+    new_control(5).set_probe(talk.name, clock.now + 5)
+    clock.now += 2
+    assert admit(control, talk) == Deferred(pytest.approx(3, abs=0.01))
+    clock.now += 4
+    control.record_success(admit(control, talk))
+    assert admitted(admit(control, talk), admit(new_control(5), talk)) == 2
+
+
 def test_a_probe_whose_function_died_is_made_again(talk, new_control, clock):
     control = new_control(5)
-    control.record_failure(admit(control, talk), retry_after=0)
+    control.record_failure(admit(control, talk), FAILED)
     clock.now += 3
     assert admitted(admit(new_control(5), talk)) == 1
     clock.now += 14

@@ -1,6 +1,5 @@
 """Admission control before each bot, by the bot's item in MessagesTable under the session `bots`."""
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,9 @@ from typing import Any
 from relay.adapters.dynamodb import Item, Table
 from relay.domain import admission
 from relay.domain.admission import BotState, Decision, Deferred
+from relay.domain.attempt import Outcome
 from relay.domain.keys import BOTS
+from relay.domain.record import MAX_REASON
 from relay.domain.timestamps import Clock, utc_text
 
 MAX_TRIES = 4
@@ -77,19 +78,32 @@ class AdmissionControl:
     def record_success(self, permit: Permit) -> None:
         """Record that an attempt succeeded: after failed ones, the bot is open again."""
         if permit.state.probe_at:
-            failing = "failures, probe_at, probing, failing_since, unreachable_since"
+            failing = "failures, probe_at, probing, failing_since, unreachable_since, last_error"
             self._update(permit, _Change(f"REMOVE {failing}", {}))
 
-    def record_failure(self, permit: Permit, retry_after: float, max_wait: float = math.inf) -> None:
-        """Record that an attempt failed; both times are its Outcome's. Parallel failures count once."""
+    def record_failure(self, permit: Permit, outcome: Outcome) -> None:
+        """Record that an attempt failed. Parallel failures count once."""
         failures = permit.state.failures + 1
-        change = "SET failures = :n, probe_at = :later, failing_since = if_not_exists(failing_since, :now)"
+        change = (
+            "SET failures = :n, probe_at = :later, last_error = :error, "
+            "failing_since = if_not_exists(failing_since, :now)"
+        )
         if failures >= admission.UNREACHABLE_AFTER:
             change += ", unreachable_since = if_not_exists(unreachable_since, failing_since)"
         now = self._clock()
-        later = utc_text(now + admission.pause(failures, retry_after, max_wait))
-        values = {":n": failures, ":later": later, ":now": utc_text(now)}
+        later = utc_text(now + admission.pause(failures, outcome.retry_after, outcome.max_wait))
+        error = outcome.reason[:MAX_REASON]
+        values = {":n": failures, ":later": later, ":now": utc_text(now), ":error": error}
         self._update(permit, _Change(change + " REMOVE probing", values, unchanged=("failures",)))
+
+    def set_probe(self, bot: str, at: float) -> None:
+        """Hold a bot's messages on the queue until `at` (Unix seconds); then the next message probes the bot.
+
+        A time that has come ends the pause of a failing bot. A time to come holds back a bot that works, for
+        MAX_PAUSE seconds at the most.
+        """
+        change = "SET probe_at = :at REMOVE probing"
+        self._table.update(_key(bot), change, "", {":at": utc_text(at)})
 
     def _change(
         self, decision: Decision, permit: Permit, now: float, needs_slot: bool, max_duration: int
