@@ -14,7 +14,7 @@ from relay.adapters.spill_queue import SpillQueue
 from relay.domain import strict_json
 from relay.domain.bot import Bot
 from relay.domain.part import VerifiedCallback, parse_part, reply_part
-from relay.domain.signing import NotAuthentic, Refusal, is_signed, signed_time
+from relay.domain.signing import NotAuthentic, Refusal, secret_used, signed_time
 from relay.domain.timestamps import Clock
 from relay.log_fields import error_fields
 from relay.metrics import Metric, Metrics
@@ -86,15 +86,18 @@ class Receiver:
             raise NotAuthentic(Refusal.NO_SIGNATURE, "X-LB-Signature is missing")
         try:
             bot = self.bot_registry.get(bot_name)
-            if not is_signed(bot.outbound_secrets, timestamp, signature, raw):
+            secret = secret_used(bot.outbound_secrets, timestamp, signature, raw)
+            if secret is None:
                 bot = self.bot_registry.refresh(bot_name)
-                self._check_signature(bot, timestamp, signature, raw)
+                secret = self._checked_secret(bot, timestamp, signature, raw)
         except UnknownBot as error:
             raise NotAuthentic(Refusal.UNKNOWN_BOT, str(error)) from None
-        return VerifiedCallback(bot.name, raw, signed_at, now, bot.timezone)
+        return VerifiedCallback(bot.name, raw, signed_at, now, bot.timezone, secret)
 
-    def _check_signature(self, bot: Bot, timestamp: str, signature: str, raw: bytes) -> None:
+    def _checked_secret(self, bot: Bot, timestamp: str, signature: str, raw: bytes) -> int:
         if bot.unusable and not bot.outbound_secrets:
             raise UnusableBot(bot.unusable)
-        if not is_signed(bot.outbound_secrets, timestamp, signature, raw):
+        secret = secret_used(bot.outbound_secrets, timestamp, signature, raw)
+        if secret is None:
             raise NotAuthentic(Refusal.MISMATCH, "X-LB-Signature was made with none of the bot's secrets")
+        return secret

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from relay.domain.signing import sign
+from support.bots import change_secret
 from support.callbacks import overflow_objects, part_body, post_part, signed_headers
 from support.deployed import IN, OUT
 from support.recordings import RECORDINGS, callbacks
@@ -239,6 +240,14 @@ def test_a_rotated_secret_is_used_for_its_first_part(talk):
     )
     assert post_part(talk, raw, signed_headers(raw, secret="new")).status_code == 200
     assert post_part(talk, raw, signed_headers(raw, secret=OUT)).status_code == 200
+
+
+def test_a_part_says_with_which_of_the_secrets_it_was_verified(talk):
+    change_secret(talk, outbound_secret=["new", OUT])
+    for sequence, secret in enumerate(["new", OUT]):
+        raw = part_body(talk, sequence=sequence)
+        assert post_part(talk, raw, signed_headers(raw, secret=secret)).status_code == 200
+    assert [part["verified_with"] for part in talk.conversation().parts()] == [0, 1]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])

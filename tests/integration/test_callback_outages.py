@@ -44,6 +44,7 @@ def test_a_part_is_answered_200_and_stored_later_if_the_table_fails(talk, callba
     (part,) = stored(talk)
     assert part["digest"] == hashlib.sha256(raw).hexdigest()
     assert part["sent_at"] == utc_text(int(before) - 7)
+    assert part["verified_with"] == 0
     assert utc_text(before) <= part["received_at"] <= utc_text(before + 0.5)
 
 

@@ -13,7 +13,7 @@ import trustme
 from relay.adapters import langbot
 from relay.adapters.langbot import ConnectFailed, LangBotClient, NoResponse
 from relay.domain.bot import Bot
-from relay.domain.signing import is_signed
+from relay.domain.signing import secret_used
 
 OK = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
 UNSIGNED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}"
@@ -113,7 +113,7 @@ def test_a_post_is_signed_and_carries_its_idempotency_key(post):
     ((line, headers, body),) = bot.requests
     assert line == "POST /bots/1 HTTP/1.1"
     assert body == b'{"a": 1}'
-    assert is_signed(("in",), headers["x-lb-timestamp"], headers["x-lb-signature"], body)
+    assert secret_used(("in",), headers["x-lb-timestamp"], headers["x-lb-signature"], body) == 0
     assert abs(int(headers["x-lb-timestamp"]) - time.time()) < 5
     assert headers["x-lb-idempotency-key"] == "key-1"
     assert headers["content-type"] == "application/json"
@@ -138,8 +138,8 @@ def test_after_401_the_next_secret_is_tried_once(post):
         assert post(bot.url, secrets=("new", "old", "older")).status == 401
         bot.responses.clear()
     first, second = bot.requests
-    assert is_signed(("new",), first[1]["x-lb-timestamp"], first[1]["x-lb-signature"], first[2])
-    assert is_signed(("old",), second[1]["x-lb-timestamp"], second[1]["x-lb-signature"], second[2])
+    assert secret_used(("new",), first[1]["x-lb-timestamp"], first[1]["x-lb-signature"], first[2]) == 0
+    assert secret_used(("old",), second[1]["x-lb-timestamp"], second[1]["x-lb-signature"], second[2]) == 0
 
 
 def test_after_401_a_bot_with_one_secret_is_not_tried_again(post):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from langbot.bridge import Bridge
-from relay.domain.signing import is_signed
+from relay.domain.signing import secret_used
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(1200)  # the first test boots LangBot
@@ -32,7 +32,8 @@ def signed_with(bridge: Bridge, session_id: str, secrets: list[str]) -> list[boo
     calls = bridge.to_relay.of(session_id)
     return [
         all(
-            is_signed([secret], call.headers["X-LB-Timestamp"], call.headers["X-LB-Signature"], call.body)
+            secret_used([secret], call.headers["X-LB-Timestamp"], call.headers["X-LB-Signature"], call.body)
+            == 0
             for call in calls
         )
         for secret in secrets

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.domain.signing import SIGNATURE_TOLERANCE, NotAuthentic, Refusal, is_signed, sign, signed_time
+from relay.domain.signing import SIGNATURE_TOLERANCE, NotAuthentic, Refusal, secret_used, sign, signed_time
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data/signing-vectors.json").read_text("utf-8"))
 NOW = 1_795_352_448.9
@@ -67,8 +67,9 @@ def test_a_missing_time_is_refused(text):
     assert refused.value.refusal is Refusal.NO_TIMESTAMP
 
 
-def test_a_signature_made_with_any_of_the_secrets_is_accepted():
-    assert is_signed(("new", "old"), "1", sign("old", "1", b"{}"), b"{}")
+@pytest.mark.parametrize(("secret", "position"), [("new", 0), ("old", 1)])
+def test_the_secret_that_made_a_signature_is_found(secret, position):
+    assert secret_used(("new", "old"), "1", sign(secret, "1", b"{}"), b"{}") == position
 
 
 @pytest.mark.parametrize(
@@ -86,8 +87,8 @@ def test_a_signature_made_with_any_of_the_secrets_is_accepted():
     ],
 )
 def test_every_other_signature_is_refused(signature):
-    assert not is_signed(("secret",), "1", signature, b"{}")
+    assert secret_used(("secret",), "1", signature, b"{}") is None
 
 
 def test_no_signature_is_accepted_if_there_is_no_secret():
-    assert not is_signed((), "1", sign("", "1", b"{}"), b"{}")
+    assert secret_used((), "1", sign("", "1", b"{}"), b"{}") is None

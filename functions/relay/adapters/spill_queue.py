@@ -25,6 +25,7 @@ class SpillQueue:
             "signed_at": callback.signed_at,
             "received_at": callback.received_at,
             "zone": callback.zone.key if callback.zone else None,
+            "verified_with": callback.verified_with,
         }
         # A verified body is bytes, and may be no text.
         text = json.dumps(fields | {"raw": base64.b64encode(callback.raw).decode()})
@@ -43,4 +44,5 @@ class SpillQueue:
             signed_at=fields["signed_at"],
             received_at=fields["received_at"],
             zone=ZoneInfo(fields["zone"]) if fields["zone"] else None,
+            verified_with=fields.get("verified_with"),
         )

@@ -53,6 +53,7 @@ class ReplyPart(TypedDict):
     received_at: UtcText
     digest: str
     expires_at: int
+    verified_with: NotRequired[int]
     overflow: NotRequired[str]
     altered: NotRequired[bool]
     extra: NotRequired[dict[str, Any]]
@@ -61,7 +62,7 @@ class ReplyPart(TypedDict):
 _LANGBOTS = {"session_id", "reply_to", "sequence", "is_final", "stream", "message", "timestamp"}
 _READ = ("reply_to", "sequence", "is_final", "stream", "message")
 _OURS = (ReplyPart.__required_keys__ | ReplyPart.__optional_keys__) - _LANGBOTS
-_WITHOUT_BODY = (ReplyPart.__required_keys__ | {"altered"}) - {"message", "text"}
+_WITHOUT_BODY = (ReplyPart.__required_keys__ | {"altered", "verified_with"}) - {"message", "text"}
 
 _MAX_SESSION_ID = 480
 """Characters, which make at most 1,920 bytes of the 2,048 that a key may have."""
@@ -74,6 +75,9 @@ MAX_REPLY_TO_BYTES = 1024
 class VerifiedCallback:
     """A body that is LangBot's, with all else that its item is made of; times in Unix seconds.
 
+    `verified_with` is the position of the bot's secret that signed it, 0 for the newest. It is None for a
+    reply in the response to a sync call, which has no signature.
+
     `zone` is the bot's at reception. It decides the item's key. So a copy that is stored later and LangBot's
     retry that is stored at once are one item, even if the bot's secret changes between them.
     """
@@ -83,6 +87,7 @@ class VerifiedCallback:
     signed_at: float
     received_at: float
     zone: ZoneInfo | None
+    verified_with: int | None = None
 
 
 def parse_part(raw: bytes) -> PartBody:
@@ -144,6 +149,8 @@ def reply_part(callback: VerifiedCallback, body: PartBody, keep_days: int) -> Re
         "digest": digest,
         "expires_at": int(callback.received_at) + keep_days * 86_400,
     }
+    if callback.verified_with is not None:
+        part["verified_with"] = callback.verified_with
     if not body.is_exact:
         part["altered"] = True
     return _with_more(part, body)

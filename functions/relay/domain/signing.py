@@ -52,7 +52,8 @@ def signed_time(timestamp: str | None, now: float) -> float:
     return signed_at
 
 
-def is_signed(secrets: Iterable[str], timestamp: str, signature: str, body: bytes) -> bool:
-    """Tell whether `signature` was made with one of `secrets`, in constant time for each."""
+def secret_used(secrets: Iterable[str], timestamp: str, signature: str, body: bytes) -> int | None:
+    """Return which of `secrets` made `signature`, from 0, or None; in constant time for each."""
     given = signature.encode("utf-8", "replace")
-    return True in [hmac.compare_digest(sign(secret, timestamp, body).encode(), given) for secret in secrets]
+    equal = [hmac.compare_digest(sign(secret, timestamp, body).encode(), given) for secret in secrets]
+    return equal.index(True) if True in equal else None
