@@ -65,16 +65,18 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
 
 def receive(event: dict[str, Any]) -> dict[str, Any]:
     """Answer LangBot: 200 kept, 401 not authentic, 400 no valid part, 503 not kept, try again."""
+    bot_name: str = event["pathParameters"]["bot"]
     try:
         body = event.get("body") or ""
         receiver.receive(
-            bot_name=event["pathParameters"]["bot"],
+            bot_name=bot_name,
             headers=event["headers"],
             raw=base64.b64decode(body) if event["isBase64Encoded"] else body.encode("utf-8", "surrogatepass"),
         )
     except NotAuthentic as error:
         metrics.count(Metric.SIGNATURE_REFUSED, reason=error.refusal)
-        log.warning("not authentic", extra={"reason": str(error)})
+        # Anybody can make up a name, so no longer one than a bot can have is logged.
+        log.warning("a request was refused", extra={"bot": bot_name[:63], "reason": error.refusal})
         return response(401, "not authentic")
     except Malformed as error:
         return response(400, f"not a valid part: {error}")

@@ -54,3 +54,15 @@ def test_a_part_is_logged_by_its_bot_and_never_by_its_text(talk, workers, log_li
     ]
     for secret in ("private words", IN, OUT, signature):
         assert secret not in "\n".join(log_lines) + str(refused.value)
+
+
+def test_a_refused_request_is_logged_with_its_bot_and_the_reason(talk, callback, log_lines):
+    raw = part_body(talk)
+    assert callback.post(talk, raw, signed_headers(raw, "guess"))[0] == 401
+    logged = json.loads(log_lines[-1])
+    assert (logged["bot"], logged["reason"]) == (talk.name, "signature_mismatch")
+
+
+def test_a_made_up_name_takes_little_room_in_the_log(talk, callback, log_lines):
+    assert callback.post(talk, part_body(talk), bot="\0" * 3000)[0] == 401
+    assert len(log_lines[-1]) < 1000

@@ -1,11 +1,15 @@
 """boto3 clients as the functions need them."""
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import boto3
 from botocore.config import Config
+
+# At each cold start it would log how it has found its credentials.
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 _making = threading.Lock()  # boto3's default session is not safe to share between threads
 
