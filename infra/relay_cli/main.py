@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+from typing import NoReturn
 
 from relay.errors import (
     InvalidMessage,
@@ -14,7 +15,7 @@ from relay.errors import (
 )
 from relay_cli import parked, send, show, tail
 from relay_cli.arguments import options_first
-from relay_cli.terminal import Parser, complain, show_crash
+from relay_cli.terminal import Parser, complain, say, show_crash
 
 EXIT_CODES = """\
 exit codes:
@@ -35,10 +36,26 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    top.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and end")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (send, show, tail, parked):
         module.add_commands(commands)
+    completion = commands.add_parser("completion", help="print what makes a shell complete these commands")
+    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
     return top, commands.choices
+
+
+class ShowVersion(argparse.Action):
+    """Prints the version of the package that is installed."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            say(f"relay {version('langbot-relay')}")
+        except PackageNotFoundError:
+            say("relay, not installed as a package")
+        parser.exit()
 
 
 def main() -> int:
@@ -48,6 +65,11 @@ def main() -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     top, commands = parser()
     options = top.parse_args(options_first(sys.argv[1:], commands))
+    if options.command == "completion":
+        import shtab
+
+        say(shtab.complete(top, options.shell))
+        return 0
     # These take longer to import than `relay --help` may last.
     from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 

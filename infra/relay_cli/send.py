@@ -17,7 +17,8 @@ from relay.domain.record import MessageRecord, State
 from relay.domain.segments import Segment
 from relay.domain.turn import Turn
 from relay.errors import InvalidMessage, MessageParked, ReplyTimeout
-from relay_cli.arguments import MESSAGE, SESSION, TIMEOUT
+from relay_cli.arguments import BOT, MESSAGE, SESSION, TIMEOUT
+from relay_cli.push_file import push_file
 from relay_cli.terminal import say, say_json
 
 POLL_INTERVAL = 0.5
@@ -29,22 +30,17 @@ def add_commands(commands: Any) -> None:
     sending = argparse.ArgumentParser(add_help=False)
     sending.add_argument("--session-type", choices=["person", "group"], help="default: the bot's")
 
-    content = argparse.ArgumentParser(add_help=False)
-    content.add_argument("text", nargs="?", help="what to say; - reads it from standard input")
-    content.add_argument("--message", metavar="JSON", help="LangBot's segments, in place of a text")
-    content.add_argument("--image", metavar="FILE", action="append", default=[], help="an image to add")
-    content.add_argument("--sender", metavar="ID", help="the person who says it")
-    content.add_argument(
-        "--key", help="deduplication id: a repetition within five minutes is the same message"
-    )
-
     push = commands.add_parser(
-        "push", parents=[SESSION, sending, content], help="send a message; the reply comes later"
+        "push", parents=[BOT, sending], help="send a message, or those of a file; the replies come later"
     )
+    push.add_argument("session", nargs="?", help="the conversation, e.g. a ticket number")
+    add_content(push)
+    push.add_argument("--file", type=Path, help="send the messages of a file, one JSON document a line")
     push.set_defaults(run=run_push)
     sync = commands.add_parser(
-        "sync", parents=[SESSION, sending, content, TIMEOUT], help="send a message, print the reply"
+        "sync", parents=[SESSION, sending, TIMEOUT], help="send a message, print the reply"
     )
+    add_content(sync)
     sync.set_defaults(run=run_sync)
     reset = commands.add_parser(
         "reset", parents=[SESSION, sending, TIMEOUT], help="start a new conversation in the session"
@@ -56,9 +52,25 @@ def add_commands(commands: Any) -> None:
     wait.set_defaults(run=run_wait)
 
 
+def add_content(parser: argparse.ArgumentParser) -> None:
+    """Add what a message says, behind its session."""
+    parser.add_argument("text", nargs="?", help="what to say; - reads it from standard input")
+    parser.add_argument("--message", metavar="JSON", help="LangBot's segments, in place of a text")
+    parser.add_argument("--image", metavar="FILE", action="append", default=[], help="an image to add")
+    parser.add_argument("--sender", metavar="ID", help="the person who says it")
+    parser.add_argument(
+        "--key", help="deduplication id: a repetition within five minutes is the same message"
+    )
+
+
 def run_push(stack: relay.Stack, options: argparse.Namespace) -> int:
-    """Send a message; print its id."""
-    print_id(push(stack, options), options.json)
+    """Send a message and print its id, or send the messages of a file and print how many."""
+    if options.file:
+        say(f"messages sent: {push_file(stack, options.file, options.bot)}")
+    elif options.session is None:
+        raise InvalidMessage("give a session and a text, or --file")
+    else:
+        print_id(push(stack, options), options.json)
     return 0
 
 

@@ -30,6 +30,15 @@ def complain(text: str) -> None:
     say(one_line(text), sys.stderr)
 
 
+def progress(done: int, total: int) -> None:
+    """Show how much of some work is done, if somebody looks at standard error."""
+    if sys.stderr.isatty():
+        bar = "#" * (40 * done // total)
+        end = "\n" if done == total else ""
+        sys.stderr.write(f"\r[{bar:40}] {done} of {total}{end}")
+        sys.stderr.flush()
+
+
 def one_line(text: str) -> str:
     """Return a text on one line."""
     return " ".join(text.split())

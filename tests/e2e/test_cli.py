@@ -189,6 +189,8 @@ def test_a_key_makes_a_repetition_the_same_message(talk, relay):
         (["push", "s", "--image", "note.txt"], "note.txt has no name of an image"),
         (["push", "s", "--image", "missing.png"], "missing.png cannot be read: No such file"),
         (["push", "s"], "give either message or text"),
+        (["push"], "give a session and a text, or --file"),
+        (["push", "--file", "missing.jsonl"], "missing.jsonl cannot be read: No such file"),
         (["sync", "s", "hello", "--timeout", "-5"], "'-5' is not a number of seconds above 0"),
     ],
 )
@@ -196,6 +198,46 @@ def test_a_wrong_argument_is_refused_in_one_line(relay, words, said):
     done = relay(*words)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert said in done.stderr
+
+
+@pytest.fixture
+def file_of_messages(surroundings, talk):
+    """A file of three messages."""
+    path = surroundings["cwd"] / "messages.jsonl"
+    lines = [json.dumps({"session_id": talk.session, "text": f"text {number}"}) for number in range(3)]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_the_messages_of_a_file_are_sent_in_order(talk, relay, file_of_messages):
+    done = relay("push", "--bot", talk.name, "--file", file_of_messages.name)
+    assert (done.returncode, done.stdout) == (0, "messages sent: 3\n")
+    talk.conversation().wait(talk.push("last"))
+    assert talk.texts() == ["text 0", "text 1", "text 2", "last"]
+
+
+def test_a_file_that_was_sent_in_part_goes_on_where_it_was(talk, relay, file_of_messages):
+    file_of_messages.with_name("messages.jsonl.sent").write_text("2")
+    assert relay("push", "--bot", talk.name, "--file", file_of_messages.name).stdout == "messages sent: 1\n"
+    talk.conversation().wait(talk.push("last"))
+    assert talk.texts() == ["text 2", "last"]
+
+
+def test_a_file_with_a_wrong_line_is_refused_before_anything_is_sent(talk, relay, file_of_messages):
+    file_of_messages.write_text(file_of_messages.read_text() + '\n{"text": "x"}')
+    done = relay("push", "--bot", talk.name, "--file", file_of_messages.name)
+    assert done.returncode == 2
+    assert "line 4: session_id is required" in done.stderr
+    talk.conversation().wait(talk.push("last"))
+    assert talk.texts() == ["last"]
+
+
+def test_completion_knows_the_commands(relay):
+    assert "resend" in relay("completion", "bash").stdout
+
+
+def test_the_version_is_the_packages(relay):
+    assert relay("--version").stdout.startswith("relay")
 
 
 def test_input_that_is_no_text_is_called_so(surroundings):
