@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
@@ -180,7 +180,8 @@ class Dispatcher:
         conclusion = conclude_failure(delivery, outcome, self.clock(), self.policy)
         parked = conclusion.record["state"] == State.PARKED
         # A record that could not be read says more of earlier attempts than this one can.
-        self._finish(delivery.queued, conclusion.record, if_new=not history_is_known and not parked)
+        if_new = not history_is_known and not parked
+        self._finish(delivery.queued, conclusion.record, {"error": outcome.reason}, if_new)
         # Until it was written, or if another delivery has ended the message, the next delivery sees that.
         return None if parked else conclusion.retry_in
 
@@ -207,18 +208,22 @@ class Dispatcher:
         self._measure(conclusion.record, attempt, now - queued.queued_at)
         if "awaiting" in conclusion.record:
             batch.opened.add(message.session)
-        verdict = attempt.outcome.verdict
-        written = self._finish(queued, conclusion.record, verdict=verdict, retry_in=conclusion.retry_in)
+        fields = _attempt_fields(attempt.outcome, now - queued.queued_at) | {"retry_in": conclusion.retry_in}
+        written = self._finish(queued, conclusion.record, fields)
         return conclusion.retry_in if written else None
 
     def _park(self, delivery: Delivery, reason: str, bot: str) -> None:
         """Park a message without an attempt."""
         self.metrics.count(Metric.PARKED, bot=bot)
         record = parked_record(delivery, reason, reason, self.clock(), self.policy.keep_days)
-        self._finish(delivery.queued, record)
+        self._finish(delivery.queued, record, {"error": record["reason"]})
 
     def _finish(
-        self, queued: QueuedMessage, record: MessageRecord, if_new: bool = False, **more: object
+        self,
+        queued: QueuedMessage,
+        record: MessageRecord,
+        more: Mapping[str, object] = {},
+        if_new: bool = False,
     ) -> bool:
         """Write down what became of a message; return False if its record says that it ended before.
 
@@ -234,7 +239,7 @@ class Dispatcher:
             "attempts": record["attempts"],
         }
         text = record["state"] if written else f"{record['state']}, but it ended before"
-        log.log(_LOG_LEVELS.get(record["state"], logging.INFO), text, extra=fields | more)
+        log.log(_LOG_LEVELS.get(record["state"], logging.INFO), text, extra={**fields, **more})
         return written
 
     def _complete(self, queued: QueuedMessage, record: MessageRecord | None) -> None:
@@ -305,3 +310,13 @@ class Dispatcher:
 
     def _log_error(self, text: str, queued: QueuedMessage, error: Exception) -> None:
         log.error(text, extra=error_fields(error) | {"message_id": queued.message_id})
+
+
+def _attempt_fields(outcome: Outcome, seconds_since_queued: float) -> dict[str, object]:
+    """Return what the log gets of an attempt; the saved queries of template.yaml use these fields.
+
+    Of a response it gets the status only: LangBot's text can quote a user.
+    """
+    response = outcome.response
+    cause: dict[str, object] = {"status": response.status} if response else {"error": outcome.reason}
+    return cause | {"verdict": outcome.verdict, "latency_ms": round(seconds_since_queued * 1000)}

@@ -159,7 +159,10 @@ def _deploy(endpoint: str, parameters: Mapping[str, str]) -> dict[str, str]:
     )
     if not found:
         raise StackError("template.yaml has no line `CodeUri: functions/`")
-    outputs = _create(_client("cloudformation", endpoint), template, parameters)
+    # By its URL, as `sam deploy` does: it is larger than a call may be.
+    s3.put_object(Bucket=bucket, Key="template.yaml", Body=template)
+    url = f"{endpoint}/{bucket}/template.yaml"
+    outputs = _create(_client("cloudformation", endpoint), url, parameters)
     _add_routes(endpoint)
     # The host name of the output would need a resolver; the emulator takes the same by path.
     outputs["CallbackUrl"] = f"{endpoint}/_aws/execute-api/{API}/callbacks/default"
@@ -179,18 +182,17 @@ def _functions() -> bytes:
     return buffer.getvalue()
 
 
-def _create(cloudformation: Any, template: str, parameters: Mapping[str, str]) -> dict[str, str]:
+def _create(cloudformation: Any, template_url: str, parameters: Mapping[str, str]) -> dict[str, str]:
     try:
-        known = {
-            p["ParameterKey"] for p in cloudformation.validate_template(TemplateBody=template)["Parameters"]
-        }
+        template = cloudformation.validate_template(TemplateURL=template_url)
+        known = {parameter["ParameterKey"] for parameter in template["Parameters"]}
         if unknown := parameters.keys() - known:  # which the emulator would let pass
             raise StackError(
                 f"template.yaml has no parameter {min(unknown)}; it has {', '.join(sorted(known))}"
             )
         cloudformation.create_stack(
             StackName=NAME,
-            TemplateBody=template,
+            TemplateURL=template_url,
             Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             # The emulator's way to choose an API's id, so that LangBot's form is filled in only once.

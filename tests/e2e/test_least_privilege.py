@@ -6,6 +6,8 @@ what the emulator does not enforce: the event source mapping's own calls, logs a
 
 import pytest
 
+from support.second_stack import physical_ids
+
 NEEDS = {
     "PushRole": [
         ("sqs:ReceiveMessage", "PushQueue"),
@@ -91,11 +93,22 @@ NEEDS = {
         ("logs:PutLogEvents", "CallbackLogs"),
     ],
 }
+WITH_KEY = {
+    "PushRole": [("kms:Decrypt", "key"), ("kms:GenerateDataKey", "key")],
+    "SettleRole": [("kms:Decrypt", "key"), ("kms:GenerateDataKey", "key")],
+    "SweepRole": [("kms:Decrypt", "key")],
+    "PublishRole": [("kms:Decrypt", "key")],
+    "CallbackRole": [("kms:Decrypt", "key"), ("kms:GenerateDataKey", "key")],
+}
 RESOURCES = sorted(
-    {resource for needs in NEEDS.values() for _, resource in needs} | {"bots-of-others", "bus/other"}
+    {resource for needs in NEEDS.values() for _, resource in needs}
+    | {"bots-of-others", "bus/other", "key", "key-of-others"}
 )
 ACTIONS = [
     *sorted({action for needs in NEEDS.values() for action, _ in needs}),
+    "kms:Decrypt",
+    "kms:GenerateDataKey",
+    "kms:Encrypt",
     "dynamodb:DeleteItem",
     "dynamodb:Scan",
     "s3:DeleteObject",
@@ -108,9 +121,19 @@ ACTIONS = [
 
 @pytest.fixture(scope="session")
 def resources(deployed):
-    """Return the physical names of the roles, and each name of RESOURCES as an ARN."""
-    listed = deployed.client("cloudformation").describe_stack_resources(StackName="relay-local")
-    physical = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in listed["StackResources"]}
+    return named_resources(deployed, "relay-local", "no-key")
+
+
+@pytest.fixture(scope="session")
+def guarded_resources(deployed, guarded):
+    stack = deployed.client("cloudformation").describe_stacks(StackName=guarded)["Stacks"][0]
+    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in stack["Parameters"]}
+    return named_resources(deployed, guarded, parameters["KmsKeyArn"])
+
+
+def named_resources(deployed, stack, key):
+    """Return the physical names of a stack's roles, and each name of RESOURCES as an ARN."""
+    physical = physical_ids(deployed, stack)
     streams = deployed.client("dynamodbstreams")
     account, region = "000000000000", deployed.stack.region
 
@@ -120,11 +143,15 @@ def resources(deployed):
             case "*":
                 return "*"
             case "bots":
-                return f"arn:aws:secretsmanager:{region}:{account}:secret:relay-local/bots/{path}-AbCdEf"
+                return f"arn:aws:secretsmanager:{region}:{account}:secret:{stack}/bots/{path}-AbCdEf"
             case "bots-of-others":
                 return f"arn:aws:secretsmanager:{region}:{account}:secret:other/bots/any-AbCdEf"
             case "OverflowBucket":
                 return f"arn:aws:s3:::{physical[logical]}/{path}"
+            case "key":
+                return key
+            case "key-of-others":
+                return f"arn:aws:kms:{region}:{account}:key/other"
             case "bus":
                 return f"arn:aws:events:{region}:{account}:event-bus/{path}"
         if path == "stream":
@@ -146,16 +173,25 @@ def allowed(deployed, role, arn):
     return [r["EvalActionName"] for r in response["EvaluationResults"] if r["EvalDecision"] == "allowed"]
 
 
-@pytest.mark.parametrize("role", NEEDS)
-def test_a_role_may_do_what_its_function_needs_and_nothing_else(deployed, resources, role):
+def check(deployed, resources, role, needs):
     physical, arns = resources
     may = {(action, name) for name, arn in arns.items() for action in allowed(deployed, physical[role], arn)}
     # An action without resources is allowed on all, and so on each.
-    everywhere = {action for action, name in NEEDS[role] if name == "*"}
+    everywhere = {action for action, name in needs if name == "*"}
     assert {(action, name) for action, name in may if action not in everywhere} == {
-        need for need in NEEDS[role] if need[1] != "*"
+        need for need in needs if need[1] != "*"
     }
     assert {action for action, name in may if name == "*"} == everywhere
+
+
+@pytest.mark.parametrize("role", NEEDS)
+def test_a_role_may_do_what_its_function_needs_and_nothing_else(deployed, resources, role):
+    check(deployed, resources, role, NEEDS[role])
+
+
+@pytest.mark.parametrize("role", NEEDS)
+def test_with_a_customer_key_a_role_may_also_use_it(deployed, guarded_resources, role):
+    check(deployed, guarded_resources, role, NEEDS[role] + WITH_KEY[role])
 
 
 def test_a_role_has_no_policy_but_the_templates_own(deployed, resources):

@@ -13,6 +13,7 @@ from relay.adapters.messages_table import MessagesTable
 from support.callback_function import CallbackFunction, callback_in_this_process
 from support.deployed import Deployed, Talk, new_bot
 from support.event_listener import EventListener, listen
+from support.second_stack import second_stack
 from support.sweeping import no_scheduled_sweeps
 from support.workers import Workers
 
@@ -23,6 +24,22 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     folder = tmp_path_factory.mktemp("stack")
     with local_stack(folder=folder) as local:
         yield Deployed(local, Stack.from_file(folder / "outputs.json"))
+
+
+@pytest.fixture(scope="session")
+def guarded(deployed: Deployed) -> Iterator[str]:
+    """The name of a second stack, with a customer key and everything else that is off by default."""
+    key = deployed.client("kms").create_key()["KeyMetadata"]["Arn"]
+    with second_stack(
+        deployed,
+        "relay-guarded",
+        KmsKeyArn=key,
+        SenderPrincipals="arn:aws:iam::111111111111:root,arn:aws:iam::333333333333:root",
+        SenderSources=f"arn:aws:sns:{deployed.stack.region}:000000000000:orders.fifo",
+        AccessLog="on",
+        AlarmEmail="operator@example.com",
+    ) as name:
+        yield name
 
 
 @pytest.fixture

@@ -1,0 +1,207 @@
+"""What guards a deployed stack beside the functions' permissions: TLS, senders, the customer key, the API.
+
+The stack `guarded` has all parameters for this; the stack of the other tests has their defaults.
+"""
+
+import json
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from support.permissions import listed
+from support.second_stack import as_list, physical_ids, processed_template, second_stack, wait_for_stack
+from support.waiting import eventually
+
+TLS = {"Bool": {"aws:SecureTransport": False}}
+KEY_IF_ANY = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
+
+
+def queue_policy(deployed, url):
+    attributes = deployed.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])
+    return json.loads(attributes["Attributes"]["Policy"])["Statement"]
+
+
+def refuses_without_tls(statements):
+    return any(
+        one["Effect"] == "Deny" and one["Principal"] == "*" and one["Condition"] == TLS for one in statements
+    )
+
+
+def test_every_queue_refuses_requests_without_tls(deployed):
+    queues = physical_ids(deployed, "relay-local", "AWS::SQS::Queue")
+    assert len(queues) == 5
+    for url in queues.values():
+        assert refuses_without_tls(queue_policy(deployed, url))
+
+
+def test_the_bucket_refuses_requests_without_tls(deployed):
+    bucket = deployed.local.outputs["OverflowBucketName"]
+    policy = json.loads(deployed.client("s3").get_bucket_policy(Bucket=bucket)["Policy"])
+    assert refuses_without_tls(policy["Statement"])
+    assert policy["Statement"][0]["Resource"] == [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+
+
+def send_from(deployed, account, url):
+    """Send a message as the root user of another account."""
+    sqs = boto3.client(
+        "sqs",
+        endpoint_url=deployed.local.outputs["EndpointUrl"],
+        region_name=deployed.stack.region,
+        aws_access_key_id=account,
+        aws_secret_access_key="test",
+    )
+    sqs.send_message(
+        QueueUrl=url,
+        MessageBody='{"session_id": "s", "text": "t", "bot": "nobody"}',
+        MessageGroupId=account,
+        MessageDeduplicationId=account,
+    )
+
+
+def test_only_an_account_that_a_parameter_names_may_send(deployed, guarded):
+    url = physical_ids(deployed, guarded)["PushQueue"]
+    send_from(deployed, "111111111111", url)
+    for other in ("222222222222", "333333333334"):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            send_from(deployed, other, url)
+
+
+def test_by_default_no_other_account_may_send(deployed):
+    with pytest.raises(ClientError, match="AccessDenied"):
+        send_from(deployed, "111111111111", deployed.local.outputs["PushQueueUrl"])
+
+
+def test_a_named_sender_may_send_and_nothing_else(deployed, guarded):
+    queues = physical_ids(deployed, guarded, "AWS::SQS::Queue")
+    allowed = [one for one in queue_policy(deployed, queues["PushQueue"]) if one["Effect"] == "Allow"]
+    assert [one["Action"] for one in allowed] == ["sqs:SendMessage"] * 2
+    for name in queues.keys() - {"PushQueue"}:
+        assert [one["Effect"] for one in queue_policy(deployed, queues[name])] == ["Deny"]
+
+
+def test_a_topic_may_send_only_if_a_parameter_names_it(deployed, guarded):
+    url = physical_ids(deployed, guarded)["PushQueue"]
+    (statement,) = (one for one in queue_policy(deployed, url) if "Service" in one["Principal"])
+    source = f"arn:aws:sns:{deployed.stack.region}:000000000000:orders.fifo"
+    assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": [source]}}
+    url = deployed.local.outputs["PushQueueUrl"]
+    assert [one["Effect"] for one in queue_policy(deployed, url)] == ["Deny"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("AWS::SQS::Queue", ["KmsMasterKeyId"]),
+        ("AWS::DynamoDB::Table", ["SSESpecification", "KMSMasterKeyId"]),
+        ("AWS::SecretsManager::Secret", ["KmsKeyId"]),
+        ("AWS::Logs::LogGroup", ["KmsKeyId"]),
+        ("AWS::Lambda::Function", ["KmsKeyArn"]),
+        (
+            "AWS::S3::Bucket",
+            [
+                "BucketEncryption",
+                "ServerSideEncryptionConfiguration",
+                0,
+                "ServerSideEncryptionByDefault",
+                "KMSMasterKeyID",
+            ],
+        ),
+    ],
+)
+def test_the_customer_key_encrypts_every_resource_of_a_kind(deployed, kind, path):
+    found = {
+        k: v["Properties"] for k, v in processed_template(deployed)["Resources"].items() if v["Type"] == kind
+    }
+    assert found
+    for name, value in found.items():
+        for step in path:
+            value = value[step]
+        assert value == KEY_IF_ANY, name
+
+
+def test_the_customer_key_reaches_the_deployed_queues_and_secrets(deployed, guarded):
+    sqs, secrets = deployed.client("sqs"), deployed.client("secretsmanager")
+    for url in physical_ids(deployed, guarded, "AWS::SQS::Queue").values():
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert attributes["KmsMasterKeyId"].startswith("arn:aws:kms:")
+        assert attributes["SqsManagedSseEnabled"] == "false"
+    for secret in physical_ids(deployed, guarded, "AWS::SecretsManager::Secret").values():
+        assert secrets.describe_secret(SecretId=secret)["KmsKeyId"].startswith("arn:aws:kms:")
+
+
+def test_without_a_customer_key_the_queues_are_encrypted_all_the_same(deployed):
+    for url in physical_ids(deployed, "relay-local", "AWS::SQS::Queue").values():
+        found = deployed.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
+            "Attributes"
+        ]
+        assert found["SqsManagedSseEnabled"] == "true"
+
+
+def test_a_customer_key_that_is_set_later_keeps_the_bots_secrets(deployed):
+    secrets = deployed.client("secretsmanager")
+    key = deployed.client("kms").create_key()["KeyMetadata"]["Arn"]
+    with second_stack(deployed, "relay-rekeyed") as name:
+        before = secrets.get_secret_value(SecretId=f"{name}/bots/default")["SecretString"]
+        deployed.client("cloudformation").update_stack(
+            StackName=name,
+            UsePreviousTemplate=True,
+            Parameters=as_list({"KmsKeyArn": key}),
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        )
+        wait_for_stack(deployed, name, "UPDATE_COMPLETE")
+        assert secrets.describe_secret(SecretId=f"{name}/bots/default")["KmsKeyId"] == key
+        assert secrets.get_secret_value(SecretId=f"{name}/bots/default")["SecretString"] == before
+
+
+def test_a_deleted_prod_stack_leaves_the_queues_with_messages(deployed):
+    sqs, cloudformation = deployed.client("sqs"), deployed.client("cloudformation")
+    with second_stack(deployed, "relay-prod", Environment="prod") as name:
+        queues = physical_ids(deployed, name, "AWS::SQS::Queue")
+        cloudformation.delete_stack(StackName=name)
+        left = {queues["PushQueue"], queues["ParkedQueue"], queues["SpillQueue"]}
+        eventually(lambda: set(sqs.list_queues(QueueNamePrefix=f"{name}-").get("QueueUrls", [])) == left, 60)
+
+
+def test_lambda_takes_the_roles_only_for_functions_of_this_account(deployed):
+    iam, roles = deployed.client("iam"), physical_ids(deployed, "relay-local", "AWS::IAM::Role")
+    assert len(roles) == 5
+    for role in roles.values():
+        (statement,) = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "000000000000"}}
+
+
+def test_publish_may_publish_only_in_the_relays_name(deployed):
+    policy = deployed.client("iam").get_role_policy(
+        RoleName=deployed.physical_id("PublishRole"), PolicyName="publish"
+    )
+    (statement,) = (
+        one for one in policy["PolicyDocument"]["Statement"] if "events:PutEvents" in listed(one["Action"])
+    )
+    assert statement["Condition"] == {"ForAllValues:StringEquals": {"events:source": "langbot-relay"}}
+
+
+def test_the_api_has_a_ceiling_that_a_parameter_sets(deployed):
+    resources, parameter = processed_template(deployed)["Resources"], {"Ref": "MaxCallbacksPerSecond"}
+    (found,) = (one for one in resources.values() if one["Type"] == "AWS::ApiGatewayV2::Stage")
+    settings = found["Properties"]["DefaultRouteSettings"]
+    assert settings == {"ThrottlingRateLimit": parameter, "ThrottlingBurstLimit": parameter}
+
+
+def stage(deployed, stack):
+    api = physical_ids(deployed, stack)["CallbackApi"]
+    (found,) = deployed.client("apigatewayv2").get_stages(ApiId=api)["Items"]
+    return found
+
+
+def test_the_access_log_is_off_by_default(deployed):
+    assert "AccessLogSettings" not in stage(deployed, "relay-local")
+    assert "AccessLogs" not in physical_ids(deployed, "relay-local")
+
+
+def test_the_access_log_has_path_and_status_but_no_header_and_no_body(deployed, guarded):
+    settings = stage(deployed, guarded)["AccessLogSettings"]
+    assert physical_ids(deployed, guarded)["AccessLogs"] in settings["DestinationArn"]
+    fields = json.loads(settings["Format"])
+    assert {"time", "ip", "path", "status"} <= fields.keys()
+    assert not any("header" in value or "body" in value for value in fields.values())

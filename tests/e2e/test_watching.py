@@ -1,0 +1,91 @@
+"""The alarms and the dashboard of a deployed stack."""
+
+import json
+import re
+
+import pytest
+
+from relay.metrics import Metric
+from support.second_stack import physical_ids
+
+
+def alarms(deployed, stack):
+    """Return the alarms of a stack by their logical ids."""
+    names = physical_ids(deployed, stack, "AWS::CloudWatch::Alarm")
+    found = deployed.client("cloudwatch").describe_alarms(AlarmNames=list(names.values()))["MetricAlarms"]
+    by_name = {one["AlarmName"]: one for one in found}
+    return {logical: by_name[name] for logical, name in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "of"),
+    [
+        ("ParkedAlarm", "ApproximateNumberOfMessagesVisible", "ParkedQueue"),
+        ("CallbackErrorsAlarm", "5xx", "CallbackApi"),
+        ("CallbacksRefusedAlarm", "4xx", "CallbackApi"),
+        ("SpillAlarm", "ApproximateNumberOfMessagesNotVisible", "SpillQueue"),
+        ("PushQueueAlarm", "ApproximateAgeOfOldestMessage", "PushQueue"),
+        ("SettleLateAlarm", "IteratorAge", "SettleFunction"),
+        ("PublishLateAlarm", "IteratorAge", "PublishFunction"),
+    ],
+)
+def test_an_alarm_watches_its_metric_of_a_resource_of_the_stack(deployed, name, metric, of):
+    alarm, resource = alarms(deployed, "relay-local")[name], deployed.physical_id(of)
+    assert alarm["MetricName"] == metric
+    assert [one["Value"] for one in alarm["Dimensions"]] == [resource.rpartition("/")[2]]
+
+
+def test_each_alarm_says_what_it_means_and_what_to_do(deployed):
+    found = alarms(deployed, "relay-local")
+    assert len(found) == 7
+    for name, alarm in found.items():
+        text = alarm["AlarmDescription"]
+        assert "LangBot Relay" in text, name
+        assert len(re.findall(r"[.:] ", text)) >= 1, name  # what it means, then what to do
+        assert re.search(r"log|last_error|`relay |SignatureRefused", text), name  # the first thing to look at
+
+
+def test_without_an_address_no_alarm_sends_a_mail(deployed):
+    assert all(alarm["AlarmActions"] == [] for alarm in alarms(deployed, "relay-local").values())
+    assert physical_ids(deployed, "relay-local", "AWS::SNS::Topic") == {}
+
+
+def test_with_an_address_each_alarm_sends_it_a_mail(deployed, guarded):
+    (topic,) = physical_ids(deployed, guarded, "AWS::SNS::Topic").values()
+    assert all(alarm["AlarmActions"] == [topic] for alarm in alarms(deployed, guarded).values())
+    (found,) = deployed.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    assert (found["Protocol"], found["Endpoint"]) == ("email", "operator@example.com")
+
+
+@pytest.fixture(scope="module")
+def widgets(deployed):
+    name = physical_ids(deployed, "relay-local")["Dashboard"]
+    body = deployed.client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"]
+    return json.loads(body)["widgets"]
+
+
+def test_the_dashboard_has_a_row_for_each_kind_of_question(widgets):
+    rows = [one["properties"]["markdown"] for one in widgets if one["type"] == "text"]
+    assert rows == ["## Flow", "## Bots", "## Queues", "## Functions"]
+    for row in "".join("|" if one["type"] == "text" else f"{one['width']} " for one in widgets).split("|")[
+        1:
+    ]:
+        assert sum(map(int, row.split())) == 24
+
+
+def metrics(widgets):
+    return [metric for one in widgets for metric in one["properties"].get("metrics", [])]
+
+
+def test_the_dashboard_searches_for_metrics_that_the_functions_write(widgets):
+    searches = [metric[0]["expression"] for metric in metrics(widgets) if isinstance(metric[0], dict)]
+    names = {name for search in searches for name in re.findall(r'"(\w+)"', search)}
+    assert names <= {str(metric) for metric in Metric}
+    assert names >= {"Delivered", "Refused", "Unknown", "Parked", "Unanswered", "SignatureRefused"}
+
+
+def test_the_dashboard_shows_resources_of_the_stack(deployed, widgets):
+    ours = {name.rpartition("/")[2] for name in physical_ids(deployed, "relay-local").values()}
+    shown = {metric[-1] for metric in metrics(widgets) if isinstance(metric[-1], str)} - {"."}
+    assert shown <= ours
+    assert len(shown) == 11  # the API, five queues, five functions

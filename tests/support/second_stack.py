@@ -1,0 +1,62 @@
+"""The template once more in the same emulator, with other parameters than the stack of the other tests."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from local.local_stack import NAME
+from support.deployed import Deployed
+from support.waiting import eventually
+
+
+@contextmanager
+def second_stack(deployed: Deployed, name: str, **parameters: str) -> Iterator[str]:
+    """Deploy the template as the stack `name`, and delete it at the end."""
+    cloudformation = deployed.client("cloudformation")
+    cloudformation.create_stack(
+        StackName=name,
+        TemplateURL=f"{deployed.local.outputs['EndpointUrl']}/relay-local-code/template.yaml",
+        Parameters=as_list(parameters),
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    wait_for_stack(deployed, name, "CREATE_COMPLETE")
+    try:
+        yield name
+    finally:
+        cloudformation.delete_stack(StackName=name)
+
+
+def wait_for_stack(deployed: Deployed, name: str, status: str) -> None:
+    """Wait until a stack has this status."""
+    cloudformation = deployed.client("cloudformation")
+
+    def reached() -> bool:
+        found: str = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
+        assert not found.endswith(("FAILED", "ROLLBACK_COMPLETE"))
+        return found == status
+
+    eventually(reached, 60, f"{status} of {name}")
+
+
+def as_list(parameters: dict[str, str]) -> list[dict[str, Any]]:
+    """Return template parameters as CloudFormation takes them."""
+    return [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+
+
+def physical_ids(deployed: Deployed, stack: str, kind: str = "") -> dict[str, str]:
+    """Return the names of a stack's resources, or of those of one type, by their logical ids."""
+    listed = deployed.client("cloudformation").describe_stack_resources(StackName=stack)["StackResources"]
+    return {
+        one["LogicalResourceId"]: one["PhysicalResourceId"]
+        for one in listed
+        if not kind or one["ResourceType"] == kind
+    }
+
+
+def processed_template(deployed: Deployed) -> dict[str, Any]:
+    """Return the template as deployed, with its anchors and its SAM resources expanded."""
+    found = deployed.client("cloudformation").get_template(StackName=NAME, TemplateStage="Processed")
+    body = found["TemplateBody"]
+    template: dict[str, Any] = json.loads(body) if isinstance(body, str) else body
+    return template
