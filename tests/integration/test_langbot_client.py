@@ -148,11 +148,48 @@ def test_after_401_a_bot_with_one_secret_is_not_tried_again(post):
     assert len(bot.requests) == 1
 
 
-def test_a_redirect_is_not_followed(post):
-    redirect = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(post, status):
+    redirect = b"HTTP/1.1 %d Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n" % status
     with serving(redirect) as bot:
-        assert post(bot.url).status == 302
+        assert post(bot.url).status == status
     assert len(bot.requests) == 1
+
+
+SPELLINGS = ["localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "[::ffff:127.0.0.1]"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", *SPELLINGS])
+@pytest.mark.parametrize("tls", [False, True])
+def test_nothing_is_sent_to_a_metadata_address_however_it_is_written(post, monkeypatch, host, tls):
+    # No test can have such an address, so it takes the address that it has for one.
+    monkeypatch.setattr(langbot, "is_metadata", lambda address: address.endswith("127.0.0.1"))
+    with serving(OK) as bot:
+        url = bot.url.replace("127.0.0.1", host).replace("http:", "https:" if tls else "http:")
+        with pytest.raises(
+            ConnectFailed, match=r"^the url leads to \S*127.0.0.1, a metadata or link-local address$"
+        ):
+            post(url)
+    assert bot.requests == []
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+def test_other_addresses_can_be_written_in_each_way(post, host):
+    with serving(OK) as bot:
+        assert post(bot.url.replace("127.0.0.1", host)).status == 202
+
+
+def test_http_to_a_public_address_is_logged_once(post, monkeypatch, caplog):
+    with serving(OK, OK) as bot:
+        post(bot.url)
+        assert caplog.records == []
+    monkeypatch.setattr(langbot, "is_public", lambda _: True)
+    for _ in range(2):
+        with serving(OK) as bot:
+            post(bot.url)
+    (line,) = caplog.records
+    assert (line.levelname, line.host) == ("WARNING", "127.0.0.1")
+    assert "over http to a public address" in line.message
 
 
 def test_a_response_is_read_up_to_64_kb(post):
@@ -168,12 +205,12 @@ def test_retry_after_is_returned_with_the_response(post):
 def test_a_refused_connection_means_that_nothing_was_sent(post):
     with serving() as bot:
         pass
-    with pytest.raises(ConnectFailed, match="refused"):
+    with pytest.raises(ConnectFailed, match=r"^Failed to establish .* refused"):
         post(bot.url)
 
 
 def test_a_host_that_does_not_exist_means_that_nothing_was_sent(post):
-    with pytest.raises(ConnectFailed, match="resolve"):
+    with pytest.raises(ConnectFailed, match=r"^Failed to resolve"):
         post("http://no-such-host.invalid/bots/1")
 
 
@@ -274,6 +311,53 @@ def test_no_cookie_goes_back_or_to_another_bot(post):
         for path in ("", "", "/other"):
             post(bot.url + path)
         assert ["cookie" in headers for _, headers, _ in bot.requests] == [False] * 3
+
+
+def test_no_credentials_in_a_url_go_to_another_bot(post):
+    with serving(OK, OK) as bot:
+        post(bot.url.replace("http://", "http://user:pass@"))
+        post(bot.url + "/other")
+    (_, first, _), (_, second, _) = bot.requests
+    assert first["authorization"] == "Basic dXNlcjpwYXNz"
+    # What is left is the same for all bots, or made for this one request.
+    assert set(second) == set(first) - {"authorization"}
+
+
+SMUGGLED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        OK + SMUGGLED,
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 41\r\n\r\n" + SMUGGLED,
+        b"HTTP/1.1 202 A\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n" + SMUGGLED,
+        b"HTTP/1.1 202 A\r\nContent-Length: 99999\r\n\r\n" + b"x" * 65_536 + SMUGGLED * 841,
+    ],
+    ids=["after the body", "for no body", "after the chunks", "in a body that is cut"],
+)
+def test_what_a_bot_sends_after_its_response_is_not_the_next_bots(post, first):
+    with serving(first, UNSIGNED) as bot:
+        post(bot.url)
+        assert post(bot.url + "/other").status == 401
+
+
+def test_a_response_after_the_deadline_is_not_the_next_bots(post, monkeypatch):
+    late, sent = threading.Event(), threading.Event()
+
+    def answer_late(connection):
+        late.wait(30)
+        with suppress(OSError):  # it is shut down
+            connection.sendall(OK)
+        sent.set()
+
+    monkeypatch.setattr(langbot, "ATTEMPT_TIMEOUT", {"push": 1})
+    with serving(answer_late, UNSIGNED) as bot:
+        with pytest.raises(NoResponse):
+            post(bot.url)
+        late.set()
+        sent.wait(30)
+        assert post(bot.url + "/other").status == 401
 
 
 @pytest.mark.parametrize(("action", "path"), [("push", "/bots/1"), ("sync", "/bots/1/sync")])

@@ -1,13 +1,14 @@
 """LangBotClient: one signed POST to a bot."""
 
 import http.client
+import logging
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from http.cookiejar import DefaultCookiePolicy
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -18,10 +19,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
 
+from relay.domain.addresses import is_metadata, is_public
 from relay.domain.attempt import Response
 from relay.domain.bot import Bot
 from relay.domain.message import Action
 from relay.domain.signing import sign
+
+log = logging.getLogger(__name__)
 
 PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}
 
@@ -185,13 +189,26 @@ class _HttpConnection(HTTPConnection):
         _Call.uses(self)
         super().request(*arguments, **named)
 
+    def _new_conn(self) -> socket.socket:
+        # The address that the connection has, not one that the name had when somebody looked it up before.
+        sock = super()._new_conn()
+        address = sock.getpeername()[0]
+        if is_metadata(address):
+            sock.close()
+            raise NewConnectionError(self, f"the url leads to {address}, a metadata or link-local address")
+        if is_public(address) and not isinstance(self, HTTPSConnection):
+            _report_plain_text(self.host)
+        return sock
 
-class _HttpsConnection(HTTPSConnection):
-    response_class = _FinalResponse
 
-    def request(self, *arguments: Any, **named: Any) -> None:
-        _Call.uses(self)
-        super().request(*arguments, **named)
+class _HttpsConnection(_HttpConnection, HTTPSConnection):
+    pass
+
+
+@lru_cache(maxsize=1000)
+def _report_plain_text(host: str) -> None:
+    """Log, once for each host, that messages to it can be read on their way."""
+    log.warning("messages go over http to a public address, for others to read", extra={"host": host})
 
 
 class _HttpPool(HTTPConnectionPool):
@@ -222,6 +239,6 @@ def _cause(error: requests.exceptions.RequestException) -> Any:
     return inner.reason if isinstance(inner, MaxRetryError) else inner
 
 
-def _reason(error: Any) -> str:
-    # urllib3 puts "<object at 0x…>: " before what people want to read.
-    return str(error).rpartition(">: ")[2] or type(error).__name__
+def _reason(error: NewConnectionError) -> str:
+    # urllib3 puts the connection before what people want to read.
+    return str(error).removeprefix(f"{error.conn}: ")
