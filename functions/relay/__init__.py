@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from relay.client.bot_admin import BotAdmin
     from relay.client.conversation import Conversation
     from relay.client.messages import Messages
     from relay.client.push_queue import PushQueue, SentMessage
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BotAdmin",
     "Conversation",
     "InvalidMessage",
     "InvalidState",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "BotAdmin": "relay.client.bot_admin",
     "Conversation": "relay.client.conversation",
     "Messages": "relay.client.messages",
     "PushQueue": "relay.client.push_queue",

@@ -35,7 +35,7 @@ TIMEOUT.add_argument(
 
 def options_first(words: list[str], commands: dict[str, argparse.ArgumentParser]) -> list[str]:
     """Put the options before the other words, so that a session or a text may begin with a dash."""
-    if not words or words[0] not in commands:
+    if not words or words[0] not in commands or commands[words[0]]._subparsers:
         return words
     known = commands[words[0]]._option_string_actions
     options: list[str] = []

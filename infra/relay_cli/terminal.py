@@ -20,6 +20,14 @@ _STEERING = re.compile(
 )
 
 
+class CommandFailed(Exception):
+    """A command ends here; the text says why and what to do, `code` is its exit code."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 def say(text: str, file: TextIO | None = None) -> None:
     """Print a text for people, to standard output if no file is given."""
     print(_STEERING.sub("\N{REPLACEMENT CHARACTER}", text), file=file, flush=True)
@@ -69,6 +77,17 @@ class Parser(argparse.ArgumentParser):
 def say_json(value: Any) -> None:
     """Print a value as one line of JSON, for programs."""
     print(json_line(value), flush=True)
+
+
+def confirmed(question: str, yes: bool) -> bool:
+    """Ask a question of which the answer is no unless it is given; `yes` answers it beforehand."""
+    if yes:
+        return True
+    say(f"{question} [y/N]")
+    try:
+        return input().strip().lower() in ("y", "yes")
+    except EOFError:
+        raise CommandFailed(2, "there was no answer; --yes says yes beforehand") from None
 
 
 def json_line(value: Any) -> str:

@@ -10,6 +10,8 @@ OUTPUTS = {
     "MessagesTableName": "messages",
     "RepliesTableName": "replies",
     "OverflowBucketName": "overflow",
+    "BotSecretPrefix": "relay-local/bots/",
+    "CallbackUrl": "http://127.0.0.1:4566/callbacks/default",
     "EndpointUrl": "http://127.0.0.1:4566",
 }
 
@@ -37,3 +39,10 @@ def test_a_file_that_is_no_outputs_file_is_refused(outputs_file, text):
     outputs_file.write_bytes(text)
     with pytest.raises(StackNotFound, match=r"outputs\.json"):
         Stack.from_file(outputs_file)
+
+
+def test_stack_knows_its_name_and_the_callback_url_of_each_bot(outputs_file):
+    outputs_file.write_text(json.dumps(OUTPUTS))
+    stack = Stack.from_file(outputs_file)
+    assert stack.name == "relay-local"
+    assert stack.callback_url("default-2") == "http://127.0.0.1:4566/callbacks/default-2"

@@ -30,6 +30,8 @@ class Stack:
     messages_table: str
     replies_table: str
     overflow_bucket: str
+    bot_secret_prefix: str
+    default_callback_url: str
     region: str | None = None
     endpoint_url: str | None = None
 
@@ -70,11 +72,22 @@ class Stack:
                 messages_table=outputs["MessagesTableName"],
                 replies_table=outputs["RepliesTableName"],
                 overflow_bucket=outputs["OverflowBucketName"],
+                bot_secret_prefix=outputs["BotSecretPrefix"],
+                default_callback_url=outputs["CallbackUrl"],
                 region=outputs.get("Region"),
                 endpoint_url=outputs.get("EndpointUrl"),
             )
         except KeyError as missing:
             raise StackNotFound(f"this is not a LangBot Relay: it has no output {missing}") from None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the stack in CloudFormation."""
+        return self.bot_secret_prefix.partition("/")[0]
+
+    def callback_url(self, bot: str) -> str:
+        """Return the URL to which LangBot must post the replies of a bot."""
+        return self.default_callback_url.removesuffix("default") + bot
 
     @cache  # noqa: B019 - there are few stacks, and clients are shared on purpose
     def client(self, service: str) -> Any:

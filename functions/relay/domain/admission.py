@@ -44,8 +44,8 @@ class BotState:
     """The state of a bot; times in Unix seconds, 0 if there is none.
 
     Until `slots_expire_at`, `slots` may be taken, of which `slots_taken` are. After `failures` failed
-    attempts in a row the next may be made at `probe_at`; `probing` says that it is under way. `item` is all
-    this as MessagesTable keeps it.
+    attempts in a row, the last with `last_error`, the next may be made at `probe_at`; `probing` says that it
+    is under way. `item` is all this as MessagesTable keeps it.
     """
 
     item: Mapping[str, object]
@@ -55,6 +55,7 @@ class BotState:
     failures: int
     probe_at: float
     probing: bool
+    last_error: str
 
     @classmethod
     def of(cls, item: Mapping[str, object]) -> Self:
@@ -67,6 +68,7 @@ class BotState:
             failures=_number(item.get("failures")),
             probe_at=_time(item.get("probe_at")),
             probing=item.get("probing") is True,
+            last_error=str(item.get("last_error", "")),
         )
 
 

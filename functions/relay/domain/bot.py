@@ -50,11 +50,8 @@ def parse_bot(name: str, secret: str) -> Bot:
     that is not valid makes the bot unusable, but not the other keys.
     """
     faults: list[str] = []
-    try:
-        fields = json.loads(_stripped(secret))
-    except (ValueError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict):
+    fields = secret_fields(secret)
+    if fields is None:
         return Bot(name, unusable=f"the secret of bot {name!r}: it is not a JSON object")
 
     inbound = _secrets(fields, "inbound_secret", faults)
@@ -82,6 +79,15 @@ def parse_bot(name: str, secret: str) -> Bot:
         replies_by_push=replies == "push",
         unusable=f"the secret of bot {name!r}: {faults[0]}" if faults else None,
     )
+
+
+def secret_fields(secret: str) -> dict[str, Any] | None:
+    """Return the fields of a bot's secret as they are, or None if it is not a JSON object."""
+    try:
+        fields = json.loads(_stripped(secret))
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
 
 
 def weakness(bot: Bot) -> str | None:

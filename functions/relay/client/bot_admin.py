@@ -1,0 +1,61 @@
+"""BotAdmin: what an operator can see of the bots of a stack, and change."""
+
+from datetime import datetime
+
+from relay.adapters.admission_control import AdmissionControl
+from relay.adapters.dynamodb import Table
+from relay.client.stack import Stack
+from relay.domain.admission import BotState
+
+
+class BotAdmin:
+    """The bots of a stack. All methods raise botocore's errors."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._secretsmanager = stack.client("secretsmanager")
+        self._prefix = stack.bot_secret_prefix
+        self._messages_table = stack.open_messages_table()
+        self._table = Table(stack.client("dynamodb"), stack.messages_table)
+
+    def names(self) -> list[str]:
+        """Return the names of all bots, sorted."""
+        pages = self._secretsmanager.get_paginator("list_secrets").paginate(
+            Filters=[{"Key": "name", "Values": [self._prefix]}]
+        )
+        names = [secret["Name"] for page in pages for secret in page["SecretList"]]
+        # The filter knows no upper case and no end of a word.
+        return sorted(name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix))
+
+    def secret(self, bot: str) -> str | None:
+        """Return a bot's secret, or None if there is none or it is scheduled for deletion."""
+        errors = self._secretsmanager.exceptions
+        try:
+            response = self._secretsmanager.get_secret_value(SecretId=self._prefix + bot)
+        except (errors.ResourceNotFoundException, errors.InvalidRequestException):
+            return None
+        text: str = response.get("SecretString", "")
+        return text
+
+    def write_secret(self, bot: str, secret: str, is_new: bool) -> None:
+        """Write a bot's secret as a whole. The relay uses it within a minute."""
+        if is_new:
+            self._secretsmanager.create_secret(Name=self._prefix + bot, SecretString=secret)
+        else:
+            self._secretsmanager.put_secret_value(SecretId=self._prefix + bot, SecretString=secret)
+
+    def delete_secret(self, bot: str) -> datetime:
+        """Schedule a bot's secret for deletion; return when it is deleted. Until then it can be restored."""
+        deleted_at: datetime = self._secretsmanager.delete_secret(SecretId=self._prefix + bot)["DeletionDate"]
+        return deleted_at
+
+    def state(self, bot: str) -> BotState:
+        """Return the state of a bot's slots and of its circuit breaker."""
+        return self._messages_table.bot_state(bot)
+
+    def open_messages(self, bot: str) -> int:
+        """Count the bot's messages that LangBot has accepted and that wait for a reply."""
+        return self._table.count("#awaiting = :bot", {":bot": bot}, IndexName="awaiting")
+
+    def set_probe(self, bot: str, at: float) -> None:
+        """Hold a bot's messages on the queue until `at` (Unix seconds); then the next message probes it."""
+        AdmissionControl(self._table, max_in_flight=0, answer_deadline=0).set_probe(bot, at)

@@ -1,0 +1,44 @@
+"""A bot's secret, changed field by field. Nothing here has a side effect."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from relay.domain.bot import parse_bot, secret_fields, weakness
+from relay_cli.terminal import CommandFailed
+
+
+def new_secret() -> str:
+    """Return a new signing secret of 43 characters."""
+    return secrets.token_urlsafe(32)
+
+
+def changed(bot: str, secret: str | None, changes: Mapping[str, Any]) -> str:
+    """Return the secret of a bot with other values for some fields and all other fields as they are.
+
+    A value that is empty removes its field. A bot without a secret gets two new signing secrets. Raise
+    CommandFailed, which quotes no value, if the result is not valid or weak.
+    """
+    if secret is None:
+        fields: dict[str, Any] | None = {"inbound_secret": new_secret(), "outbound_secret": new_secret()}
+    else:
+        fields = secret_fields(secret)
+    if fields is None:
+        raise CommandFailed(2, f"the secret of bot {bot!r}: it is not a JSON object; nothing was changed")
+    fields = {name: value for name, value in {**fields, **changes}.items() if value or name not in changes}
+    result = json.dumps(fields, ensure_ascii=False)
+    parsed = parse_bot(bot, result)
+    if parsed.unusable:
+        raise CommandFailed(2, f"{parsed.unusable}; nothing was changed")
+    if weak := weakness(parsed):
+        raise CommandFailed(
+            2, f"the secret of bot {bot!r}: {weak}; nothing was changed. `relay connect --rotate` renews it"
+        )
+    return result
+
+
+def differing(before: str | None, after: str) -> list[str]:
+    """Return the names of the fields in which two values of a bot's secret differ."""
+    old, new = secret_fields(before or "{}") or {}, secret_fields(after) or {}
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))

@@ -1,0 +1,32 @@
+"""What a check found."""
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from relay_cli.terminal import say, say_json
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a check. `ok` is None if it could not be checked; `advice` says what to do."""
+
+    check: str
+    ok: bool | None
+    text: str
+    advice: str = ""
+
+
+def show(findings: Iterable[Finding], options: argparse.Namespace) -> bool:
+    """Print findings as they come; return whether none of them is a fault."""
+    all_well = True
+    for finding in findings:
+        all_well = all_well and finding.ok is not False
+        if options.json:
+            say_json(asdict(finding))
+            continue
+        mark = {True: "ok  ", False: "FAIL", None: "skip"}[finding.ok]
+        say(f"{mark}  {finding.check:22} {' '.join(finding.text.split())}")
+        if finding.advice:
+            say(f"{'':28} -> {finding.advice}")
+    return all_well
