@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from secrets import token_hex
-
-from botocore.exceptions import ClientError
 
 import relay
 from relay.domain.bot import Bot
 from relay.domain.diagnosis import Diagnosis
 from relay.domain.record import State
 from relay.domain.segments import Segment
-from relay_cli.deployment import Deployment
 from relay_cli.finding import Finding
 
 TO, FROM = "to LangBot", "from LangBot"
@@ -28,7 +24,7 @@ _ACCEPTED = (State.DELIVERED, State.ANSWERED, State.UNANSWERED)
 class Trial:
     """What a test showed: the message's state, None on the queue, what is known of it, and its reply.
 
-    `refused` has the reasons for which callback refused requests meanwhile, of any bot.
+    `refused` has the reasons for which callback refused requests for the bot meanwhile.
     """
 
     state: State | None
@@ -57,7 +53,7 @@ def run_test(stack: relay.Stack, bot: Bot, timeout: float) -> list[Finding]:
         state=record["state"] if record else None,
         diagnosis=messages.diagnose(record, bot.name),
         reply=turn.text if turn else None,
-        refused=[] if turn else _refused_callbacks(stack, began),
+        refused=[] if turn else stack.open_logs().refusals(bot.name, began),
         callback_url=stack.callback_url(bot.name),
     )
     if record and record["state"] == State.PARKED:
@@ -92,24 +88,3 @@ def _from_langbot(trial: Trial) -> Finding:
         f"in LangBot the callback URL must be exactly {trial.callback_url}, and the bot needs a route; "
         "`relay doctor --langbot URL` reads both there",
     )
-
-
-def _refused_callbacks(stack: relay.Stack, since: float) -> list[str]:
-    """Return the reasons for which callback refused requests since then, as far as its log can be read."""
-    try:
-        found = stack.client("logs").filter_log_events(
-            logGroupName=Deployment(stack).resource("CallbackLogs"),
-            startTime=int(since * 1000),
-            filterPattern='"not authentic"',
-        )
-    except ClientError:
-        return []
-    return [_reason(event["message"]) for event in found["events"]]
-
-
-def _reason(line: str) -> str:
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        return line
-    return str(fields.get("reason", line)) if isinstance(fields, dict) else line

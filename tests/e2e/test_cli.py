@@ -1,60 +1,16 @@
 """The command `relay`, as it is typed."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from local.sample_bot import Answer
-from support.callbacks import reply
+from support.bots import change_secret
+from support.callbacks import part_body, post_part, reply, signed_headers
 from support.parked_messages import park
 from support.raw_messages import send_raw
 from support.sweeping import make_overdue, sweep
 from support.waiting import eventually
-
-ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "relay_cli.main"]
-
-
-@pytest.fixture
-def surroundings(talk, tmp_path):
-    """A folder with the local stack's outputs, and an environment that knows nothing else."""
-    (tmp_path / ".local").mkdir()
-    (tmp_path / ".local/outputs.json").write_text(json.dumps(talk.deployed.local.outputs))
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}/functions:{ROOT}/infra", "PYTHONUTF8": "1"}
-    return {"cwd": tmp_path, "env": env, "text": True}
-
-
-@pytest.fixture
-def relay(surroundings):
-    """Run the command to its end; `text` is its standard input, `aws` more of its environment."""
-
-    def relay(*arguments, text=None, aws=None):
-        options = surroundings | {"env": surroundings["env"] | (aws or {})}
-        command = [*COMMAND, *arguments]
-        return subprocess.run(command, **options, input=text, capture_output=True, timeout=100)
-
-    return relay
-
-
-@pytest.fixture
-def tail(surroundings, talk):
-    """Start `relay tail` on the talk's session, which runs until Ctrl-C."""
-    started = []
-
-    def tail(*options):
-        command = [*COMMAND, "tail", *options, "--bot", talk.name, talk.session]
-        started.append(subprocess.Popen(command, **surroundings, stdout=subprocess.PIPE))
-        return started[-1]
-
-    yield tail
-    for process in started:
-        process.kill()
-        process.communicate()
-
 
 # ---------------------------------------------------------------- push, sync, reset, tail
 
@@ -106,8 +62,8 @@ def test_an_invalid_message_is_refused_before_it_is_sent(talk, relay):
     assert done.stderr.startswith("relay: not a valid message: bot must match pattern")
 
 
-def test_without_a_stack_the_line_says_how_to_get_one(relay, surroundings):
-    (surroundings["cwd"] / ".local/outputs.json").unlink()
+def test_without_a_stack_the_line_says_how_to_get_one(relay):
+    relay.outputs.unlink()
     done = relay("push", "s", "hello")
     assert done.returncode == 1
     assert (
@@ -116,9 +72,9 @@ def test_without_a_stack_the_line_says_how_to_get_one(relay, surroundings):
     )
 
 
-def test_an_outputs_file_of_no_local_stack_is_refused_in_one_line(relay, surroundings, talk):
+def test_an_outputs_file_of_no_local_stack_is_refused_in_one_line(relay, talk):
     outputs = {k: v for k, v in talk.deployed.local.outputs.items() if k != "EndpointUrl"}
-    (surroundings["cwd"] / ".local/outputs.json").write_text(json.dumps(outputs))
+    relay.outputs.write_text(json.dumps(outputs))
     done = relay("push", "s", "hello")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith("relay: .local/outputs.json has no EndpointUrl")
@@ -131,9 +87,9 @@ def test_a_deployed_stack_is_found_by_its_name(talk, relay):
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
     }
-    done = relay("sync", "--stack", "relay-local", "--bot", talk.name, talk.session, "hello", aws=aws)
+    done = relay("sync", "--stack", "relay-local", "--bot", talk.name, talk.session, "hello", environment=aws)
     assert (done.returncode, done.stdout) == (0, "echo: hello\n")
-    done = relay("push", "--stack", "no-such", talk.session, "hello", aws=aws)
+    done = relay("push", "--stack", "no-such", talk.session, "hello", environment=aws)
     assert done.returncode == 1
     assert done.stderr.startswith("relay: stack no-such: ")
     assert done.stderr.count("\n") == 1
@@ -164,8 +120,8 @@ def test_a_wait_for_no_message_ends_with_what_that_can_mean(talk, relay):
     assert "it is on the push queue and was not tried yet" in done.stderr
 
 
-def test_a_message_can_be_segments_and_an_image(talk, relay, surroundings):
-    (surroundings["cwd"] / "dot.png").write_bytes(b"png")
+def test_a_message_can_be_segments_and_an_image(talk, relay):
+    (relay.folder / "dot.png").write_bytes(b"png")
     more = ["--message", '[{"type": "Plain", "text": "see"}]', "--image", "dot.png", "--sender", "u1"]
     assert relay("sync", "--bot", talk.name, talk.session, *more).returncode == 0
     (request,) = talk.bot.received
@@ -201,9 +157,9 @@ def test_a_wrong_argument_is_refused_in_one_line(relay, words, said):
 
 
 @pytest.fixture
-def file_of_messages(surroundings, talk):
+def file_of_messages(relay, talk):
     """A file of three messages."""
-    path = surroundings["cwd"] / "messages.jsonl"
+    path = relay.folder / "messages.jsonl"
     lines = [json.dumps({"session_id": talk.session, "text": f"text {number}"}) for number in range(3)]
     path.write_text("\n".join(lines))
     return path
@@ -240,31 +196,38 @@ def test_the_version_is_the_packages(relay):
     assert relay("--version").stdout.startswith("relay")
 
 
-def test_input_that_is_no_text_is_called_so(surroundings):
-    command = [*COMMAND, "push", "s", "-"]
-    options = {"cwd": surroundings["cwd"], "env": surroundings["env"]}
-    done = subprocess.run(command, **options, input=b"\xff", capture_output=True, timeout=100)
-    assert done.stderr == b"relay: not a valid message: standard input is not text in UTF-8\n"
+def test_input_that_is_no_text_is_called_so(relay):
+    done = relay("push", "s", "-", text=b"\xff")
+    assert done.stderr == "relay: not a valid message: standard input is not text in UTF-8\n"
 
 
-def test_tail_follows_a_session_and_ends_on_ctrl_c(talk, tail):
+def test_tail_follows_a_session_and_ends_on_ctrl_c(talk, relay):
     talk.conversation().wait(talk.push("before"))
-    following = tail("--json")
-    assert json.loads(following.stdout.readline())["text"] == "echo: before"
-    talk.push("LONG:12:5")
-    parts = [json.loads(following.stdout.readline()) for _ in range(12)]
-    following.send_signal(2)
-    assert following.wait(60) == 0
+    with relay.running("tail", "--json", "--bot", talk.name, talk.session) as tail:
+        assert json.loads(tail.stdout.readline())["text"] == "echo: before"
+        talk.push("LONG:12:5")
+        parts = [json.loads(tail.stdout.readline()) for _ in range(12)]
+        tail.send_signal(2)
+        assert tail.wait(60) == 0
     assert [part["text"] for part in parts] == [p["message"][0]["text"] for p in talk.bot.emitted[1:]]
 
 
-def test_tail_for_people_marks_the_end_of_a_reply(talk, tail):
+def test_tail_for_people_shows_the_message_and_the_end_of_its_reply(talk, relay):
     talk.conversation().wait(talk.push("LONG:2:5"))
-    following = tail()
-    lines = [following.stdout.readline() for _ in range(3)]
+    with relay.running("tail", "--bot", talk.name, talk.session) as tail:
+        lines = [tail.stdout.readline() for _ in range(3)]
     assert lines[0].endswith("  >  LONG:2:5\n")
     assert lines[1].endswith("  1  w001\n")
     assert lines[2].endswith("  2  w001 w002  ■\n")
+
+
+def test_logs_show_the_fields_of_what_the_functions_log(talk, relay):
+    raw = part_body(talk)
+    assert post_part(talk, raw, signed_headers(raw, "guess")).status_code == 401
+    with relay.running("logs", "callback") as logs:
+        line = next(line for line in logs.stdout if talk.name in line)
+    assert "WARNING  a request was refused" in line
+    assert f"bot={talk.name} reason=signature_mismatch" in line
 
 
 def test_help_explains_the_exit_codes(relay):
@@ -324,6 +287,19 @@ def test_show_tells_programs_record_diagnosis_and_reply(talk, relay):
     assert shown["record"]["message_id"] == sent.message_id
     assert shown["diagnosis"]["happened"] == "it is answered"
     assert shown["reply"] == [{"type": "Plain", "text": "echo: hello"}]
+
+
+def test_show_names_the_callbacks_that_were_refused(talk, relay):
+    change_secret(talk, outbound_secret="another")
+    sent = talk.push("hello")
+    talk.deployed.state(sent, "delivered")
+    shown = eventually(lambda: out if "refused" in (out := show(talk, relay)) else None)
+    assert "why       callback refused 1 request for the bot: signature_mismatch" in shown
+    assert "do        set outbound_secret" in shown
+
+
+def show(talk, relay):
+    return relay("show", "--bot", talk.name, talk.session).stdout
 
 
 def test_show_of_a_session_without_a_record_says_what_that_means(talk, relay):

@@ -5,15 +5,9 @@ import json
 import pytest
 
 from local.sample_bot import Answer
-from support.command_line import CommandLine
 from support.deployed import IN, OUT
 
 SECRETS = {"inbound_secret": IN, "outbound_secret": OUT}
-
-
-@pytest.fixture
-def relay(talk, tmp_path):
-    return CommandLine(talk.deployed, tmp_path)
 
 
 def secret_name(talk, bot=None):

@@ -2,23 +2,28 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from support.deployed import Deployed
 
 ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "relay_cli.main"]
+_NOTHING: Mapping[str, str] = {}
 
 
 class CommandLine:
     """Runs `relay` in a folder that has the outputs of a local stack, with no other environment."""
 
     def __init__(self, deployed: Deployed, folder: Path) -> None:
-        (folder / ".local").mkdir()
-        (folder / ".local/outputs.json").write_text(json.dumps(deployed.local.outputs))
-        self._folder = folder
+        self.outputs = folder / ".local/outputs.json"
+        self.outputs.parent.mkdir()
+        self.outputs.write_text(json.dumps(deployed.local.outputs))
+        self.folder = folder
         self._environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": f"{ROOT}/functions:{ROOT}/infra",
@@ -26,15 +31,38 @@ class CommandLine:
         }
 
     def __call__(
-        self, *arguments: str, text: str | None = None, environment: Mapping[str, str] = {}
+        self, *arguments: str, text: str | bytes = "", environment: Mapping[str, str] = _NOTHING
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end; `text` is its standard input."""
-        return subprocess.run(
-            [sys.executable, "-m", "relay_cli.main", *arguments],
-            cwd=self._folder,
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=self.folder,
             env={**self._environment, **environment},
-            input=text or "",
+            input=text if isinstance(text, bytes) else text.encode(),
             capture_output=True,
-            text=True,
             timeout=500,
         )
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """Start a command that runs until Ctrl-C, and end it."""
+        with subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            # A process in the background of a shell would ignore it.
+            preexec_fn=_obey_ctrl_c,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+
+def _obey_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

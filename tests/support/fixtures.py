@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
@@ -11,6 +12,7 @@ from push.dispatcher import Dispatcher
 from relay import Stack
 from relay.adapters.messages_table import MessagesTable
 from support.callback_function import CallbackFunction, callback_in_this_process
+from support.command_line import CommandLine
 from support.deployed import Deployed, Talk, new_bot
 from support.event_listener import EventListener, listen
 from support.second_stack import second_stack
@@ -80,6 +82,12 @@ def callback(callback_function: CallbackFunction, talk: Talk) -> Iterator[Callba
     callback_function.reset()
     yield callback_function
     callback_function.reset()
+
+
+@pytest.fixture
+def relay(talk: Talk, tmp_path: Path) -> CommandLine:
+    """The command `relay`, in a folder of its own."""
+    return CommandLine(talk.deployed, tmp_path)
 
 
 @pytest.fixture

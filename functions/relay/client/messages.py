@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 from relay.adapters.parked_queue import ParkedQueue
@@ -14,6 +15,7 @@ from relay.domain.keys import record_key, session_key
 from relay.domain.message import parse_message
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord, State
+from relay.domain.timestamps import unix_seconds
 from relay.errors import InvalidState, MessageNotFound
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ class Messages:
     def __init__(self, stack: Stack) -> None:
         self._messages_table = stack.open_messages_table()
         self._replies_table = stack.open_replies_table()
+        self._logs = stack.open_logs()
         self._push_queue = PushQueue(stack)
         self._parked_queue = ParkedQueue(stack.client("sqs"), stack.parked_queue_url)
 
@@ -66,6 +69,10 @@ class Messages:
     def diagnose(self, record: MessageRecord | None, bot: str) -> Diagnosis:
         """Return what became of a message, and what to do; `record` is None if nothing was written yet."""
         around = circumstances_of(record, bot, self._messages_table, self._replies_table)
+        if record and record["state"] in (State.DELIVERED, State.UNANSWERED) and not around.parts:
+            # A callback can be faster than the record of its message.
+            since = unix_seconds(record["queued_at"])
+            around = replace(around, refused=self._logs.refusals(bot, since))
         return diagnose(record, around, time.time())
 
     def begun_by(self, part: ReplyPart) -> MessageRecord | None:

@@ -1,7 +1,8 @@
 """Stack: where a deployed relay is."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from relay.adapters.aws import LazyClient
 from relay.adapters.dynamodb import Table
+from relay.adapters.function_logs import FunctionLogs
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
@@ -32,6 +34,7 @@ class Stack:
     overflow_bucket: str
     bot_secret_prefix: str
     default_callback_url: str
+    log_groups: Mapping[str, str] = field(hash=False)
     region: str | None = None
     endpoint_url: str | None = None
 
@@ -74,6 +77,10 @@ class Stack:
                 overflow_bucket=outputs["OverflowBucketName"],
                 bot_secret_prefix=outputs["BotSecretPrefix"],
                 default_callback_url=outputs["CallbackUrl"],
+                log_groups={
+                    name: outputs[f"{name.capitalize()}LogGroupName"]
+                    for name in ("push", "callback", "settle", "sweep", "publish")
+                },
                 region=outputs.get("Region"),
                 endpoint_url=outputs.get("EndpointUrl"),
             )
@@ -104,6 +111,10 @@ class Stack:
     def open_replies_table(self) -> RepliesTable:
         """Open RepliesTable for reading and writing."""
         return RepliesTable(Table(self.client("dynamodb"), self.replies_table), self._bucket())
+
+    def open_logs(self) -> FunctionLogs:
+        """Open the functions' logs for reading."""
+        return FunctionLogs(self.client("logs"), self.log_groups)
 
     def _bucket(self) -> OverflowBucket:
         return OverflowBucket(LazyClient(lambda: self.client("s3")), self.overflow_bucket)
