@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ import pytest
 from local.sample_bot import SampleBot
 from relay import Conversation, PushQueue
 from support.deployed import IN, OUT
+from support.second_stack import processed_template
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(
     r"```(bash|python)\n(.*?)```", (ROOT / "docs/querying.md").read_text("utf-8"), re.DOTALL
 )
+WATCHING = (ROOT / "docs/watching.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +56,40 @@ def test_an_example_runs_and_shows_the_conversation(example_environment, languag
 def test_every_way_of_reading_has_its_example():
     text = "".join(example for _, example in EXAMPLES)
     assert all(way in text for way in ("aws dynamodb query", "execute-statement", "boto3.resource", "wait("))
+
+
+def test_the_readme_lists_each_parameter_with_its_default(deployed):
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \|", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    documented = {name: default.strip("`").replace("none", "") for name, default in rows}
+    declared = processed_template(deployed)["Parameters"]
+    assert documented == {name: str(one["Default"]) for name, one in declared.items()}
+
+
+def test_samconfig_answers_what_sam_deploy_needs_to_know():
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
+    for environment, kind in (("default", "dev"), ("prod", "prod")):
+        deploy = config[environment]["deploy"]["parameters"]
+        # The template is too large for a call, so it goes by S3.
+        assert deploy["resolve_s3"]
+        assert deploy["capabilities"] == "CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"
+        assert deploy["parameter_overrides"] == [f"Environment={kind}"]
+        assert config[environment]["global"]["parameters"]["stack_name"]
+
+
+def test_the_alarms_table_has_each_alarm(deployed):
+    resources = processed_template(deployed)["Resources"].items()
+    alarms = {name for name, one in resources if one["Type"] == "AWS::CloudWatch::Alarm"}
+    assert set(re.findall(r"^\| `(\w+Alarm)`", WATCHING, re.MULTILINE)) == alarms
+
+
+def test_the_guide_to_watching_names_each_saved_query_and_log_group(deployed):
+    template = processed_template(deployed)
+    queries = [
+        one["Properties"]["Name"]["Fn::Sub"].partition("/")[2]
+        for one in template["Resources"].values()
+        if one["Type"] == "AWS::Logs::QueryDefinition"
+    ]
+    assert [name for name in queries if f"| *{name}* |" not in WATCHING] == []
+    log_groups = [name for name in template["Outputs"] if name.endswith("LogGroupName")]
+    assert len(log_groups) == 5
+    assert [name for name in log_groups if f"`{name}`" not in WATCHING] == []
