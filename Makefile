@@ -44,8 +44,8 @@ check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check 
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 	.local/checkov/bin/checkov --skip-download --compact --quiet --framework cloudformation --file template.yaml
 
-bench: .venv/.tests .local/.package .local/.emulator  ## measure cold starts and throughput
-	PYTHONPATH=functions:infra exec $(PY) tests/bench/bench.py
+bench: .venv/.tests .local/.package .local/.emulator  ## measure cold starts, throughput and floods
+	PYTHONPATH=functions:infra:tests exec $(PY) tests/bench/bench.py
 
 # The licences come first: pyproject.toml has those that the functions may ship, and pip-licenses refuses any other.
 release: .local/.shipped  ## build the client, list packages and licences of the functions, in dist

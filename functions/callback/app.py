@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import relay.cold_start
-from callback.receiver import Receiver, UnusableBot
+from callback.receiver import NotVerified, Receiver
 from relay.adapters.aws import LazyClient, client
-from relay.adapters.bot_registry import BotRegistry, TooManyNames
+from relay.adapters.bot_registry import BotRegistry
 from relay.adapters.dynamodb import Table
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
@@ -80,8 +80,7 @@ def receive(event: dict[str, Any]) -> dict[str, Any]:
         return response(401, "not authentic")
     except Malformed as error:
         return response(400, f"not a valid part: {error}")
-    except (TooManyNames, UnusableBot) as error:
-        # Anybody can cause these, so they take little room in the log.
+    except NotVerified as error:
         log.error("a part cannot be verified", extra={"reason": str(error)})
     except Exception as error:
         log.error("a part could not be kept", extra=error_fields(error))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from relay.adapters.bot_registry import BotRegistry, UnknownBot
+from relay.adapters.bot_registry import BotRegistry, TooManyNames, UnknownBot
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
@@ -16,14 +16,14 @@ from relay.domain.bot import Bot
 from relay.domain.part import VerifiedCallback, parse_part, reply_part
 from relay.domain.signing import NotAuthentic, Refusal, secret_used, signed_time
 from relay.domain.timestamps import Clock
-from relay.log_fields import error_fields
+from relay.log_fields import error_fields, error_text
 from relay.metrics import Metric, Metrics
 
 log = logging.getLogger(__name__)
 
 
-class UnusableBot(Exception):
-    """The bot's secret cannot be used, so a signature proves nothing; the text says why."""
+class NotVerified(Exception):
+    """Whether a part is authentic cannot be told now; the text says why, and holds nothing secret."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Receiver:
 
         If it cannot be stored it goes to the spill queue, from which `store` takes it later.
 
-        Raise NotAuthentic, also for an unknown bot; strict_json.Malformed for a verified body that is no
-        valid part, which is kept as well; and any other error if the part could not even be spilled.
+        Raise NotAuthentic, also for an unknown bot; NotVerified; strict_json.Malformed for a verified body
+        that is no valid part, which is kept as well; any other error if the part could not even be spilled.
         """
         callback = self._verify(bot_name, headers, raw)
         try:
@@ -92,11 +92,15 @@ class Receiver:
                 secret = self._checked_secret(bot, timestamp, signature, raw)
         except UnknownBot as error:
             raise NotAuthentic(Refusal.UNKNOWN_BOT, str(error)) from None
+        except TooManyNames as error:
+            raise NotVerified(str(error)) from None
+        except (ClientError, BotoCoreError) as error:
+            raise NotVerified(f"the secret of bot {bot_name!r}: {error_text(error)}") from None
         return VerifiedCallback(bot.name, raw, signed_at, now, bot.timezone, secret)
 
     def _checked_secret(self, bot: Bot, timestamp: str, signature: str, raw: bytes) -> int:
         if bot.unusable and not bot.outbound_secrets:
-            raise UnusableBot(bot.unusable)
+            raise NotVerified(bot.unusable)
         secret = secret_used(bot.outbound_secrets, timestamp, signature, raw)
         if secret is None:
             raise NotAuthentic(Refusal.MISMATCH, "X-LB-Signature was made with none of the bot's secrets")

@@ -1,4 +1,4 @@
-"""Cold starts under Lambda's own runtime client, and the throughput of the local stack.
+"""Cold starts under Lambda's own runtime client, the throughput of the local stack, and what floods cost.
 
 A cold start is timed from the start of the process until the runtime asks for its first event (init), and
 until the first event is answered (first). Each function is compared with a handler that does nothing but
@@ -8,26 +8,34 @@ other and not with AWS.
 """
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 from typing import Any
 from uuid import uuid4
 
+from awslambdaric.lambda_runtime_log_utils import JsonFormatter
+
 from local.local_stack import NAME, LocalStack, local_stack
 from local.sample_bot import SampleBot
 from relay import Conversation, PushQueue, Stack
 from relay.domain.signing import sign
+from support.callback_function import callback_in_this_process
+from support.deployed import Deployed, new_bot
+from support.floods import Flood
 
 ROOT = Path(__file__).parents[2]
 PAIRS = 7
 MESSAGES = 100
+FLOOD_REQUESTS = 40
 CLIENTS = {
     "callback": ["dynamodb", "secretsmanager"],
     "push": ["dynamodb", "secretsmanager"],
@@ -167,6 +175,36 @@ def print_throughput(stack: Stack) -> None:
     print(f"{MESSAGES} messages of 10 sessions, all answered: {seconds:.1f} s")
 
 
+def print_floods(deployed: Deployed) -> None:
+    """Measure callback's CPU time for each request of the table in docs/security.md."""
+    table = (ROOT / "docs/security.md").read_text("utf-8").partition("| request |")[2].partition("\n\n")[0]
+    kinds = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2:]]
+    with (
+        new_bot(deployed) as talk,
+        callback_in_this_process(deployed) as callback,
+        open(os.devnull, "w") as log,
+    ):
+        formatted = logging.StreamHandler(log)
+        formatted.setFormatter(JsonFormatter())
+        logging.getLogger().addHandler(formatted)
+        handler = callback.app.handler
+        for kind in kinds:
+            spent: list[float] = []
+
+            def timed(event: dict[str, Any], context: Any, spent: list[float] = spent) -> Any:
+                started = time.thread_time()
+                response = handler(event, context)
+                spent.append((time.thread_time() - started) * 1000)
+                return response
+
+            with Flood(callback, talk).of(kind) as post, redirect_stdout(log):
+                callback.app.handler = timed  # type: ignore[attr-defined]
+                for _ in range(FLOOD_REQUESTS):
+                    post()
+                callback.app.handler = handler  # type: ignore[attr-defined]
+            print(f"flood, {kind:42}  {median(spent):5.2f} ms of CPU", flush=True)
+
+
 def main() -> None:
     """Print the figures."""
     with (
@@ -176,7 +214,9 @@ def main() -> None:
     ):
         local.connect(bot.url, "in", "out")
         print_cold_starts(local)
-        print_throughput(Stack.from_file(f"{folder}/outputs.json"))
+        stack = Stack.from_file(f"{folder}/outputs.json")
+        print_throughput(stack)
+        print_floods(Deployed(local, stack))
 
 
 if __name__ == "__main__":
