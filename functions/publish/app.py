@@ -23,9 +23,12 @@ publisher = EventPublisher(
 relay.cold_start.end()
 
 
-def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Publish a batch of a table's stream, and report what must be delivered again."""
-    failed = publisher.publish(map(stream_record, event["Records"]))
+    failed = publisher.publish(
+        map(stream_record, event["Records"]),
+        seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
+    )
     return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
 
 

@@ -1,7 +1,7 @@
 """Publishes changes of items as events."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from relay.adapters.event_bus import EventBus
 from relay.adapters.messages_table import MessagesTable
-from relay.adapters.replies_table import RepliesTable
+from relay.adapters.replies_table import MAX_PAGES, RepliesTable
 from relay.domain.event import (
     MAX_EVENT_REPLY_BYTES,
     Event,
@@ -25,6 +25,13 @@ from relay.domain.turn import effective_parts
 from relay.log_fields import error_fields
 
 log = logging.getLogger(__name__)
+
+
+MAX_BODIES = 20
+"""Bodies that are read from the overflow bucket for one event: that takes a second or two each."""
+
+_TIME_TO_READ = 30
+"""Seconds, of publish's time-out of 60, that must be left to begin with a record."""
 
 
 class PublishFailed(Exception):
@@ -52,14 +59,18 @@ class EventPublisher:
     replies_table: RepliesTable
     event_bus: EventBus
 
-    def publish(self, records: Iterable[StreamRecord]) -> list[str]:
+    def publish(self, records: Iterable[StreamRecord], seconds_left: Callable[[], float]) -> list[str]:
         """Publish what is an event; return the numbers of the records that must be delivered again.
 
+        That includes those for which there is no time: a long turn takes up to half of it to read.
         Raise PublishFailed if nothing could be published, so that an outage shows as the function's errors.
         """
         events: dict[str, Event] = {}
         failed: list[str] = []
         for record in records:
+            if seconds_left() < _TIME_TO_READ:
+                failed.append(record.number)
+                continue
             try:
                 if event := self._event(record):
                     events[record.number] = event
@@ -85,18 +96,27 @@ class EventPublisher:
         return event_of_change(record.old, record.new, record.changed_at)
 
     def _reply_completed(self, part: ReplyPart) -> Event:
-        final, parts, record = FinalPart.of(part), [part], None
+        final, record = FinalPart.of(part), None
         if answered := final.reply_to or final.quoted:
             key = self.messages_table.find_by_reply_to(answered, final.session)
             record = self.messages_table.read(key) if key else None
+        parts, complete = [part], True
         if final.reply_to:
-            parts = self.replies_table.turn_up_to(part, begins_after(final, record)) or parts
-        return reply_completed(parts, record, self._reply(parts), self.replies_table.name)
+            read = self.replies_table.turn_up_to(part, begins_after(final, record), MAX_PAGES)
+            # The last part is missing if the pages end before it.
+            complete = bool(read) and read[-1]["part"] == part["part"]
+            parts = read if complete else [*read, part]
+        reply = self._reply(parts) if complete else None
+        return reply_completed(parts, record, reply, self.replies_table.name)
 
     def _reply(self, parts: Iterable[ReplyPart]) -> list[Segment] | None:
         """Return what the parts say, or None if an event cannot hold it."""
         whole: list[ReplyPart] = []
+        bodies = 0
         for part in parts:
+            bodies += "overflow" in part
+            if bodies > MAX_BODIES:
+                return None
             message = self.replies_table.message_of(part)
             # What a part says stays in the reply. So a body that is too large ends the reading of bodies.
             if message is None or ("overflow" in part and json_bytes(message) > MAX_EVENT_REPLY_BYTES):

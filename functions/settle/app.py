@@ -19,6 +19,9 @@ from settle.settler import Settler
 
 log = logging.getLogger(__name__)
 
+_TIME_TO_SETTLE = 12
+"""Seconds that must be left to begin with a final part: a call to AWS that hangs ends within 11 s."""
+
 settings = SettleSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")
@@ -33,11 +36,18 @@ settler = Settler(
 relay.cold_start.end()
 
 
-def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Settle the final parts of a batch of RepliesTable's stream, or of RecheckQueue."""
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Settle the final parts of a batch of RepliesTable's stream, or of RecheckQueue.
+
+    Those for which there is no time are delivered again.
+    """
     failed = []
     for record in event["Records"]:
         from_stream = "dynamodb" in record
+        number = record["dynamodb"]["SequenceNumber"] if from_stream else record["messageId"]
+        if context.get_remaining_time_in_millis() < _TIME_TO_SETTLE * 1000:
+            failed.append(number)
+            continue
         try:
             if from_stream:
                 settler.settle(final_part(record))
@@ -45,7 +55,7 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
                 settler.settle(*RecheckQueue.read(record["body"]))
         except Exception as error:  # any error: the others go on
             log.error("a final part could not be settled and is tried again", extra=error_fields(error))
-            failed.append(record["dynamodb"]["SequenceNumber"] if from_stream else record["messageId"])
+            failed.append(number)
     metrics.emit()
     return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}
 

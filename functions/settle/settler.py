@@ -56,9 +56,13 @@ class Settler:
         candidates = merge_candidates(final, self.messages_table.messages_after(own, MAX_MERGED))
         if candidates:
             accepted_at = unix_seconds(candidates[0]["delivered_at"])
-            answered = self.replies_table.turns_with_parts(final.session, final.on_host_clock(accepted_at))
+            parts = self.replies_table.parts_since(final.session, final.on_host_clock(accepted_at))
+            if parts and parts[-1]["part"] < final.part:
+                fields = {"session": final.session}
+                log.warning("a session has too many parts to find what was merged", extra=fields)
+                return
             slot_ends_at = final.sent_at + MERGED_SLOT_TIMEOUT
-            for record in merged(candidates, answered):
+            for record in merged(candidates, {part["reply_to"] for part in parts}):
                 self.messages_table.mark_merged(record, final, due_at(slot_ends_at, self.answer_deadline))
 
     def _settle_push(self, final: FinalPart, checks: int) -> None:

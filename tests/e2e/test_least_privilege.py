@@ -59,6 +59,7 @@ NEEDS = {
         ("s3:GetObject", "OverflowBucket/messages/x"),
         ("secretsmanager:GetSecretValue", "bots/any"),
         ("dynamodb:Query", "RepliesTable"),
+        ("dynamodb:GetItem", "RepliesTable"),
         ("logs:CreateLogStream", "SweepLogs"),
         ("logs:PutLogEvents", "SweepLogs"),
     ],

@@ -346,8 +346,8 @@ def test_an_event_is_published_again_under_its_id_after_a_death(
     event_listener.all(1)
     publisher = publisher_to(workers, Dying(talk.deployed.client("events"), "put_events", when))
     with pytest.raises(Died):
-        publisher.publish(final_parts(talk))
-    assert publisher.publish(final_parts(talk)) == []
+        publisher.publish(final_parts(talk), lambda: 60)
+    assert publisher.publish(final_parts(talk), lambda: 60) == []
     ids = [event["detail"]["id"] for event in event_listener.all(published)]
     assert len(set(ids)) == 1
 
@@ -368,7 +368,7 @@ def test_an_event_that_the_bus_refuses_comes_again_and_the_others_do_not(talk, w
     for number in range(3):
         reply_now(talk, f"in_{number}")
     publisher = publisher_to(workers, ThrottlingBus(talk.deployed.client("events")))
-    assert publisher.publish(final_parts(talk)) == ["1"]
+    assert publisher.publish(final_parts(talk), lambda: 60) == ["1"]
     published = in_process(event_listener.all(5))
     assert {detail["data"]["reply_to"] for detail in published} == {"in_0", "in_2"}
 
@@ -379,19 +379,19 @@ def test_a_batch_of_which_nothing_could_be_published_is_an_error(talk, workers):
     unreachable = boto3.client("events", "us-east-1", endpoint_url="http://127.0.0.1:1", **keys)
     publisher = publisher_to(workers, unreachable)
     with pytest.raises(PublishFailed):
-        publisher.publish(final_parts(talk))
+        publisher.publish(final_parts(talk), lambda: 60)
 
 
 def test_a_change_that_can_never_be_published_holds_up_no_other(talk, publisher, event_listener):
     reply_now(talk, "in_1")
     broken = StreamRecord("0", {}, {"session": "x", "message": "y", "state": "parked"}, 0)
-    assert publisher.publish([broken, *final_parts(talk)]) == []
+    assert publisher.publish([broken, *final_parts(talk)], lambda: 60) == []
     event_listener.all(2)
 
 
 def test_more_events_than_a_call_may_hold_are_published_in_several(talk, publisher, event_listener):
     for number in range(12):
         reply_now(talk, f"in_{number}", text="x" * 60_000)
-    assert publisher.publish(final_parts(talk)) == []
+    assert publisher.publish(final_parts(talk), lambda: 60) == []
     published = in_process(event_listener.all(24, "Reply Completed"))
     assert len({detail["id"] for detail in published}) == len(published) == 12

@@ -88,7 +88,7 @@ def test_a_message_of_five_parts_costs_what_the_document_says(talk, workers, dis
     count("five parts", ["PutItem"])
     last = talk.conversation().parts()[-1]
     counted.clear()
-    assert workers.publisher().publish([StreamRecord("1", {}, last, time.time())]) == []
+    assert workers.publisher().publish([StreamRecord("1", {}, last, time.time())], lambda: 60) == []
     count("publishing", ["PutItem", "UpdateItem"])
     steps["in all"] = tuple(map(sum, zip(*steps.values(), strict=True)))
     assert steps == documented()
@@ -203,7 +203,7 @@ def test_publishing_a_turn_costs_the_same_however_long_the_session_is(talk, work
     last = talk.conversation().parts()[-1]
     publisher = workers.publisher()
     counted.clear()
-    assert publisher.publish([StreamRecord("1", {}, last, time.time())]) == []
+    assert publisher.publish([StreamRecord("1", {}, last, time.time())], lambda: 60) == []
     # The message by its reply, half a unit; its record, and the five parts, one each, read consistently.
     assert counted.calls == {"Query": 2, "GetItem": 1, "PutEvents": 1}
     assert counted.units.total() == 2.5

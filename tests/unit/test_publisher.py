@@ -15,7 +15,7 @@ class RepliesTable:
     def __init__(self, parts, bodies):
         self.parts, self.bodies, self.reads = parts, bodies, 0
 
-    def turn_up_to(self, last, since):
+    def turn_up_to(self, last, since, max_pages):
         return self.parts
 
     def message_of(self, part):
@@ -65,7 +65,10 @@ def published(table):
     """Return the data of the event of the turn's last part."""
     bus = EventBus()
     last = table.parts[-1]
-    assert EventPublisher(MessagesTable(), table, bus).publish([StreamRecord("1", {}, last, 0)]) == []
+    assert (
+        EventPublisher(MessagesTable(), table, bus).publish([StreamRecord("1", {}, last, 0)], lambda: 60)
+        == []
+    )
     return bus.events[0].data
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Literal
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -81,10 +82,15 @@ class Table:
         more = {"ReturnValues": returned, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         return self._update(key, change, condition, values, more)
 
-    def query(self, condition: str, values: Mapping[str, Any], **more: Any) -> Iterator[Item]:
-        """Return the items of all pages of a query, in order; `more` is what else boto3's query takes."""
+    def query(
+        self, condition: str, values: Mapping[str, Any], max_pages: int | None = None, **more: Any
+    ) -> Iterator[Item]:
+        """Return the items of a query's first `max_pages` pages, or of all, in order.
+
+        A page is 1 MB of items before any filter, or `Limit` items. `more` is what else boto3's query takes.
+        """
         pages = self._dynamodb.get_paginator("query").paginate(**self._query(condition, values, more))
-        for page in pages:
+        for page in islice(pages, max_pages):
             yield from map(from_item, page["Items"])
 
     def first_page(self, condition: str, values: Mapping[str, Any], **more: Any) -> list[Item]:

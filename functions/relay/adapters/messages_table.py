@@ -76,9 +76,9 @@ class MessagesTable:
         return BotState.of((bot and self._table.get({"session": BOTS, "message": bot})) or {})
 
     def overdue(self, bot: str, now: UtcText) -> Iterator[RecordKey]:
-        """Return the keys of a bot's messages whose deadline is before `now`."""
+        """Return the keys of a bot's messages whose deadline is before `now`, a hundred at a time."""
         condition = "#awaiting = :bot AND due_at < :now"
-        found = self._table.query(condition, {":bot": bot, ":now": now}, IndexName="awaiting")
+        found = self._table.query(condition, {":bot": bot, ":now": now}, IndexName="awaiting", Limit=100)
         return (record_key(item["session"], item["message"]) for item in found)
 
     def to_handle(self) -> Iterator[MessageRecord]:

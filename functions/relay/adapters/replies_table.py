@@ -13,6 +13,11 @@ from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay.domain.timestamps import UtcText, host_clock_offset, unix_seconds, utc_text
 
 _WITHOUT_TEXT = "#session, #part, reply_to, is_final, created_at, sent_at, received_at"
+
+MAX_PAGES = 16
+"""Pages of 1 MB that are read of a session for one message at the most, so that no session stops the others.
+A reply of 32 KB that is streamed in 1,000 parts has 16 MB."""
+
 _NO_VALUES: Mapping[str, Any] = {}
 
 
@@ -56,25 +61,32 @@ class RepliesTable:
 
     def clock_offset(self, session: str) -> float:
         """Return the seconds by which the stamp of a session's newest part is ahead of UTC; 0 without one."""
-        newest = self._newest(session, 1, ProjectionExpression="#part, created_at")
-        return host_clock_offset(stamp_of(newest[0]["part"]), newest[0]["created_at"]) if newest else 0
+        return _clock_offset(self._newest_times(session))
 
-    def turns_with_parts(self, session: str, since: UtcText) -> set[str]:
-        """Return the turns of a session that have a part stamped after `since`."""
-        return {part["reply_to"] for part in self._parts(session, since, ProjectionExpression=_WITHOUT_TEXT)}
+    def parts_since(self, session: str, since: UtcText) -> list[ReplyPart]:
+        """Return the parts of a session stamped after `since`, in order and without their text.
 
-    def parts_around(self, session: str, delivered_at: UtcText) -> list[ReplyPart]:
-        """Return the parts of a session since a message was accepted, in order and without their text.
+        If they are over MAX_PAGES, the later ones are missing.
+        """
+        found = self._parts(session, since, max_pages=MAX_PAGES, ProjectionExpression=_WITHOUT_TEXT)
+        return list(found)
+
+    def parts_around(self, session: str, delivered_at: UtcText) -> tuple[list[ReplyPart], bool]:
+        """Return `parts_since` a message was accepted, and whether those are all.
 
         LangBot may have accepted it KEY_LIFETIME seconds before `delivered_at`; and its clock, which stamps
         them, may be off by SIGNATURE_TOLERANCE.
         """
+        newest = self._newest_times(session)
         earliest = unix_seconds(delivered_at) - KEY_LIFETIME - SIGNATURE_TOLERANCE
-        since = utc_text(earliest + self.clock_offset(session))
-        return list(self._parts(session, since, ProjectionExpression=_WITHOUT_TEXT))
+        parts = self.parts_since(session, utc_text(earliest + _clock_offset(newest)))
+        return parts, not parts or parts[-1]["part"] >= newest[0]["part"]
 
-    def turn_up_to(self, last: ReplyPart, since: str) -> list[ReplyPart]:
-        """Return the parts of a turn up to `last`, in order, of those stamped after `since`."""
+    def turn_up_to(self, last: ReplyPart, since: str, max_pages: int | None = None) -> list[ReplyPart]:
+        """Return the parts of a turn up to `last`, in order, of those stamped after `since`.
+
+        Read `max_pages` of the session's parts since then at the most.
+        """
         parts = self._table.query(
             "#session = :session AND #part BETWEEN :since AND :last",
             {
@@ -83,6 +95,7 @@ class RepliesTable:
                 ":last": last["part"],
                 ":reply_to": last["reply_to"],
             },
+            max_pages,
             FilterExpression="reply_to = :reply_to",
             # A stream can show the last part before every replica has it.
             ConsistentRead=True,
@@ -122,7 +135,14 @@ class RepliesTable:
         )
         return cast(list[ReplyPart], found)
 
+    def _newest_times(self, session: str) -> list[ReplyPart]:
+        return self._newest(session, 1, ProjectionExpression="#part, created_at")
+
     def _parts(self, session: str, after: str, **more: Any) -> Iterator[ReplyPart]:
         condition = "#session = :session AND #part > :after"
         found = self._table.query(condition, {":session": session, ":after": after}, **more)
         return (cast(ReplyPart, item) for item in found)
+
+
+def _clock_offset(newest: list[ReplyPart]) -> float:
+    return host_clock_offset(stamp_of(newest[0]["part"]), newest[0]["created_at"]) if newest else 0

@@ -20,5 +20,5 @@ def own_parts(record: MessageRecord, replies_table: RepliesTable) -> list[ReplyP
     reply_to = record.get("accepted_message_id")
     if not reply_to:
         return []
-    parts = replies_table.parts_around(record["session"], record["delivered_at"])
+    parts, _ = replies_table.parts_around(record["session"], record["delivered_at"])
     return [part for part in parts if part["reply_to"] == reply_to]

@@ -1,0 +1,275 @@
+"""A flood of one bot or session leaves time for the others: what is read, and when it ends."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field, replace
+
+import pytest
+from botocore.exceptions import ClientError
+
+from publish.publisher import MAX_BODIES, StreamRecord
+from relay.adapters.dynamodb import to_item
+from relay.adapters.messages_table import MessagesTable
+from relay.adapters.replies_table import MAX_PAGES
+from relay.domain.event import Event
+from relay.domain.keys import part_key
+from relay.domain.settlement import FinalPart
+from relay.domain.timestamps import Stamp, unix_seconds, utc_text
+from support.api_calls import counted_calls
+from support.callbacks import lower_case, part_body, reply, signed_headers
+from support.deaths import Died, Dying
+from support.deployed import new_bot
+from support.environment import VARIABLES
+from support.queued_messages import deliver, queued
+from support.sweeping import no_scheduled_sweeps
+from support.workers import final_part
+
+DEADLINE = 900
+
+
+# ---------------------------------------------------------------- one bot's overdue messages
+
+
+@pytest.fixture
+def other(talk, deployed, monkeypatch):
+    """A second bot. Only the test sweeps, and only these two bots."""
+    with new_bot(deployed) as other, no_scheduled_sweeps(deployed):
+        monkeypatch.setattr(MessagesTable, "bots", lambda _: [talk.name, other.name])
+        yield other
+
+
+def silent(talk, dispatcher, count=1):
+    """Deliver messages that get no reply, each in a session of its own."""
+    messages = [
+        queued(replace(talk, session=f"{talk.session}-{number}"), "SILENT") for number in range(count)
+    ]
+    assert deliver(dispatcher, *messages) == []
+    return messages
+
+
+def sweeper_in(workers, seconds, max_resends=0):
+    return workers.at(time.time() + seconds).sweeper(max_resends)
+
+
+def states(workers, messages):
+    return [record["state"] for record in workers.records(*messages)]
+
+
+def time_for(messages):
+    """Return what tells the seconds left of a sweep that has time for so many messages."""
+    left = iter([60] * messages)
+    return lambda: next(left, 0)
+
+
+@pytest.mark.parametrize("minute", [0, 1])
+def test_a_flood_of_one_bot_leaves_time_for_another(talk, other, workers, dispatcher, minute):
+    flood, single = silent(talk, dispatcher, 6), silent(other, dispatcher)
+    assert sweeper_in(workers, DEADLINE + 1 + 60 * minute).sweep(time_for(messages=3)) == 3
+    assert states(workers, single) == ["unanswered"]
+    assert states(workers, flood).count("unanswered") == 2
+
+
+def test_the_next_sweep_handles_what_there_was_no_time_for(talk, other, workers, dispatcher):
+    flood = silent(talk, dispatcher, 3)
+    assert sweeper_in(workers, DEADLINE + 1).sweep(time_for(messages=2)) == 2
+    assert sweeper_in(workers, DEADLINE + 61).sweep(time_for(messages=2)) == 1
+    assert states(workers, flood) == ["unanswered"] * 3
+
+
+@pytest.mark.parametrize("minute", [0, 1])
+def test_a_sweep_that_a_bot_holds_up_has_marked_all_others_before(talk, other, workers, dispatcher, minute):
+    silent(talk, dispatcher)
+    (broken,) = silent(other, dispatcher)
+    record = workers.record(broken)
+    reply(replace(other, session=record["session_id"]), record["accepted_message_id"], final=False)
+    sweeper = sweeper_in(workers, DEADLINE + 1 + 60 * minute, max_resends=1)
+    with pytest.raises(Died):
+        replace(sweeper, sender=Dying(sweeper.sender, "send", "before")).sweep(lambda: 60)
+    assert workers.record(broken)["state"] == "answered"
+
+
+@dataclass
+class Sends:
+    """Sends messages, and notes to which bots."""
+
+    sender: object
+    bots: list[str] = field(default_factory=list)
+
+    def send(self, message, key, history):
+        self.bots.append(message.bot)
+        return self.sender.send(message, key, history)
+
+
+def test_a_bot_that_takes_no_message_is_tried_once_in_a_sweep(talk, other, workers, dispatcher):
+    silent(talk, dispatcher, 3)
+    silent(other, dispatcher, 3)
+    talk.deployed.local.connect("http://127.0.0.1:1", "in-secret", "out-secret", bot=talk.name)
+    sweeper = sweeper_in(workers, DEADLINE + 1, max_resends=1)
+    sends = Sends(sweeper.sender)
+    assert replace(sweeper, sender=sends).sweep(lambda: 60) == 0
+    assert sorted(sends.bots) == sorted([talk.name] + [other.name] * 3)
+
+
+@dataclass
+class UnreadableIndex:
+    """MessagesTable, of which the overdue messages of one bot cannot be read."""
+
+    messages_table: MessagesTable
+    bot: str
+
+    def overdue(self, bot, now):
+        if bot == self.bot:
+            throttled = {"Error": {"Code": "ThrottlingException", "Message": "slow down"}}
+            raise ClientError(throttled, "Query")
+            yield
+        yield from self.messages_table.overdue(bot, now)
+
+    def __getattr__(self, name):
+        return getattr(self.messages_table, name)
+
+
+def test_a_bot_whose_messages_cannot_be_read_holds_up_no_other(talk, other, workers, dispatcher):
+    single = silent(other, dispatcher)
+    sweeper = sweeper_in(workers, DEADLINE + 1)
+    table = UnreadableIndex(sweeper.messages_table, talk.name)
+    assert replace(sweeper, messages_table=table).sweep(lambda: 60) == 1
+    assert states(workers, single) == ["unanswered"]
+
+
+# ---------------------------------------------------------------- one session's parts
+
+
+@pytest.fixture
+def flooded(talk, workers, dispatcher, deployed):
+    """The records of two messages of a session in which more parts came than are read, and the last part.
+
+    The last part is the final one of the first message's reply. In the table it is not final, or the deployed
+    settle would settle it.
+    """
+    messages = [queued(talk, "SILENT") for _ in range(2)]
+    deliver(dispatcher, *messages)
+    records = workers.records(*messages)
+    began, session = unix_seconds(records[1]["delivered_at"]), records[0]["session"]
+    for number in range(3 * MAX_PAGES):
+        sent_at = utc_text(began + 1 + number)
+        last = {
+            "session": session,
+            "part": part_key(Stamp(sent_at[:-1]), 1, f"{number:064}"),
+            "bot": talk.name,
+            "session_id": talk.session,
+            "reply_to": "in_other",
+            "is_final": False,
+            "stream": False,
+            "message": [{"type": "Plain", "text": "x" * 390_000}],
+            "text": "",
+            "created_at": sent_at,
+            "sent_at": sent_at,
+            "received_at": sent_at,
+        }
+        if number == 3 * MAX_PAGES - 1:
+            last |= {"reply_to": records[0]["accepted_message_id"]}
+        deployed.client("dynamodb").put_item(TableName=deployed.stack.replies_table, Item=to_item(last))
+    return records, last | {"is_final": True}
+
+
+def test_settle_reads_no_more_of_a_session_than_sixteen_pages(deployed, workers, flooded):
+    records, last = flooded
+    with counted_calls(deployed, "dynamodb") as counted:
+        workers.settler().settle(FinalPart.of(last))
+    # The message by its reply, and the later ones.
+    assert counted.calls["Query"] == 2 + MAX_PAGES
+    first, second = (workers.messages_table.read(_key(record)) for record in records)
+    # Whether the second one has a part of its own is not known, so nothing is guessed.
+    assert (first["state"], second["state"]) == ("answered", "delivered")
+
+
+def _key(record):
+    return {"session": record["session"], "message": record["message"]}
+
+
+@pytest.mark.usefixtures("only_this_bot")
+def test_sweep_reads_no_more_of_a_session_than_sixteen_pages(talk, deployed, workers, flooded):
+    records, _ = flooded
+    sweeper = sweeper_in(workers, DEADLINE + 1, max_resends=1)
+    with counted_calls(deployed, "dynamodb") as counted:
+        assert sweeper.sweep(lambda: 60) == 2
+    # The overdue messages; for each the newest part, and the parts since.
+    assert counted.calls["Query"] == 1 + 2 * (1 + MAX_PAGES)
+    unanswered = workers.messages_table.read(_key(records[1]))
+    assert unanswered["last_error"] == "its session has too many parts to find its reply"
+    assert len(talk.bot.received) == 2
+
+
+@dataclass
+class Bus:
+    """In place of the event bus: the events that were published."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def publish(self, events):
+        self.events += events
+        return set()
+
+
+def test_publish_reads_no_more_of_a_session_than_sixteen_pages(deployed, workers, flooded):
+    records, last = flooded
+    bus = Bus()
+    publisher = replace(workers.publisher(), event_bus=bus)
+    with counted_calls(deployed, "dynamodb") as counted:
+        assert publisher.publish([StreamRecord("1", {}, last, time.time())], lambda: 60) == []
+    # The message by its reply.
+    assert counted.calls["Query"] == 1 + MAX_PAGES
+    data = bus.events[0].data
+    assert "message" not in data
+    assert (data["read"]["last"], data["message_id"]) == (last["part"], records[0]["message_id"])
+
+
+def test_publish_reads_no_more_than_twenty_bodies_of_a_turn(talk, deployed, workers):
+    receiver = workers.receiver()
+    nested = [{"type": "Plain", "text": "x", "nested": None}]
+    for _ in range(40):
+        nested[0]["nested"] = [nested[0]["nested"]]
+    for number in range(MAX_BODIES + 2):
+        raw = part_body(talk, message=nested, sequence=number, is_final=number == MAX_BODIES + 1)
+        receiver.receive(talk.name, lower_case(signed_headers(raw)), raw)
+    last = talk.conversation().parts()[-1]
+    assert "overflow" in last
+    bus = Bus()
+    with counted_calls(deployed, "s3") as counted:
+        replace(workers.publisher(), event_bus=bus).publish([StreamRecord("1", {}, last, 0)], lambda: 60)
+    assert counted.calls == {"GetObject": MAX_BODIES}
+    assert "message" not in bus.events[0].data
+
+
+def test_publish_leaves_changes_that_it_has_no_time_for_to_the_next_time(talk, workers):
+    reply(talk, "in_1")
+    (part,) = talk.conversation().parts()
+    records = [StreamRecord(str(number), {}, part, 0) for number in range(3)]
+    publisher = replace(workers.publisher(), event_bus=Bus())
+    assert publisher.publish(records, time_for(messages=1)) == ["1", "2"]
+
+
+@dataclass
+class Settler:
+    """In place of settle's Settler: how many final parts it was given. Each takes ten seconds."""
+
+    settled: int = 0
+
+    def settle(self, _final, _checks):
+        self.settled += 1
+
+    def get_remaining_time_in_millis(self):
+        return 30_000 - 10_000 * self.settled
+
+
+def test_settle_leaves_parts_that_it_has_no_time_for_to_the_next_time(talk, monkeypatch):
+    for name, value in (VARIABLES | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
+        monkeypatch.setenv(name, value)
+    from settle import app
+
+    settler = Settler()
+    monkeypatch.setattr(app, "settler", settler)
+    body = json.dumps({"final": asdict(final_part(talk, "in_1")), "checks": 1})
+    records = [{"messageId": f"{number}", "body": body} for number in range(4)]
+    failures = app.handler({"Records": records}, settler)["batchItemFailures"]
+    assert failures == [{"itemIdentifier": "2"}, {"itemIdentifier": "3"}]
