@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import relay
-from relay.domain.admission import MAX_PAUSE, SLOT_COUNT_TTL, BotState
+from relay.domain.admission import MAX_PAUSE, BotState
 from relay.domain.bot import BOT_NAME, Bot, parse_bot, weakness
 from relay_cli.arguments import STACK, TIMEOUT
 from relay_cli.bot_secret import changed, differing
@@ -180,8 +180,7 @@ def retry(admin: relay.BotAdmin, options: argparse.Namespace) -> None:
     state = admin.state(options.name)
     is_open = bool(state.probe_at)
     if is_open:
-        admin.set_probe(options.name, time.time())
-        time.sleep(SLOT_COUNT_TTL)  # until then a function may hold a message by what it has read before
+        admin.release(options.name)
     if options.json:
         say_json({"bot": options.name, "was_open": is_open, "last_error": state.last_error})
     elif is_open:

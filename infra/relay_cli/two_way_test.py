@@ -9,7 +9,7 @@ from secrets import token_hex
 
 import relay
 from relay.domain.bot import Bot
-from relay.domain.diagnosis import Diagnosis
+from relay.domain.diagnosis import Diagnosis, refusal_advice
 from relay.domain.record import State
 from relay.domain.segments import Segment
 from relay_cli.finding import Finding
@@ -78,8 +78,8 @@ def _from_langbot(trial: Trial) -> Finding:
         return Finding(
             FROM,
             False,
-            f"no reply, and callback refused {len(trial.refused)} requests meanwhile: {trial.refused[-1]}",
-            "the Outbound Signing Secret in LangBot must be outbound_secret; `relay connect` sets both",
+            f"no reply, and callback refused {len(trial.refused)} requests for it: {trial.refused[-1]}",
+            refusal_advice(trial.refused),
         )
     return Finding(
         FROM,

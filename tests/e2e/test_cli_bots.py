@@ -155,7 +155,7 @@ def test_wrong_outbound_secret_is_a_fault_on_the_way_back(talk, relay):
     done = relay("bots", "test", talk.name, "--timeout", "5", "--json")
     there, back = map(json.loads, done.stdout.splitlines())
     assert (done.returncode, there["ok"], back["ok"]) == (4, True, False)
-    assert "refused" in back["text"]
+    assert "refused 1 requests for it: signature_mismatch" in back["text"]
     assert "Outbound Signing Secret" in back["advice"]
 
 

@@ -79,6 +79,12 @@ def test_silence_is_told_with_the_requests_that_callback_refused():
     assert diagnosis.todo.startswith("set outbound_secret")
 
 
+def test_the_last_refusal_decides_what_to_do():
+    reasons = ["signature_mismatch", "timestamp_expired"]
+    assert told(DEADLINE, refused=reasons).todo == "set the clock of LangBot's host"
+    assert told(DEADLINE, refused=["timestamp_malformed"]).todo == "see `relay logs callback`"
+
+
 def test_silence_alone_is_told_with_what_can_cause_it():
     assert "check the callback URL, the outbound secret and the route" in told(DEADLINE).todo
 

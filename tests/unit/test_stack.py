@@ -13,6 +13,7 @@ OUTPUTS = {
     "BotSecretPrefix": "relay-local/bots/",
     "CallbackUrl": "http://127.0.0.1:4566/callbacks/default",
     "EndpointUrl": "http://127.0.0.1:4566",
+    **{f"{name}LogGroupName": name for name in ("Push", "Callback", "Settle", "Sweep", "Publish")},
 }
 
 

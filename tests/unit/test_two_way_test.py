@@ -27,8 +27,9 @@ def test_fault_on_the_way_to_langbot_comes_with_reason_and_advice(state):
 
 
 def test_refused_requests_explain_silence():
-    _, back = findings(replace(TRIAL, state=State.DELIVERED, reply=None, refused=["signed by nobody"]))
-    assert (back.ok, "signed by nobody" in back.text) == (False, True)
+    _, back = findings(replace(TRIAL, state=State.DELIVERED, reply=None, refused=["signature_mismatch"]))
+    assert (back.ok, "signature_mismatch" in back.text) == (False, True)
+    assert "Outbound Signing Secret" in back.advice
 
 
 def test_silence_without_a_cause_names_the_callback_url():

@@ -1,11 +1,12 @@
 """BotAdmin: what an operator can see of the bots of a stack, and change."""
 
+import time
 from datetime import datetime
 
 from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.dynamodb import Table
 from relay.client.stack import Stack
-from relay.domain.admission import BotState
+from relay.domain.admission import SLOT_COUNT_TTL, BotState
 
 
 class BotAdmin:
@@ -16,6 +17,7 @@ class BotAdmin:
         self._prefix = stack.bot_secret_prefix
         self._messages_table = stack.open_messages_table()
         self._table = Table(stack.client("dynamodb"), stack.messages_table)
+        self._admission_control = AdmissionControl(self._table, max_in_flight=0, answer_deadline=0)
 
     def names(self) -> list[str]:
         """Return the names of all bots, sorted."""
@@ -56,6 +58,14 @@ class BotAdmin:
         """Count the bot's messages that LangBot has accepted and that wait for a reply."""
         return self._table.count("#awaiting = :bot", {":bot": bot}, IndexName="awaiting")
 
-    def set_probe(self, bot: str, at: float) -> None:
-        """Hold a bot's messages on the queue until `at` (Unix seconds); then the next message probes it."""
-        AdmissionControl(self._table, max_in_flight=0, answer_deadline=0).set_probe(bot, at)
+    def hold(self, bot: str, seconds: float) -> None:
+        """Hold a bot's messages on the queue for so long, MAX_PAUSE seconds at the most."""
+        self._admission_control.set_probe(bot, time.time() + seconds)
+
+    def release(self, bot: str) -> None:
+        """End a hold, or the pause of a failing bot: the next message probes the bot.
+
+        It takes SLOT_COUNT_TTL seconds. Until then a function may act on what it has read before.
+        """
+        self._admission_control.set_probe(bot, time.time())
+        time.sleep(SLOT_COUNT_TTL)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from relay.domain.admission import BotState
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord, State
+from relay.domain.signing import Refusal
 from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 
 _ADVICE = {
@@ -72,6 +73,11 @@ def diagnose(record: MessageRecord | None, around: Circumstances, now: float) ->
             return Diagnosis("it was closed for good", record["drop_reason"])
 
 
+def refusal_advice(reasons: Sequence[str]) -> str:
+    """Return what to do after callback refused requests for these reasons, of which the last one counts."""
+    return _REFUSAL_ADVICE.get(reasons[-1], "see `relay logs callback`")
+
+
 def _waiting(bot: BotState, now: float) -> Diagnosis:
     happened = "it is on the push queue and was not tried yet"
     if bot.failures:
@@ -99,7 +105,7 @@ def _delivered(record: MessageRecord, around: Circumstances, now: float) -> Diag
         since = f"{_count(len(around.parts), 'part')} of the reply came, the last {now - last:.0f} s ago"
         return Diagnosis(f"{happened}, and {since}", next=deadline, todo="wait for the rest")
     if around.refused:
-        return Diagnosis(happened, _refusals(around.refused), deadline, _OUTBOUND)
+        return Diagnosis(happened, _refusals(around.refused), deadline, refusal_advice(around.refused))
     return Diagnosis(
         f"{happened}, and no part of a reply came yet",
         next=deadline,
@@ -119,8 +125,13 @@ def _answered(record: MessageRecord) -> Diagnosis:
     return Diagnosis("it is answered")
 
 
+_REFUSAL_ADVICE: dict[str, str] = {
+    Refusal.MISMATCH: "set outbound_secret of the bot's secret to LangBot's Outbound Signing Secret",
+    Refusal.NO_SIGNATURE: "set an Outbound Signing Secret in LangBot",
+    Refusal.NO_TIMESTAMP: "set an Outbound Signing Secret in LangBot",
+    Refusal.EXPIRED: "set the clock of LangBot's host",
+}
 _UNREACHABLE = "check that LangBot runs, and that AWS Lambda reaches the bot's url"
-_OUTBOUND = "set outbound_secret of the bot's secret to what LangBot has as Outbound Signing Secret"
 
 
 def _advice(record: MessageRecord) -> str:
@@ -130,7 +141,7 @@ def _advice(record: MessageRecord) -> str:
 
 def _silence_advice(around: Circumstances) -> str:
     if around.refused:
-        return f"{_refusals(around.refused)}: {_OUTBOUND}"
+        return f"{_refusals(around.refused)}: {refusal_advice(around.refused)}"
     if around.parts:
         return "look into LangBot's log"
     return "check the callback URL, the outbound secret and the route in LangBot"

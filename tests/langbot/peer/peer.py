@@ -105,6 +105,10 @@ class Peer:
         self._http.close()
 
     @property
+    def url(self) -> str:
+        return self._url
+
+    @property
     def bot_url(self) -> str:
         return f"{self._url}/bots/{self._bot}"
 
@@ -157,10 +161,23 @@ class Peer:
         """Have LangBot say something in a session that replies to nothing."""
         target = {"target_type": "person", "target_id": session_id}
         message = {"message_chain": [{"type": "Plain", "text": text}]}
-        scopes = ["resource.view", "runtime.operate"]
-        key = self._call("POST", "apikeys", {"name": "push", "scopes": scopes})["key"]["key"]
+        key = self.api_key("resource.view", "runtime.operate")
         path = f"platform/bots/{self._bot}/send_message"
         self._call("POST", path, target | message, headers={"Authorization": None, "X-API-Key": key})
+
+    def api_key(self, *scopes: str) -> str:
+        """Make an API key with these scopes."""
+        key: str = self._call("POST", "apikeys", {"name": "test", "scopes": list(scopes)})["key"]["key"]
+        return key
+
+    def http_bot(self, name: str) -> dict[str, Any]:
+        """Return LangBot's bot of this name."""
+        (bot,) = [one for one in self._call("GET", "platform/bots")["bots"] if one["name"] == name]
+        return dict(bot)
+
+    def change_bot(self, uuid: str, **fields: Any) -> None:
+        """Save fields of a bot, as its form does."""
+        self._call("PUT", f"platform/bots/{uuid}", fields)
 
     def post(self, session_id: str, text: str, key: str = "") -> requests.Response:
         """Post a message straight to the bot, signed, with an idempotency key if there is one."""

@@ -1,0 +1,233 @@
+"""relay connect: connect a bot of the relay with its HTTP bot in LangBot, and rotate their secrets."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import relay
+from relay.domain.admission import SLOT_COUNT_TTL, SLOT_TIMEOUT
+from relay.domain.bot import BOT_NAME, secret_fields, weakness
+from relay_cli import langbot_api
+from relay_cli.arguments import BOT, TIMEOUT
+from relay_cli.bot_secret import differing, new_secret
+from relay_cli.bots_command import without_query
+from relay_cli.connection import (
+    LABELS,
+    Json,
+    Step,
+    Wanted,
+    address_warnings,
+    find_bot,
+    next_step,
+    plan,
+    secret_with,
+)
+from relay_cli.finding import show
+from relay_cli.langbot_api import LangBotApi
+from relay_cli.routes import read_routes
+from relay_cli.terminal import CommandFailed, confirmed, say, say_json
+
+HOLD = 8
+"""Seconds for which a bot's messages are held on the queue at a time, while its open turns are waited for."""
+
+IN_DOUBT = SLOT_COUNT_TTL + 2
+"""Seconds until a message that was admitted before a hold is in the index of the open messages."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command to the command line."""
+    connect = commands.add_parser(
+        "connect",
+        parents=[BOT, TIMEOUT],
+        help="connect a bot with LangBot, or rotate its secrets; ask before a change",
+    )
+    langbot_api.add_options(connect, required=True)
+    connect.add_argument("--rotate", action="store_true", help="give both sides new secrets, without a gap")
+    connect.add_argument("--yes", action="store_true", help="do not ask")
+    connect.set_defaults(run=run)
+
+
+def run(stack: relay.Stack, options: argparse.Namespace) -> int:
+    """Connect a bot, or rotate its secrets, and test both directions. Raise CommandFailed."""
+    if not BOT_NAME.fullmatch(options.bot):
+        raise CommandFailed(2, f"not a bot's name: {options.bot!r}; a name has a-z, 0-9 and -")
+    if options.json and not options.yes:
+        raise CommandFailed(2, "--json needs --yes: there is nobody to ask")
+    return _Connecting(stack, langbot_api.from_options(options), options).run()
+
+
+class _Connecting:
+    """One run of the command."""
+
+    def __init__(self, stack: relay.Stack, api: LangBotApi, options: argparse.Namespace) -> None:
+        self._stack = stack
+        self._api = api
+        self._options = options
+        self._admin = relay.BotAdmin(stack)
+        self._name: str = options.bot
+
+    def run(self) -> int:
+        """Do it; return the exit code."""
+        self._tell(f"LangBot {self._api.version()} at {self._api.url}")
+        wanted = self._wanted()
+        found = find_bot(self._api.http_bots(), wanted, f"{self._stack.name}-{self._name}")
+        if found and self._options.rotate:
+            finished = self._rotate(found)
+        elif self._options.rotate:
+            raise CommandFailed(
+                2, "LangBot has no HTTP bot for this one: give the command without --rotate first"
+            )
+        else:
+            found = self._connect(wanted, found)
+            finished = self._works(found)
+        return 0 if finished else 4
+
+    def _wanted(self) -> Wanted:
+        return Wanted(self._name, self._admin.secret(self._name), self._stack.callback_url(self._name))
+
+    # ---------------------------------------------------------------- connect
+
+    def _connect(self, wanted: Wanted, found: Json | None) -> Json:
+        """Make both sides fit together; return LangBot's bot."""
+        if wanted.secret is not None and secret_fields(wanted.secret) is None:
+            raise CommandFailed(2, f"{wanted.bot.unusable}; correct it in Secrets Manager")
+        planned = plan(wanted, found)
+        changes = list(planned.changes)
+        # The operator may have given the bot another address of the same LangBot.
+        url = wanted.bot.url if found and wanted.bot.url.rstrip("/").endswith(found["uuid"]) else ""
+        if not url:
+            changes.append("the bot's secret: url: the webhook URL of the bot in LangBot")
+        if planned.secrets:
+            changes.append("the bot's secret: new signing secrets")
+        for warning in address_warnings(url or self._api.url, deployed=not self._stack.endpoint_url):
+            self._tell(f"warning: {warning}")
+        if found and not changes:
+            self._tell(f"bot {self._name} is connected, nothing changes")
+            return found
+        self._ask(changes)
+        saves_langbot = bool(found and planned.changes)
+        found = found or self._api.create_bot(f"{self._stack.name}-{self._name}", planned.adapter_config)
+        # The relay must know a secret before LangBot signs with it.
+        secret = secret_with(wanted.secret, url or webhook_url(self._api, found), planned.secrets)
+        if differing(wanted.secret, secret):
+            self._admin.write_secret(self._name, secret, is_new=wanted.secret is None)
+        if saves_langbot:
+            self._save_in_langbot(found, planned.adapter_config)
+        return found
+
+    def _ask(self, changes: list[str]) -> None:
+        for change in changes:
+            self._tell(f"  {change}")
+        if not confirmed("Make these changes?", self._options.yes):
+            raise CommandFailed(1, "nothing was changed")
+
+    # ---------------------------------------------------------------- rotate
+
+    def _rotate(self, found: Json) -> bool:
+        """Take the steps of a rotation that are still to do; return whether all were taken."""
+        step = next_step(self._wanted().bot, found["adapter_config"])
+        texts = {
+            Step.ADD_NEW: "the bot's secret: new signing secrets before the old ones",
+            Step.SET_LANGBOT: "LangBot: the new signing secrets, when no turn is open; it reloads the bot",
+            Step.REMOVE_OLD: "the bot's secret: the old signing secrets are taken out",
+        }
+        if step is not Step.ADD_NEW:
+            self._tell("an earlier rotation was interrupted, and is finished now")
+        self._ask([texts[one] for one in Step if one.value >= step.value])
+        if step is Step.ADD_NEW:
+            self._add_new(found["adapter_config"])
+        bot = self._wanted().bot
+        if step is Step.REMOVE_OLD:
+            with self._held() as held:
+                left = held
+        else:
+            config = {
+                **found["adapter_config"],
+                "inbound_secret": bot.inbound_secrets[0],
+                "outbound_secret": bot.outbound_secrets[0],
+            }
+            left = self._save_in_langbot(found, config)
+        if not self._works(found):
+            self._tell("the relay still knows both secrets; give the command again when both directions work")
+            return False
+        if left:
+            self._tell(
+                f"{left} messages have no reply yet, which LangBot may sign with an old secret. The relay "
+                "still knows it: give the command again later"
+            )
+            return False
+        newest = (bot.inbound_secrets[0], bot.outbound_secrets[0])
+        secret = secret_with(self._admin.secret(self._name), bot.url, newest)
+        self._admin.write_secret(self._name, secret, is_new=False)
+        self._tell("the old secrets are taken out")
+        return True
+
+    def _add_new(self, adapter_config: Json) -> None:
+        wanted = self._wanted()
+        inbound = adapter_config["inbound_secret"]
+        outbound = adapter_config.get("outbound_secret") or inbound
+        both = ([new_secret(), inbound], [new_secret(), outbound])
+        secret = secret_with(wanted.secret, wanted.bot.url, both)
+        self._admin.write_secret(self._name, secret, is_new=False)
+
+    # ---------------------------------------------------------------- both
+
+    def _save_in_langbot(self, found: Json, adapter_config: Json) -> int:
+        """Save a bot in LangBot when no turn is open; return how many still were after SLOT_TIMEOUT."""
+        with self._held() as left:
+            self._api.save_bot(found["uuid"], adapter_config)
+            kept = self._api.bot(found["uuid"])["adapter_config"]
+            if any(kept.get(field) != adapter_config[field] for field in LABELS):
+                raise CommandFailed(1, "LangBot did not keep what it was given: look at the bot there")
+        return left
+
+    @contextmanager
+    def _held(self) -> Iterator[int]:
+        """Hold the bot's messages on the queue until its open turns have ended, and as long as this lasts.
+
+        Return how many turns are open after SLOT_TIMEOUT seconds: those most likely get no reply. If the
+        command dies, the messages go out HOLD seconds later.
+        """
+        began = time.time()
+        try:
+            while True:
+                self._admin.hold(self._name, HOLD)
+                left = self._admin.open_messages(self._name)
+                waited = time.time() - began
+                if (not left and waited > IN_DOUBT) or waited > SLOT_TIMEOUT:
+                    break
+                if left:
+                    self._tell(f"waiting for the replies to {left} messages, {waited:.0f} s so far")
+                time.sleep(2)
+            yield left
+        finally:
+            self._admin.release(self._name)
+
+    def _works(self, found: Json) -> bool:
+        """Read the bot's routes and test both directions; return whether both work."""
+        from relay_cli.two_way_test import run_test
+
+        bot = self._wanted().bot
+        self._tell(f"messages go to {without_query(bot)}")
+        if weak := weakness(bot):
+            self._tell(f"warning: {weak}; `relay connect --rotate` renews it")
+        show(read_routes(self._api, found), self._options)
+        if self._admin.state(self._name).probe_at:
+            self._admin.release(self._name)
+        return show(run_test(self._stack, bot, self._options.timeout), self._options)
+
+    def _tell(self, text: str) -> None:
+        say_json({"text": text.strip()}) if self._options.json else say(text)
+
+
+def webhook_url(api: LangBotApi, found: Json) -> str:
+    """Return the URL to which messages for LangBot's bot are posted.
+
+    LangBot's `webhook_full_url` can name a port that it does not listen on, so only its path is used.
+    """
+    values = api.bot(found["uuid"]).get("adapter_runtime_values", {})
+    return api.url + (values.get("webhook_url") or f"/bots/{found['uuid']}")

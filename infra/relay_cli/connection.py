@@ -1,0 +1,177 @@
+"""What a bot in LangBot and its secret here must be to fit together. Nothing here has a side effect."""
+
+import ipaddress
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+from urllib.parse import urlsplit
+
+from relay.domain.bot import Bot, parse_bot, secret_fields, weakness
+from relay_cli.bot_secret import new_secret
+from relay_cli.terminal import CommandFailed
+
+Json = dict[str, Any]
+Secrets = str | list[str]
+
+NEW_BOT = {
+    "default_session_type": "person",
+    "signature_required": True,
+    "callback_timeout": 15,
+    "callback_max_retries": 3,
+}
+"""What LangBot's own form has in a new bot beside its URL and secrets."""
+
+LABELS = {
+    "callback_url": "Outbound Callback URL",
+    "inbound_secret": "Inbound Signing Secret",
+    "outbound_secret": "Outbound Signing Secret",
+    "signature_required": "Require Inbound Signature",
+}
+"""The fields that the relay sets, as LangBot's form names them."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the relay knows of its bot: its name, its secret if it has one, and its callback URL."""
+
+    name: str
+    secret: str | None
+    callback_url: str
+
+    @property
+    def bot(self) -> Bot:
+        """Return the bot as its secret describes it."""
+        return parse_bot(self.name, self.secret or "{}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What both sides are to have.
+
+    `secrets` are new ones for both directions, None if the relay keeps its own. `changes` says for people
+    what is new in LangBot, without a secret.
+    """
+
+    secrets: tuple[str, str] | None
+    adapter_config: Json
+    changes: tuple[str, ...]
+
+
+class Step(Enum):
+    """The steps of a rotation, in order: the relay learns the new secrets, LangBot gets them, and the relay
+    forgets the old ones."""
+
+    ADD_NEW = auto()
+    SET_LANGBOT = auto()
+    REMOVE_OLD = auto()
+
+
+def find_bot(bots: Sequence[Json], wanted: Wanted, name: str) -> Json | None:
+    """Return LangBot's HTTP bot that belongs to a bot of the relay, or None. Raise CommandFailed.
+
+    It is the one that the bot's url names, or the one that calls back to the bot. A bot that is not connected
+    to anything is found by its name in LangBot. So no bot of another stack is taken over.
+    """
+    uuid = urlsplit(wanted.bot.url).path.rstrip("/").rpartition("/")[2]
+    for found in (
+        [bot for bot in bots if bot["uuid"] == uuid],
+        [bot for bot in bots if bot["adapter_config"].get("callback_url") == wanted.callback_url],
+        [bot for bot in bots if bot["name"] == name and not bot["adapter_config"].get("callback_url")],
+    ):
+        if len(found) > 1:
+            raise CommandFailed(
+                2, f"LangBot has {len(found)} HTTP bots {found[0]['name']!r} for this bot: remove all but one"
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def plan(wanted: Wanted, found: Json | None) -> Plan:
+    """Return what must be on both sides, and what of it is new.
+
+    What fits stays: each save makes LangBot reload the bot. If the two sides have different secrets, LangBot
+    gets the relay's. If those are weak or missing, both sides get new ones.
+    """
+    bot = wanted.bot
+    before = found["adapter_config"] if found else {}
+    config = {**NEW_BOT, **before, "callback_url": wanted.callback_url, "signature_required": True}
+    secrets = None
+    if not _fits(bot, before):
+        if not bot.inbound_secrets or weakness(bot):
+            secrets = (new_secret(), new_secret())
+        inbound, outbound = secrets or (bot.inbound_secrets[0], bot.outbound_secrets[0])
+        config |= {"inbound_secret": inbound, "outbound_secret": outbound}
+    changes = [
+        f"LangBot: {LABELS[field]}: {_shown(field, before, config)}"
+        for field in LABELS
+        if before.get(field) != config.get(field)
+    ]
+    if found is None:
+        changes.insert(0, "LangBot: a new HTTP bot")
+    elif not found.get("enable"):
+        changes.append("LangBot: the bot is switched on")
+    return Plan(secrets, config, tuple(changes))
+
+
+def secret_with(secret: str | None, url: str, secrets: tuple[Secrets, Secrets] | None) -> str:
+    """Return a bot's secret with another url, and with other signing secrets, inbound first, if given."""
+    fields = {**(secret_fields(secret or "{}") or {}), "url": url}
+    if secrets:
+        fields |= {"inbound_secret": secrets[0], "outbound_secret": secrets[1]}
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def next_step(bot: Bot, adapter_config: Json) -> Step:
+    """Return the next step of a rotation, also of one that was interrupted. Raise CommandFailed.
+
+    A rotation whose last step is missing is finished before another one begins.
+    """
+    if not _fits(bot, adapter_config):
+        raise CommandFailed(
+            2, "LangBot and the relay have different secrets: give the command without --rotate first"
+        )
+    inbound, outbound = _secrets_of(adapter_config)
+    if (inbound, outbound) != (bot.inbound_secrets[0], bot.outbound_secrets[0]):
+        return Step.SET_LANGBOT
+    several = len(bot.inbound_secrets) > 1 or len(bot.outbound_secrets) > 1
+    return Step.REMOVE_OLD if several else Step.ADD_NEW
+
+
+def address_warnings(url: str, deployed: bool) -> list[str]:
+    """Return what may be wrong with the address of LangBot, as seen from Lambda."""
+    warnings = []
+    if deployed and _is_private(urlsplit(url).hostname or ""):
+        warnings.append(f"Lambda cannot reach {url}: it needs a public address (docs/connecting.md)")
+    if deployed and urlsplit(url).scheme == "http":
+        warnings.append(f"{url} is not encrypted: anybody on the way can read the messages")
+    return warnings
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
+
+
+def _secrets_of(adapter_config: Json) -> tuple[str, str]:
+    """Return the secrets that LangBot verifies and signs with, which are one if it has no outbound secret."""
+    inbound = adapter_config.get("inbound_secret") or ""
+    return inbound, adapter_config.get("outbound_secret") or inbound
+
+
+def _fits(bot: Bot, adapter_config: Json) -> bool:
+    inbound, outbound = _secrets_of(adapter_config)
+    # Push signs with the first two.
+    return inbound in bot.inbound_secrets[:2] and outbound in bot.outbound_secrets
+
+
+def _shown(field: str, before: Json, after: Json) -> str:
+    if field.endswith("_secret"):
+        return "a new value" if before.get(field) else "set"
+    if field == "signature_required":
+        return "on"
+    return f"{before.get(field) or 'none'} -> {after[field]}"

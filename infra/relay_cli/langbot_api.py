@@ -1,0 +1,156 @@
+"""LangBot's HTTP API, by an API key: its bots, their routes and their logs."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from relay_cli.terminal import CommandFailed
+
+if TYPE_CHECKING:  # it is imported when a command needs it
+    import requests
+
+Json = dict[str, Any]
+
+API_KEY = "LANGBOT_API_KEY"
+"""The environment variable with the API key: a shell keeps the arguments of its commands."""
+
+_TIMEOUT = 20
+
+
+def add_options(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Add the options that say where LangBot is."""
+    parser.add_argument(
+        "--langbot",
+        required=required,
+        metavar="URL",
+        help="where LangBot is, e.g. https://langbot.example.com",
+    )
+    parser.add_argument(
+        "--api-key", metavar="KEY", help=f"an API key of LangBot; better in the variable {API_KEY}"
+    )
+
+
+def from_options(options: argparse.Namespace) -> "LangBotApi":
+    """Return the API that the options name. Raise CommandFailed if one is missing."""
+    key = (options.api_key or os.environ.get(API_KEY, "")).strip()
+    if not key or not (key.isascii() and key.isprintable()):
+        raise CommandFailed(
+            2, f"an API key of LangBot is needed in {API_KEY}: make one in LangBot's settings, API Keys"
+        )
+    url = urlsplit(options.langbot.strip())
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise CommandFailed(2, "--langbot must be an address such as https://langbot.example.com")
+    return LangBotApi(f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}", key)
+
+
+class LangBotApi:
+    """The API of one LangBot. All methods raise CommandFailed, and never with a value of a configuration."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url = url
+        self._headers = {"X-API-Key": key}
+
+    def version(self) -> str:
+        """Return LangBot's release, e.g. `v4.11.2`."""
+        return str(self._get("system/info").get("version", "of an unknown release"))
+
+    def http_bots(self) -> list[Json]:
+        """Return the HTTP bots, each with its `adapter_config`, which has its secrets in clear."""
+        bots = [bot for bot in self._get("platform/bots")["bots"] if bot.get("adapter") == "http_bot"]
+        if any("adapter_config" not in bot for bot in bots):
+            raise CommandFailed(1, "the API key of LangBot needs the scope resource.manage too")
+        return bots
+
+    def bot(self, uuid: str) -> Json:
+        """Return a bot as it is now."""
+        bot: Json = self._get(f"platform/bots/{uuid}")["bot"]
+        return bot
+
+    def create_bot(self, name: str, adapter_config: Json) -> Json:
+        """Make an HTTP bot that is switched on. LangBot gives it a route to its default pipeline."""
+        fields = {"name": name, "description": "", "adapter": "http_bot", "enable": True}
+        created = self._call("POST", "platform/bots", fields | {"adapter_config": adapter_config})
+        return self.bot(created["uuid"])
+
+    def save_bot(self, uuid: str, adapter_config: Json) -> None:
+        """Replace a bot's whole `adapter_config` and switch the bot on. LangBot reloads the bot."""
+        self._call("PUT", f"platform/bots/{uuid}", {"adapter_config": adapter_config, "enable": True})
+
+    def route(self, uuid: str, event: Json) -> Json | None:
+        """Return which route a message of a bot would take, or None if LangBot is older than 4.11."""
+        body = {
+            "event_type": "message.received",
+            "event_data": event,
+            "context": {"bot_account_id": "http_bot"},
+        }
+        return self._optional("POST", f"platform/bots/{uuid}/event-routes/dry-run", body)
+
+    def agent(self, uuid: str) -> Json:
+        """Return an agent."""
+        found: Json = (self._optional("GET", f"agents/{uuid}") or {}).get("agent", {})
+        return found
+
+    def runs(self, agent: str) -> list[Json]:
+        """Return an agent's latest runs."""
+        found: list[Json] = (self._optional("GET", f"agents/{agent}/runs") or {}).get("items", [])
+        return found
+
+    def log(self, uuid: str) -> list[Json]:
+        """Return what LangBot has logged about a bot since it was saved, at most a hundred lines."""
+        body = {"from_index": -1, "max_count": 100}
+        lines: list[Json] = self._call("POST", f"platform/bots/{uuid}/logs", body)["logs"]
+        return lines
+
+    def _get(self, path: str) -> Any:
+        return self._call("GET", path)
+
+    def _optional(self, method: str, path: str, body: Json | None = None) -> Json | None:
+        response = self._send(method, path, body)
+        return None if response.status_code in (404, 405) else self._data(method, path, response)
+
+    def _call(self, method: str, path: str, body: Json | None = None) -> Any:
+        return self._data(method, path, self._send(method, path, body))
+
+    def _send(self, method: str, path: str, body: Json | None) -> "requests.Response":
+        import requests
+
+        try:
+            return requests.request(
+                method,
+                f"{self.url}/api/v1/{path}",
+                json=body,
+                headers=self._headers,
+                timeout=_TIMEOUT,
+                allow_redirects=False,  # the key is for nobody else
+            )
+        except requests.RequestException as error:
+            raise CommandFailed(
+                1, f"LangBot at {self.url} cannot be reached: {type(error).__name__}; check --langbot"
+            ) from None
+
+    def _data(self, method: str, path: str, response: "requests.Response") -> Any:
+        status = response.status_code
+        if status in (301, 302, 307, 308):
+            target = urlsplit(response.headers.get("Location", ""))
+            raise CommandFailed(
+                1, f"LangBot redirects to {target.scheme}://{target.netloc}: give that as --langbot"
+            )
+        if status == 401:
+            raise CommandFailed(1, "LangBot does not know this API key")
+        if status == 403:
+            raise CommandFailed(
+                1, "the API key of LangBot needs the scopes resource.view and resource.manage"
+            )
+        try:
+            fields = response.json()
+        except ValueError:
+            fields = None
+        if not isinstance(fields, dict) or "code" not in fields:
+            raise CommandFailed(
+                1, f"{self.url} is not the API of LangBot: {method} {path} was answered {status}"
+            )
+        if fields["code"] != 0:
+            # The text of LangBot leaves out the values of a configuration that it refuses.
+            raise CommandFailed(1, f"LangBot refused {method} {path} with {status}: {fields.get('msg')}")
+        return fields.get("data")
