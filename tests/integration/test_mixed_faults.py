@@ -268,7 +268,7 @@ class Truth:
             case "unanswered" if own is None:
                 assert record["last_error"] == "no reply"
                 assert any(
-                    statuses[0] in (400, 503) and 409 in statuses
+                    {400, 503} & set(statuses) and 409 in statuses
                     for key, statuses in self.statuses.items()
                     if key.startswith(plan.queued.message_id + ".")
                 )

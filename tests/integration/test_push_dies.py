@@ -42,6 +42,28 @@ def test_a_message_whose_function_died_is_delivered_once(talk, workers, dispatch
     assert statuses(talk).count(202) == 1
 
 
+def test_a_late_copy_of_a_message_that_was_refused_first_is_not_accepted_twice(talk, workers, dispatcher):
+    talk.bot.answer_with(Answer(429))
+    message = queued(talk)
+    deliver(dispatcher, message)
+    later = workers.at(time.time() + 3).dispatcher()
+    assert deliver(later, again(message)) == []
+    deliver(later, message)
+    assert statuses(talk) == [429, 202, 409]
+
+
+def test_a_function_that_died_after_a_refusal_leaves_the_key(talk, workers, dispatcher):
+    talk.bot.answer_with(Answer(429), Answer(), Answer(429))
+    message = queued(talk)
+    deliver(dispatcher, message)
+    with pytest.raises(Died):
+        deliver(dying(workers.at(time.time() + 3).dispatcher(), "langbot", "post", "after"), again(message))
+    for seconds in (70, 140, 210, 280):
+        deliver(workers.at(time.time() + seconds).dispatcher(), again(message))
+    assert statuses(talk).count(202) == 1
+    assert workers.record(message)["state"] in ACCEPTED
+
+
 def test_a_message_whose_record_was_written_is_not_posted_again(talk, dispatcher):
     message = queued(talk)
     deliver(dispatcher, message)

@@ -38,7 +38,7 @@ _MAX_ENTRY_ERROR = 200
 
 
 class Verdict(StrEnum):
-    """How an attempt ended. Only after `unknown` the next attempt has the same idempotency key."""
+    """How an attempt ended."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -130,17 +130,15 @@ class AttemptHistory:
 
         It ended at `now` (Unix seconds).
         """
-        # LangBot burns the key of a message that it refuses with 503, so a refused message needs a fresh one.
-        # But if an attempt whose outcome is unknown is followed by a refusal from before the check of the
-        # key, the outcome stays unknown: with a fresh key the message could be accepted twice.
-        key_stays = outcome.verdict is Verdict.UNKNOWN or (
-            self.outcome_unknown and not outcome.proves_not_accepted
-        )
+        # Only a refusal from behind LangBot's check of the key uses the key up. Otherwise the key stays, so that
+        # all attempts have the same one: those of a second delivery, which knows nothing of the first one's,
+        # and one with which push died.
+        fresh = outcome.proves_not_accepted
         return replace(
             self,
             attempts=self.attempts + 1,
-            keys_used=self.keys_used if key_stays else self.keys_used + 1,
-            outcome_unknown=key_stays,
+            keys_used=self.keys_used + fresh,
+            outcome_unknown=not fresh and (self.outcome_unknown or outcome.verdict is Verdict.UNKNOWN),
             first_failed_at=now if self.first_failed_at is None else self.first_failed_at,
             last_response=outcome.response.excerpt() if outcome.response else self.last_response,
             entries=with_attempt(self.entries, outcome, key, now),
