@@ -99,7 +99,9 @@ def run(bot: SampleBot | None) -> int:
         for session in sessions:
             # A real LangBot may merge messages that wait, so it gets the next when it has answered.
             while session.to_send and (bot or session.answered()):
-                session.sent.append(push_queue.push(session.name, session.to_send.popleft()))
+                text = session.to_send.popleft()
+                say(f"{session.name}    >  {text}")
+                session.sent.append(push_queue.push(session.name, text))
             if session.show_new():
                 quiet_since = time.monotonic()
         done = all(session.answered() and not session.to_send for session in sessions)
@@ -116,6 +118,7 @@ def run(bot: SampleBot | None) -> int:
     parts = sum(len(session.parts) for session in sessions)
     seconds = time.monotonic() - start
     say(f"\n{messages} messages, {parts} reply parts: each once, in order, in {seconds:.1f} s.")
+    say("Next: `make local` keeps this stack running, and README.md shows what to do with it.")
     return 0
 
 

@@ -1,6 +1,7 @@
 """The stack of template.yaml on this machine, in the emulator ministack; `make local`."""
 
 import compileall
+import fcntl
 import io
 import json
 import os
@@ -76,13 +77,24 @@ def local_stack(
     outputs_file = folder / OUTPUTS
     port = port or _free_port()
     endpoint = f"http://127.0.0.1:{port}"
-    with _emulator(port, folder / "ministack.log"):
+    with _only_one(folder), _emulator(port, folder / "ministack.log"):
         outputs = _deploy(endpoint, parameters or {})
         outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
         try:
             yield LocalStack(outputs)
         finally:
             outputs_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Keep a second stack from overwriting the outputs of the first. The lock ends with the process."""
+    with (folder / "local_stack.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(f"a local stack runs already, with {folder / OUTPUTS}; end it first") from None
+        yield
 
 
 @contextmanager

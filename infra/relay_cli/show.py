@@ -72,23 +72,23 @@ def said(messages: relay.Messages, record: MessageRecord) -> str:
 
 def story(record: MessageRecord, text: str, diagnosis: Diagnosis, turn: Turn | None) -> Iterator[str]:
     """Return the lines that tell what became of a message, in the order in which it happened."""
-    yield f"message   {record['message_id']}"
-    yield f"says      {text}"
-    yield f"queued    {time_of(record['queued_at'])}"
+    yield f"message     {record['message_id']}"
+    yield f"says        {text}"
+    yield f"queued      {time_of(record['queued_at'])}"
     for entry in record.get("last_attempts", ()):
-        yield f"attempt   {attempt(entry)}"
+        yield f"attempt     {attempt(entry)}"
     for name in ("delivered_at", "answered_at", "unanswered_at", "parked_at", "resent_at", "dropped_at"):
         if name in record:
-            yield f"{name.removesuffix('_at'):10}{time_of(record[name])}"
+            yield f"{name.removesuffix('_at'):12}{time_of(record[name])}"
     yield ""
     yield from explanation(record["state"], diagnosis)
     if turn:
         yield ""
-        yield f"reply     {turn.reply_to or '(pushed)'}, {len(turn.parts)} parts" + (
-            "" if turn.finished else ", not finished"
-        )
+        count = f"{len(turn.parts)} part" + ("" if len(turn.parts) == 1 else "s")
+        end = "" if turn.finished else ", not finished"
+        yield f"reply       {turn.reply_to or '(pushed)'}, {count}{end}"
         for paragraph in turn.paragraphs:
-            yield from (f"          {line}" for line in paragraph.splitlines())
+            yield from (f"            {line}" for line in paragraph.splitlines())
 
 
 def attempt(entry: AttemptEntry) -> str:
@@ -113,7 +113,7 @@ def explanation(state: str, diagnosis: Diagnosis) -> Iterable[str]:
         "next": diagnosis.next,
         "do": diagnosis.todo,
     }
-    return (f"{name:10}{answer}" for name, answer in answers.items() if answer)
+    return (f"{name:12}{answer}" for name, answer in answers.items() if answer)
 
 
 def time_of(text: UtcText) -> str:

@@ -276,7 +276,7 @@ def test_show_tells_the_story_of_the_last_message(talk, relay, parked):
         assert known in shown
     listed, _, last = relay("show", "--bot", talk.name, talk.session).stdout.partition("\n\n")
     assert [line.split()[2] for line in listed.splitlines()] == ["parked", "answered"]
-    assert last.endswith("          echo: second\n")
+    assert last.endswith("            echo: second\n")
 
 
 def test_show_tells_programs_record_diagnosis_and_reply(talk, relay):
@@ -294,8 +294,8 @@ def test_show_names_the_callbacks_that_were_refused(talk, relay):
     sent = talk.push("hello")
     talk.deployed.state(sent, "delivered")
     shown = eventually(lambda: out if "refused" in (out := show(talk, relay)) else None)
-    assert "why       callback refused 1 request for the bot: signature_mismatch" in shown
-    assert "do        set outbound_secret" in shown
+    assert "why         callback refused 1 request for the bot: signature_mismatch" in shown
+    assert "do          set outbound_secret" in shown
 
 
 def show(talk, relay):

@@ -130,9 +130,9 @@ class AttemptHistory:
 
         It ended at `now` (Unix seconds).
         """
-        # Only a refusal from behind LangBot's check of the key uses the key up. Otherwise the key stays, so that
-        # all attempts have the same one: those of a second delivery, which knows nothing of the first one's,
-        # and one with which push died.
+        # Only a refusal from behind LangBot's check of the key uses the key up. Otherwise the key stays, so
+        # that all attempts have the same one: those of a second delivery, which knows nothing of the first
+        # one's, and one with which push died.
         fresh = outcome.proves_not_accepted
         return replace(
             self,
