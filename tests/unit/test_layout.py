@@ -135,7 +135,11 @@ def test_requirements_txt_pins_what_requirements_in_names():
 
 @pytest.mark.parametrize(
     ("path", "pattern"),
-    [("docs/openapi.yaml", r"^  version: (.+)$"), ("CHANGELOG.md", r"^## (.+)$")],
+    [
+        ("docs/openapi.yaml", r"^  version: (.+)$"),
+        ("template.yaml", r"^    SemanticVersion: (.+)$"),
+        ("CHANGELOG.md", r"^## (.+)$"),
+    ],
 )
 def test_the_version_is_that_of_pyproject(path, pattern):
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
