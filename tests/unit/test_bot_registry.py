@@ -1,6 +1,8 @@
 """The cache of bots, with a Secrets Manager that fails when it must and a clock that the tests set."""
 
+import gc
 import json
+import weakref
 from contextlib import suppress
 
 import pytest
@@ -35,7 +37,10 @@ class SecretsManager:
         self.reads.append(SecretId)
         name = SecretId.removeprefix("relay/bots/")
         if self.hangs:
-            raise ReadTimeoutError(endpoint_url="https://secretsmanager")
+            try:
+                raise TimeoutError
+            except TimeoutError as error:
+                raise ReadTimeoutError(endpoint_url="https://secretsmanager", error=error) from error
         if self.down:
             raise ClientError({"Error": {"Code": "InternalServiceError", "Message": ""}}, "GetSecretValue")
         if text := self.denied.get(name, self.denied.get("*")):
@@ -435,6 +440,25 @@ def test_a_secret_that_was_never_usable_is_read_twice_a_second_at_most(registry,
         registry.refresh("sales")
         clock[0] += 0.1
     assert len(manager.reads) <= 2 * 10
+
+
+@pytest.mark.parametrize("fault", ["unknown", "too many", "down", "hangs"])
+def test_no_refused_request_stays_in_memory(flooded, manager, clock, fault):
+    class Body:
+        """Holds megabytes."""
+
+    def request():
+        body = Body()
+        with suppress(UnknownBot, TooManyNames, ClientError, ReadTimeoutError):
+            flooded.get("made-up")
+        return weakref.ref(body)
+
+    if fault != "too many":
+        clock[0] += 1
+    manager.down, manager.hangs = fault == "down", fault == "hangs"
+    bodies = [request() for _ in range(2)]
+    gc.collect()
+    assert [body() for body in bodies] == [None, None]
 
 
 def test_a_text_that_is_no_name_is_cut_in_the_error(registry):

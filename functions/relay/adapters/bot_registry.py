@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 import time
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,7 +164,7 @@ class BotRegistry:
                     entry.result = _too_many(name)
             found = entry.result if refresh else entry.in_use(now)
         if isinstance(found, Exception):
-            raise found.with_traceback(None)
+            raise _without_frames(found)
         return found
 
     def _add(self, name: str) -> _Entry:
@@ -177,7 +178,11 @@ class BotRegistry:
         entry.asked_at = now
         if refresh:
             entry.refreshed_at = now
-        entry.result = self._read(entry, rate)
+        result = self._read(entry, rate)
+        entry.result = _without_frames(result) if isinstance(result, Exception) else result
+        if isinstance(entry.result, BotoCoreError):
+            # There was no answer in time: each further question would wait as long.
+            self._outage = self._clock(), entry.result
         match entry.result:
             case UnknownBot():
                 entry.good = None
@@ -200,8 +205,6 @@ class BotRegistry:
         ):
             return unknown
         except BotoCoreError as error:
-            # There was no answer in time: each further question would wait as long.
-            self._outage = self._clock(), error
             return error
         except ClientError as error:
             if error.response["Error"].get("Code") != "AccessDeniedException":
@@ -240,6 +243,13 @@ class BotRegistry:
         if now - entry.logged_at >= CACHE_TTL:
             entry.logged_at = now
             log.error(text, extra={"bot": entry.name} | fields)
+
+
+def _without_frames(error: Exception) -> Exception:
+    """Return the same error without the frames that it passed: they would keep a request's body in memory."""
+    if isinstance(error, BotoCoreError):
+        return type(error)(**{name: str(value) for name, value in error.kwargs.items()})
+    return copy(error)
 
 
 def _too_many(name: str) -> TooManyNames:
