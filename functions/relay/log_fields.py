@@ -5,7 +5,8 @@ import traceback
 
 def error_text(error: Exception) -> str:
     """Return what a record says of an exception: AWS's code and call, or its kind, and never its own text."""
-    code = getattr(error, "response", {}).get("Error", {}).get("Code")
+    response = getattr(error, "response", None) or {}
+    code = response.get("Error", {}).get("Code")
     return f"{code} by {getattr(error, 'operation_name', 'AWS')}" if code else type(error).__name__
 
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from local.sample_bot import Answer
 from relay.domain.keys import message_key, record_key
@@ -43,6 +43,7 @@ def failing(dispatcher, part, method, error):
     ("call", "error", "said"),
     [
         ("bot_registry.get", DENIED, "AccessDeniedException by GetSecretValue"),
+        ("bot_registry.get", ReadTimeoutError(endpoint_url="https://aws"), "ReadTimeoutError"),
         ("bot_registry.get", KeyError("private words"), "KeyError"),
         ("admission_control.admit", DENIED, "AccessDeniedException by GetSecretValue"),
         ("langbot.post", ValueError("private words"), "ValueError"),
