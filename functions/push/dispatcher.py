@@ -191,7 +191,7 @@ class Dispatcher:
         if batch.seconds_left() < max_attempt_seconds(message.action):
             return 0
         if self.sender.one_at_a_time(message) and (
-            message.session in batch.opened or self.messages_table.open_messages(message.session)
+            message.session in batch.opened or any(self.messages_table.open_messages(message.session))
         ):
             return full_delay(queued.receive_count)
         attempt = self.sender.send(message, idempotency_key(queued.message_id, history), history)

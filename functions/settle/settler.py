@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from itertools import islice
 
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.recheck_queue import RecheckQueue
@@ -67,15 +68,16 @@ class Settler:
 
     def _settle_push(self, final: FinalPart, checks: int) -> None:
         """Settle the only message that waits in the session of a push without a quote, if there is one."""
-        waiting = [self.messages_table.read(key) for key in self.messages_table.open_messages(final.session)]
-        queued_before = [
+        waiting = map(self.messages_table.read, self.messages_table.open_messages(final.session))
+        queued_before = (
             record for record in waiting if record and unix_seconds(record["queued_at"]) < final.sent_before
-        ]
-        if not queued_before and not checks:
+        )
+        first_two = list(islice(queued_before, 2))
+        if not first_two and not checks:
             # A push can be faster than the record, or the index, of the message that it answers.
             self.recheck_queue.schedule(final, checks + 1, RECHECK_DELAYS[checks])
-        if len(queued_before) == 1:
-            (record,) = queued_before
+        if len(first_two) == 1:
+            (record,) = first_two
             key = record_key(record["session"], record["message"])
             probable = record.get("replies") != "push"
             self._measure(self.messages_table.mark_answered_by_push(key, final, probable), final)

@@ -96,7 +96,8 @@ def test_a_turn_that_speaks_again_hours_later_is_published_whole(talk, event_lis
     sent = talk.push("SILENT")
     record = talk.deployed.state(sent, "delivered")
     queued_at, ahead = time.time() - 8 * 3600, 3 * 3600
-    set_attribute(talk, record, "queued_at", utc_text(queued_at))
+    for name in ("queued_at", "delivered_at"):
+        set_attribute(talk, record, name, utc_text(queued_at))
     # The host's clock is 3 hours ahead of UTC, and was 290 s late.
     first, then = (stamp(at + ahead) for at in (queued_at - 290, time.time()))
     reply_to = record["accepted_message_id"]

@@ -12,7 +12,7 @@ from relay.adapters.dynamodb import to_item
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.replies_table import MAX_PAGES
 from relay.domain.event import Event
-from relay.domain.keys import part_key
+from relay.domain.keys import message_key, part_key, unidentified_reply
 from relay.domain.settlement import FinalPart
 from relay.domain.timestamps import Stamp, unix_seconds, utc_text
 from support.api_calls import counted_calls
@@ -198,6 +198,26 @@ def test_sweep_reads_no_more_of_a_session_than_sixteen_pages(talk, deployed, wor
     unanswered = workers.messages_table.read(_key(records[1]))
     assert unanswered["last_error"] == "its session has too many parts to find its reply"
     assert len(talk.bot.received) == 2
+
+
+def test_a_push_reads_two_of_the_messages_that_wait_in_its_session(talk, deployed, workers, dispatcher):
+    deliver(dispatcher, *(queued(talk, "SILENT") for _ in range(9)))
+    push = final_part(talk, "", time.time() + 1)
+    with counted_calls(deployed, "dynamodb") as counted:
+        workers.settler().settle(push, checks=1)
+    assert counted.calls == {"Query": 1, "GetItem": 2}
+
+
+def test_a_turn_without_a_known_message_is_offered_to_a_hundred(talk, deployed, workers, dispatcher):
+    message = queued(talk, "SILENT")
+    deliver(dispatcher, message)
+    record = workers.record(message)
+    closed = {"state": "dropped", "awaited_reply": unidentified_reply(record["session"])}
+    for number in range(101):
+        workers.overwrite(record | closed | {"message": message_key(str(number))})
+    with counted_calls(deployed, "dynamodb") as counted:
+        workers.settler().settle(final_part(talk, "in_unknown"), checks=1)
+    assert counted.calls["UpdateItem"] == 100
 
 
 @dataclass

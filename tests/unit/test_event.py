@@ -181,6 +181,14 @@ def test_a_turn_is_read_from_its_messages_arrival_on_the_clock_of_the_host():
     assert begins_after(final, None) == "2026-11-23T19:00:30.000000Z"
 
 
+def test_a_turn_is_read_from_its_messages_delivery_if_that_was_much_later():
+    final = FinalPart.of(part(30))
+    record = RECORD | {"delivered_at": "2026-11-23T12:10:20.000000Z"}
+    # Ten minutes for LangBot to have accepted it before, and five for its clock.
+    assert begins_after(final, record) == "2026-11-23T19:55:20.000000Z"
+    assert begins_after(final, record | {"resends": 1}) == "2026-11-23T19:55:00.000000Z"
+
+
 def test_a_turn_is_never_read_from_after_its_end():
     final = FinalPart.of(part(30))
     later = RECORD | {"queued_at": "2026-11-24T12:00:00.000000Z"}

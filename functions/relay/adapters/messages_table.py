@@ -1,6 +1,7 @@
 """MessagesTable: what became of each message."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, cast
 
 from relay.adapters.dynamodb import IS_NEW, Table
@@ -120,8 +121,10 @@ class MessagesTable:
         """Return the key of the message of `session` that a turn answers."""
         return next((key for key in self._awaiting_reply(reply_to) if key["session"] == session), None)
 
-    def open_messages(self, session: str) -> list[RecordKey]:
-        """Return the keys of a session's messages that wait for a reply.
+    def open_messages(self, session: str) -> Iterator[RecordKey]:
+        """Return the keys of a session's messages that wait for a reply, the first delivered first.
+
+        To find them takes reading the keys of all messages of the bot that wait.
 
         The index is a moment behind: it shows what happened more than a second ago.
         """
@@ -129,14 +132,17 @@ class MessagesTable:
         found = self._table.query(
             "#awaiting = :bot", values, IndexName="awaiting", FilterExpression="#session = :session"
         )
-        return [record_key(item["session"], item["message"]) for item in found]
+        return (record_key(item["session"], item["message"]) for item in found)
 
     # ---------------------------------------------------------------- changes
 
     def claim_unidentified(self, final: FinalPart) -> RecordKey | None:
-        """Give a turn that no known message began to the session's first message whose id is not known."""
+        """Give a turn that no known message began to the session's first message whose id is not known.
+
+        The first 100 of such messages are tried. Those that were dropped or resent are among them.
+        """
         unidentified = unidentified_reply(final.session)
-        for key in self._awaiting_reply(unidentified):
+        for key in islice(self._awaiting_reply(unidentified), 100):
             if self._table.update(
                 key,
                 "SET accepted_message_id = :reply_to, awaited_reply = :reply_to",

@@ -5,12 +5,12 @@ from typing import Any, cast
 
 from relay.adapters.dynamodb import IS_NEW, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, part_path, put_item
-from relay.domain.attempt import KEY_LIFETIME
+from relay.domain.attempt import accepted_after
 from relay.domain.keys import stamp_of
 from relay.domain.part import ReplyPart, with_body, without_body
 from relay.domain.segments import Segment
 from relay.domain.signing import SIGNATURE_TOLERANCE
-from relay.domain.timestamps import UtcText, host_clock_offset, unix_seconds, utc_text
+from relay.domain.timestamps import UtcText, host_clock_offset, utc_text
 
 _WITHOUT_TEXT = "#session, #part, reply_to, is_final, created_at, sent_at, received_at"
 
@@ -74,11 +74,10 @@ class RepliesTable:
     def parts_around(self, session: str, delivered_at: UtcText) -> tuple[list[ReplyPart], bool]:
         """Return `parts_since` a message was accepted, and whether those are all.
 
-        LangBot may have accepted it KEY_LIFETIME seconds before `delivered_at`; and its clock, which stamps
-        them, may be off by SIGNATURE_TOLERANCE.
+        LangBot's clock, which stamps them, may be off by SIGNATURE_TOLERANCE.
         """
         newest = self._newest_times(session)
-        earliest = unix_seconds(delivered_at) - KEY_LIFETIME - SIGNATURE_TOLERANCE
+        earliest = accepted_after(delivered_at) - SIGNATURE_TOLERANCE
         parts = self.parts_since(session, utc_text(earliest + _clock_offset(newest)))
         return parts, not parts or parts[-1]["part"] >= newest[0]["part"]
 

@@ -18,7 +18,7 @@ from relay.domain.message import Action, Message, QueuedMessage
 from relay.domain.part import is_id
 from relay.domain.segments import Segment
 from relay.domain.strict_json import Malformed
-from relay.domain.timestamps import UtcText, utc_text
+from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 
 KEY_LIFETIME = 600
 """Seconds for which LangBot knows an idempotency key, and so by which a 409 can be later than the 202."""
@@ -188,6 +188,14 @@ def idempotency_key(message_id: str, history: AttemptHistory) -> str:
     for its successor to use the same key.
     """
     return f"{message_id}.{history.keys_used}"
+
+
+def accepted_after(delivered_at: UtcText) -> float:
+    """Return the time (Unix seconds) before which LangBot did not accept a message that was delivered then.
+
+    If the response was lost, push learns of it from a later attempt under the same idempotency key.
+    """
+    return unix_seconds(delivered_at) - KEY_LIFETIME
 
 
 def classify(action: Action, response: Response, history: AttemptHistory, now: float) -> Outcome:

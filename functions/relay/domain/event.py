@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from relay.domain.attempt import accepted_after
 from relay.domain.keys import RecordKey
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord, State
@@ -103,7 +104,12 @@ def begins_after(final: FinalPart, record: MessageRecord | None) -> str:
     """
     if record is None:
         return utc_text(unix_seconds(UtcText(final.stamp + "Z")) - _LOOK_BACK)
-    return min(final.on_host_clock(unix_seconds(record["queued_at"]) - SIGNATURE_TOLERANCE), final.stamp)
+    began = unix_seconds(record["queued_at"])
+    # A message that waited long on the queue has a session full of earlier replies. One that was sent again
+    # can be answered under the id that it had before.
+    if "delivered_at" in record and "resends" not in record:
+        began = max(began, accepted_after(record["delivered_at"]))
+    return min(final.on_host_clock(began - SIGNATURE_TOLERANCE), final.stamp)
 
 
 def reply_completed(
