@@ -82,7 +82,7 @@ class Outcome:
 
     - `reply`: the segments that a sync call was answered with.
     - `permanent`: the message itself is at fault, so another attempt cannot help.
-    - `proves_not_accepted`: LangBot has not accepted the message before under this key.
+    - `proves_not_accepted`: LangBot has not accepted the message under this key, and never will.
     - `session_busy`: only this session has to wait.
     - `retry_after`: seconds that the response asks for, 0 if it does not.
     - `max_wait`: seconds after which the next attempt is due at the latest.
@@ -235,6 +235,9 @@ def classify(action: Action, response: Response, history: AttemptHistory, now: f
             return replace(refused, proves_not_accepted=True, session_busy=True)
         case _, 409 if own and history.outcome_unknown:
             return replace(accepted, reason=reason)
+        case _, 503 if own and isinstance(text, str) and "idempotency" in text:
+            # There is no room for the key, so it is not used up.
+            return refused
         case _, 503 if own:
             return replace(refused, proves_not_accepted=True)
         case _, 404 if fields.get("error") == "Bot not found":
