@@ -24,6 +24,7 @@ from uuid import uuid4
 
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
 
+from bench.isolation import print_isolation
 from local.local_stack import NAME, LocalStack, local_stack
 from local.sample_bot import SampleBot
 from relay import Conversation, PushQueue, Stack
@@ -217,6 +218,7 @@ def main() -> None:
         stack = Stack.from_file(f"{folder}/outputs.json")
         print_throughput(stack)
         print_floods(Deployed(local, stack))
+        print_isolation(Deployed(local, stack))
 
 
 if __name__ == "__main__":
