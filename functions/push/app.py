@@ -16,6 +16,7 @@ from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.sync_queue import SyncQueue
+from relay.domain.admission import lanes_of
 from relay.domain.message import QueuedMessage
 from relay.domain.retry import Policy
 from relay.metrics import Metrics
@@ -32,7 +33,12 @@ sync_dispatcher = Dispatcher(
     sender=Sender(
         BotRegistry(client("secretsmanager"), settings.bot_secret_prefix),
         LangBotClient(),
-        AdmissionControl(messages, settings.max_in_flight, settings.answer_deadline_seconds),
+        AdmissionControl(
+            messages,
+            settings.max_in_flight,
+            settings.answer_deadline_seconds,
+            lanes_of(settings.push_maximum_concurrency),
+        ),
     ),
     messages_table=MessagesTable(messages, bucket),
     replies_table=RepliesTable(Table(dynamodb, settings.replies_table), bucket),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -42,8 +43,8 @@ from relay.sender import Sender
 log = logging.getLogger(__name__)
 
 MAX_PARALLEL_PER_BOT = 2
-"""Attempts of one batch at one bot at the same time. LangBot answers 429 from the fifth on, and there are two
-batches, unless PushMaximumConcurrency says otherwise."""
+"""Attempts of one batch at one bot at the same time. LangBot answers 429 from the fifth on, and two batches
+may send to a bot."""
 
 TIME_TO_RETURN = 3
 """Seconds before its own time-out at which push returns what it has: a session that hangs must not make SQS
@@ -62,9 +63,13 @@ _VERDICTS = {
 
 @dataclass(frozen=True)
 class _Batch:
-    """What the messages of one batch share; `opened` are the sessions in which one of them awaits a reply."""
+    """What the messages of one batch share; `opened` are the sessions in which one of them awaits a reply.
+
+    `id` names it at the bots' lanes; None if it needs none, since a queue of its own sends its messages.
+    """
 
     seconds_left: Callable[[], float]
+    id: str | None
     opened: set[str] = field(default_factory=set)
     bot_semaphores: dict[str, threading.Semaphore] = field(default_factory=dict)
 
@@ -101,7 +106,7 @@ class Dispatcher:
         Return the ids of the messages that stay in the queue: those that failed, and those behind them in
         their session. They are visible again when they must be.
         """
-        batch = _Batch(seconds_left)
+        batch = _Batch(seconds_left, uuid4().hex if self.sync_queue else None)
         sessions: dict[str, list[QueuedMessage]] = {}
         for queued in messages:
             sessions.setdefault(queued.group_id, []).append(queued)
@@ -111,6 +116,8 @@ class Dispatcher:
         }
         _, stuck = wait(tasks, timeout=max(seconds_left() - TIME_TO_RETURN, 0))
         threads.shutdown(wait=False)
+        if not stuck:
+            self._leave_lanes(batch)
         kept = [queued for task in tasks if task not in stuck for queued in task.result()]
         unfinished = [queued for task in stuck for queued in tasks[task]]
         for queued in unfinished:
@@ -194,7 +201,8 @@ class Dispatcher:
             message.session in batch.opened or any(self.messages_table.open_messages(message.session))
         ):
             return full_delay(queued.receive_count)
-        attempt = self.sender.send(message, idempotency_key(queued.message_id, history), history)
+        key = idempotency_key(queued.message_id, history)
+        attempt = self.sender.send(message, key, history, batch.id)
         now = self.clock()
         if isinstance(attempt, Deferred):
             if now > must_leave_queue_at(queued.queued_at):
@@ -300,6 +308,16 @@ class Dispatcher:
             self.metrics.duration(Metric.TIME_TO_ANSWER, seconds_since_queued, bot=bot)
         if record["state"] == State.PARKED:
             self.metrics.count(Metric.PARKED, bot=bot)
+
+    def _leave_lanes(self, batch: _Batch) -> None:
+        if batch.id is None:
+            return
+        for bot in batch.bot_semaphores:
+            try:
+                self.sender.admission_control.leave(bot, batch.id)
+            except (ClientError, BotoCoreError) as error:
+                # The lane is free again when the time of its last attempt is over.
+                log.error("a lane could not be given back", extra=error_fields(error) | {"bot": bot})
 
     def _set_visibility(self, queued: QueuedMessage, seconds: int) -> None:
         try:

@@ -36,8 +36,10 @@ class Sender:
             return self.bot_registry.get(message.bot).replies_by_push
         return message.action == "sync"
 
-    def send(self, message: Message, idempotency_key: str, history: AttemptHistory) -> Attempt | Deferred:
-        """Make an attempt, or say how long to wait before one.
+    def send(
+        self, message: Message, idempotency_key: str, history: AttemptHistory, batch: str | None = None
+    ) -> Attempt | Deferred:
+        """Make an attempt, or say how long to wait before one. A `batch` gives its lane back by `leave`.
 
         Raise UnknownBot, InvalidMessage if no bot could take the message, and botocore's errors.
         """
@@ -47,6 +49,7 @@ class Sender:
             message.bot,
             needs_slot=request.expects_reply,
             max_duration=max_attempt_seconds(message.action),
+            batch=batch,
         )
         if isinstance(permit, Deferred):
             return permit

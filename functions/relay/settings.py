@@ -64,6 +64,7 @@ class PushSettings(_SenderSettings):
     push_queue_url: str
     parked_queue_url: str
     sync_queue_url: str
+    push_maximum_concurrency: int
     retry_for_seconds: int
     keep_days: int
 

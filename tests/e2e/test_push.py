@@ -280,6 +280,16 @@ def test_a_slow_sync_call_does_not_hold_up_another_bot(talk, deployed):
     talk.deployed.state(sent, "answered")
 
 
+def test_a_bot_that_is_slow_to_respond_does_not_hold_up_another_bot(talk, deployed):
+    talk.bot.answer_with(*[Answer(delay=9)] * 8)
+    for number in range(8):
+        talk.push("hello", session=f"s{number}")
+    eventually(lambda: len(talk.bot.received) >= 2)
+    with new_bot(deployed) as neighbour:
+        neighbour.conversation().wait(neighbour.push("hello"))
+    assert None in [request.status for request in talk.bot.received]  # an attempt still goes on
+
+
 def test_a_bot_gets_one_sync_call_at_a_time(talk):
     sent = [talk.push("SLEEP:1 slow", session=f"s{n}", action="sync") for n in range(3)]
     for one in sent:

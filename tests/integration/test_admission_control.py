@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from relay.adapters.dynamodb import Table
+from relay.adapters.sync_queue import SyncQueue
 from relay.domain.admission import SLOT_TIMEOUT, Deferred
 from relay.domain.attempt import Outcome, Verdict
 from relay.domain.keys import BOTS
@@ -239,3 +240,39 @@ def test_a_slot_costs_one_write(talk, dispatcher):
         for _ in range(3):
             deliver(dispatcher, queued(talk))
     assert counted.calls["UpdateItem"] == 3
+
+
+# ---------------------------------------------------------------- lanes
+
+
+def admit_batch(control, talk, batch, needs_slot=True):
+    return control.admit(talk.name, needs_slot, max_duration=15, batch=batch)
+
+
+@pytest.mark.parametrize("max_in_flight", [50, 0], ids=["with slots", "without slots"])
+def test_two_batches_send_to_a_bot_and_a_third_waits_for_a_lane(talk, new_control, max_in_flight):
+    controls = {batch: new_control(max_in_flight) for batch in "abc"}
+    assert admitted(*(admit_batch(controls[batch], talk, batch) for batch in "abab")) == 4
+    assert admit_batch(controls["c"], talk, "c").full
+    controls["a"].leave(talk.name, "a")
+    assert admitted(admit_batch(new_control(max_in_flight), talk, "c")) == 1
+
+
+def test_a_batch_gives_back_no_lane_but_its_own(talk, new_control, table):
+    control = new_control(50)
+    admit_batch(control, talk, "a")
+    before = bot_item(table, talk)
+    new_control(50).leave(talk.name, "b")
+    assert bot_item(table, talk) == before
+
+
+def test_a_lane_of_a_function_that_died_is_free_after_an_attempts_time(talk, new_control, clock):
+    for batch in "ab":
+        admit_batch(new_control(50), talk, batch)
+    clock.now += 16
+    assert admitted(admit_batch(new_control(50), talk, "c")) == 1
+
+
+def test_push_gives_its_lane_back_when_a_batch_ends(talk, dispatcher, table):
+    deliver(replace(dispatcher, sync_queue=SyncQueue(None, "")), queued(talk))
+    assert not {"lane_1", "lane_2"} & bot_item(table, talk).keys()

@@ -11,6 +11,7 @@ VARIABLES = {
     "METRICS_NAMESPACE": "LangBotRelay/relay",
     "OVERFLOW_BUCKET": "bucket",
     "PARKED_QUEUE_URL": "https://sqs/parked.fifo",
+    "PUSH_MAXIMUM_CONCURRENCY": "3",
     "PUSH_QUEUE_URL": "https://sqs/push.fifo",
     "RECHECK_QUEUE_URL": "https://sqs/recheck",
     "REPLIES_TABLE": "replies",

@@ -78,7 +78,7 @@ class Workers:
             self._table(self.deployed.stack.messages_table),
             self.max_in_flight if max_in_flight is None else max_in_flight,
             self.policy.answer_deadline,
-            self.clock,
+            clock=self.clock,
         )
 
     def sender(self) -> Sender:

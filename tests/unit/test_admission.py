@@ -10,6 +10,11 @@ from relay.domain.admission import (
     due_at,
     free_slots,
     full_delay,
+    holds_lane,
+    lane_entry,
+    lane_for,
+    lane_name,
+    lanes_of,
     pause,
 )
 from relay.domain.timestamps import utc_text
@@ -98,3 +103,41 @@ def test_a_message_checks_the_less_often_the_longer_it_has_waited():
 @pytest.mark.parametrize(("answer_deadline", "held_for"), [(900, SLOT_TIMEOUT), (60, 60)])
 def test_a_message_holds_its_slot_until_its_timeout_or_its_deadline(answer_deadline, held_for):
     assert due_at(NOW + held_for, answer_deadline) == NOW + answer_deadline
+
+
+# ---------------------------------------------------------------- lanes
+
+
+def with_lanes(*entries):
+    """Return the state of a bot whose lanes have these (batch, end)."""
+    item = {lane_name(n): lane_entry(batch, until) for n, (batch, until) in enumerate(entries, 1)}
+    return BotState.of({"session": "bots"} | item)
+
+
+def test_a_batch_takes_the_first_free_lane():
+    assert lane_for(with_lanes(), "a", 2, NOW) == 1
+    assert lane_for(with_lanes(("b", NOW + 5)), "a", 2, NOW) == 2
+
+
+def test_a_batch_keeps_its_lane_also_when_its_time_is_over():
+    state = with_lanes(("b", NOW + 5), ("a", NOW - 1))
+    assert lane_for(state, "a", 2, NOW) == 2
+    assert holds_lane(state, "a", 2)
+
+
+def test_no_third_batch_sends_to_a_bot():
+    assert lane_for(with_lanes(("b", NOW + 5), ("c", NOW + 5)), "a", 2, NOW) is None
+
+
+@pytest.mark.parametrize("end", [NOW, NOW - 1, NOW + 3600])
+def test_a_lane_is_free_if_its_time_is_over_or_cannot_be_ours(end):
+    assert lane_for(with_lanes(("b", end), ("c", NOW + 5)), "a", 2, NOW) == 1
+
+
+@pytest.mark.parametrize("rubbish", ["", "soon b", 5, None, []])
+def test_a_lane_that_makes_no_sense_is_free(rubbish):
+    assert lane_for(BotState.of({"lane_1": rubbish}), "a", 1, NOW) == 1
+
+
+def test_a_bot_never_has_as_many_lanes_as_there_are_batches():
+    assert [lanes_of(batches) for batches in (2, 3, 4, 1000)] == [1, 2, 2, 2]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relay.adapters.dynamodb import Item, Table
@@ -34,6 +34,15 @@ class _Change:
     unchanged: tuple[str, ...] = ()
     condition: str = ""
 
+    def with_lane(self, lane: str, entry: str) -> "_Change":
+        """Return the change that also takes a lane."""
+        return replace(
+            self,
+            expression=f"{self.expression}, {lane} = :lane" if self.expression else f"SET {lane} = :lane",
+            values={**self.values, ":lane": entry},
+            unchanged=(*self.unchanged, lane),
+        )
+
 
 class AdmissionControl:
     """Admits messages to their bots, for all functions together: one conditional write a message.
@@ -44,19 +53,28 @@ class AdmissionControl:
     """
 
     def __init__(
-        self, table: Table, max_in_flight: int, answer_deadline: int, clock: Clock = time.time
+        self,
+        table: Table,
+        max_in_flight: int,
+        answer_deadline: int,
+        lanes: int = admission.LANES,
+        clock: Clock = time.time,
     ) -> None:
-        """`max_in_flight` 0 is no limit; `answer_deadline` in seconds."""
+        """`max_in_flight` 0 is no limit; `answer_deadline` in seconds; `lanes` are those that a bot has."""
+        self._lanes = lanes
         self._table = table
         self._max_in_flight = max_in_flight
         self._answer_deadline = answer_deadline
         self._clock = clock
         self._states: dict[str, tuple[float, BotState]] = {}
 
-    def admit(self, bot: str, needs_slot: bool, max_duration: int) -> Permit | Deferred:
+    def admit(
+        self, bot: str, needs_slot: bool, max_duration: int, batch: str | None = None
+    ) -> Permit | Deferred:
         """Admit a message to `bot`, whose attempt lasts at most `max_duration` seconds, or defer it.
 
-        A message that expects no reply needs no slot.
+        A message that expects no reply needs no slot. One of a `batch` needs a lane, which the batch gives
+        back by `leave`. The write that takes a slot takes the lane as well.
         """
         needs_slot = needs_slot and self._max_in_flight > 0
         permit = Permit(bot, self._state(bot))
@@ -65,15 +83,30 @@ class AdmissionControl:
             decision = admission.decide(permit.state, now, needs_slot)
             if isinstance(decision, Deferred):
                 return decision
-            if decision is Decision.GO:
+            lane = admission.lane_for(permit.state, batch, self._lanes, now) if batch else None
+            if batch and lane is None and decision is not Decision.PROBE:
+                return Deferred(admission.SLOT_COUNT_TTL, full=True)
+            has_lane = batch is None or admission.holds_lane(permit.state, batch, self._lanes)
+            if decision is Decision.GO and has_lane:
                 return permit
             change = self._change(decision, permit, now, needs_slot, max_duration)
+            if batch and lane:
+                entry = admission.lane_entry(batch, now + max_duration)
+                change = change.with_lane(admission.lane_name(lane), entry)
             changed, state = self._update(permit, change)
             permit = Permit(bot, state)
             # To count the slots takes one of them, if one is free.
             if changed and (decision is not Decision.COUNT_SLOTS or state.slots_taken == needs_slot):
                 return permit
         return Deferred(admission.SLOT_COUNT_TTL, full=True)
+
+    def leave(self, bot: str, batch: str) -> None:
+        """Give back the lane that a batch has at a bot, if it has one."""
+        state = self._state(bot)
+        lane = admission.lane_for(state, batch, self._lanes, self._clock())
+        if lane and admission.holds_lane(state, batch, self._lanes):
+            name = admission.lane_name(lane)
+            self._update(Permit(bot, state), _Change(f"REMOVE {name}", {}, unchanged=(name,)))
 
     def record_success(self, permit: Permit) -> None:
         """Record that an attempt succeeded: after failed ones, the bot is open again."""
@@ -108,6 +141,8 @@ class AdmissionControl:
     def _change(
         self, decision: Decision, permit: Permit, now: float, needs_slot: bool, max_duration: int
     ) -> _Change:
+        if decision is Decision.GO:
+            return _Change("", {}, unchanged=("probe_at",))
         unchanged = ("slots_expire_at", "probe_at")
         if decision is Decision.TAKE_SLOT:
             one_more = "SET slots_taken = slots_taken + :one"

@@ -12,11 +12,14 @@ from enum import Enum, auto
 from typing import Self
 
 from relay.domain.retry import backoff
-from relay.domain.timestamps import UtcText, unix_seconds
+from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 
 SLOT_COUNT_TTL = 1
 """Seconds for which a count of the messages in flight is valid, and the longest that the index in which they
 are counted may lag behind without more slots being given out than there are."""
+
+MAX_LANE = 70
+"""Seconds until a lane is free at the latest, if a function died with it: more than the longest attempt."""
 
 SLOT_TIMEOUT = 180
 """Seconds after which a message without an answer gives its slot back: LangBot has most likely ignored it. If
@@ -34,6 +37,9 @@ MAX_PAUSE = 60
 
 CLOCK_SKEW = 1
 """Seconds by which the clocks of two functions may differ."""
+
+LANES = 2
+"""Batches that may send to a bot at the same time, so that a slow bot never holds all batches of push."""
 
 UNREACHABLE_AFTER = 5
 """Failed attempts in a row, half a minute after the first of them, before the bot counts as unreachable."""
@@ -88,6 +94,42 @@ class Deferred:
 
     seconds: float
     full: bool = False
+
+
+def lanes_of(batches: int) -> int:
+    """Return how many of the batches that push delivers at the same time may send to one bot."""
+    return max(1, min(LANES, batches - 1))
+
+
+def lane_name(number: int) -> str:
+    """Return the attribute that says which batch has a lane, from 1 to LANES."""
+    return f"lane_{number}"
+
+
+def lane_entry(batch: str, until: float) -> str:
+    """Return the value of a lane that a batch has until then (Unix seconds), if it does not give it back."""
+    return f"{utc_text(until)} {batch}"
+
+
+def lane_for(state: BotState, batch: str, lanes: int, now: float) -> int | None:
+    """Return the number, up to `lanes`, of the lane that a batch has or may take; None if there is none."""
+    entries = [(number, state.item.get(lane_name(number))) for number in range(1, lanes + 1)]
+    own = (number for number, entry in entries if _holder(entry) == batch)
+    free = (number for number, entry in entries if not 0 < _lane_end(entry) - now <= MAX_LANE)
+    return next(own, None) or next(free, None)
+
+
+def holds_lane(state: BotState, batch: str, lanes: int) -> bool:
+    """Tell whether a batch has one of the lanes."""
+    return any(_holder(state.item.get(lane_name(number))) == batch for number in range(1, lanes + 1))
+
+
+def _holder(entry: object) -> str:
+    return entry.partition(" ")[2] if isinstance(entry, str) else ""
+
+
+def _lane_end(entry: object) -> float:
+    return _time(entry.partition(" ")[0]) if isinstance(entry, str) else 0
 
 
 def decide(state: BotState, now: float, needs_slot: bool) -> Decision | Deferred:
