@@ -99,7 +99,8 @@ def test_the_reply_of_a_sync_call_is_found_behind_later_parts(talk, deliver_one,
 
 def test_a_merged_message_gets_a_turn_from_its_beginning(talk, workers, deliver_one, store):
     _, first = deliver_one()
-    workers.overwrite(first | {"queued_at": utc_text(time.time() - 1000)})
+    long_ago = utc_text(time.time() - 1000)
+    workers.overwrite(first | {"queued_at": long_ago, "delivered_at": long_ago})
     store(-900, "begun, ", stream=False, is_final=False, reply_to=first["accepted_message_id"])
     merged, record = deliver_one()
     store(60, "and ended", stream=False, reply_to=first["accepted_message_id"])
