@@ -319,8 +319,8 @@ def main() -> int:
     try:
         with stack_from_environment() as bot:
             for name, value in json.loads((LOCAL / OUTPUTS).read_text()).items():
-                say(f"  {name:18} {value}")
-            say(f"  {'bot':18} {bot.url if bot else os.environ['BOT_URL']}")
+                say(f"  {name:20} {value}")
+            say(f"  {'bot':20} {bot.url if bot else os.environ['BOT_URL']}")
             say("It runs until Ctrl-C. Outputs: .local/outputs.json; log: .local/ministack.log")
             while True:
                 signal.pause()

@@ -4,6 +4,7 @@ The stack `guarded` has all parameters for this; the stack of the other tests ha
 """
 
 import json
+import re
 
 import boto3
 import pytest
@@ -169,6 +170,14 @@ def test_lambda_takes_the_roles_only_for_functions_of_this_account(deployed):
     for role in roles.values():
         (statement,) = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]["Statement"]
         assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "000000000000"}}
+
+
+def test_a_service_may_invoke_a_function_only_for_a_resource_of_the_stack(deployed):
+    resources = processed_template(deployed)["Resources"].values()
+    permissions = [one["Properties"] for one in resources if one["Type"] == "AWS::Lambda::Permission"]
+    assert {one["Principal"] for one in permissions} == {"apigateway.amazonaws.com", "events.amazonaws.com"}
+    for one in permissions:
+        assert re.search("CallbackApi|SweepFunctionEachMinute", json.dumps(one["SourceArn"]))
 
 
 def test_publish_may_publish_only_in_the_relays_name(deployed):
