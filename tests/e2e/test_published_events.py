@@ -232,17 +232,6 @@ def test_a_parked_message_is_published_with_its_reason(talk, event_listener):
     assert "private words" not in json.dumps(event)
 
 
-def test_the_only_alarm_is_that_a_message_is_parked(deployed):
-    (alarm,) = deployed.client("cloudwatch").describe_alarms()["MetricAlarms"]
-    queue = deployed.local.outputs["ParkedQueueUrl"].rpartition("/")[2]
-    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": queue}]
-    assert (alarm["MetricName"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
-        "ApproximateNumberOfMessagesVisible",
-        "GreaterThanThreshold",
-        0,
-    )
-
-
 # ---------------------------------------------------------------- Bot Unreachable, Bot Recovered
 
 

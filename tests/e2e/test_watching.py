@@ -18,21 +18,23 @@ def alarms(deployed, stack):
 
 
 @pytest.mark.parametrize(
-    ("name", "metric", "of"),
+    ("name", "metric", "of", "starts_at"),
     [
-        ("ParkedAlarm", "ApproximateNumberOfMessagesVisible", "ParkedQueue"),
-        ("CallbackErrorsAlarm", "5xx", "CallbackApi"),
-        ("CallbacksRefusedAlarm", "4xx", "CallbackApi"),
-        ("SpillAlarm", "ApproximateNumberOfMessagesNotVisible", "SpillQueue"),
-        ("PushQueueAlarm", "ApproximateAgeOfOldestMessage", "PushQueue"),
-        ("SettleLateAlarm", "IteratorAge", "SettleFunction"),
-        ("PublishLateAlarm", "IteratorAge", "PublishFunction"),
+        ("ParkedAlarm", "ApproximateNumberOfMessagesVisible", "ParkedQueue", "> 0"),
+        ("CallbackErrorsAlarm", "5xx", "CallbackApi", ">= 4"),
+        ("CallbacksRefusedAlarm", "4xx", "CallbackApi", "> 0"),
+        ("SpillAlarm", "ApproximateNumberOfMessagesNotVisible", "SpillQueue", "> 0"),
+        ("PushQueueAlarm", "ApproximateAgeOfOldestMessage", "PushQueue", "> 1800"),
+        ("SettleLateAlarm", "IteratorAge", "SettleFunction", "> 900000"),
+        ("PublishLateAlarm", "IteratorAge", "PublishFunction", "> 900000"),
     ],
 )
-def test_an_alarm_watches_its_metric_of_a_resource_of_the_stack(deployed, name, metric, of):
+def test_an_alarm_watches_its_metric_of_a_resource_of_the_stack(deployed, name, metric, of, starts_at):
     alarm, resource = alarms(deployed, "relay-local")[name], deployed.physical_id(of)
     assert alarm["MetricName"] == metric
     assert [one["Value"] for one in alarm["Dimensions"]] == [resource.rpartition("/")[2]]
+    comparison = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": ">="}
+    assert f"{comparison[alarm['ComparisonOperator']]} {alarm['Threshold']:.0f}" == starts_at
 
 
 def test_each_alarm_says_what_it_means_and_what_to_do(deployed):
