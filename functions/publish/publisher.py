@@ -102,10 +102,11 @@ class EventPublisher:
             record = self.messages_table.read(key) if key else None
         parts, complete = [part], True
         if final.reply_to:
-            read = self.replies_table.turn_up_to(part, begins_after(final, record), MAX_PAGES)
+            # Nothing of the turn is there if the part was deleted meanwhile. It is all that is known then.
+            parts = self.replies_table.turn_up_to(part, begins_after(final, record), MAX_PAGES) or [part]
             # The last part is missing if the pages end before it.
-            complete = bool(read) and read[-1]["part"] == part["part"]
-            parts = read if complete else [*read, part]
+            if not (complete := parts[-1]["part"] == part["part"]):
+                parts.append(part)
         reply = self._reply(parts) if complete else None
         return reply_completed(parts, record, reply, self.replies_table.name)
 
