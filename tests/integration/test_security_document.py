@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay.adapters.bot_registry import SAVED_SECONDS
+from support.callbacks import part_body
 from support.deployed import IN, OUT
 from support.floods import Flood
 
@@ -66,6 +67,14 @@ def test_a_flood_of_made_up_names_asks_no_more_than_its_share(flood):
         statuses = [post() for _ in range(3 * at_once)]
     assert statuses == [401] * at_once + [503] * 2 * at_once
     assert flood.callback.secrets.requests == at_once
+
+
+def test_a_part_that_is_repeated_in_a_flood_is_kept(flood, talk):
+    with flood.of("a made-up name, too many of them") as post:
+        raw = part_body(talk)
+        statuses = [flood.callback.post(talk, raw)[0], post(), flood.callback.post(talk, raw)[0], post()]
+    assert statuses == [503, 503, 200, 503]
+    assert len(talk.conversation().parts()) == 1
 
 
 def test_no_item_contains_a_secret_or_a_signature(talk):
