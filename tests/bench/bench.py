@@ -198,7 +198,7 @@ def print_floods(deployed: Deployed) -> None:
                 spent.append((time.thread_time() - started) * 1000)
                 return response
 
-            with Flood(callback, talk).of(kind) as post, redirect_stdout(log):
+            with redirect_stdout(log), Flood(callback, talk).of(kind) as post:
                 callback.app.handler = timed  # type: ignore[attr-defined]
                 for _ in range(FLOOD_REQUESTS):
                     post()
