@@ -51,6 +51,10 @@ def test_a_bot_may_not_have_its_url_yet():
         ({"inbound_secret": ["new", ""]}, "inbound_secret must be a non-empty string"),
         ({"inbound_secret": 5}, "inbound_secret must be a non-empty string"),
         ({"outbound_secret": [None]}, "outbound_secret must be a non-empty string"),
+        (
+            {"outbound_secret": ["out"] * 11},
+            "outbound_secret must be a non-empty string or a list of up to 10",
+        ),
         ({"url": "bot.example/bots/1"}, "url must be an address"),
         ({"url": "https://[your-langbot-host]/bots/1"}, "url must be an address"),
         ({"url": "http://[::1:5300/bots/1"}, "url must be an address"),

@@ -15,6 +15,9 @@ BOT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MIN_SECRET_CHARACTERS = 16
 """Characters of a secret, below which a program can guess it from one signed callback, without a request."""
 
+MAX_SECRETS = 10
+"""Secrets of one direction: a rotation needs two. Callback tries each, also for a request of a stranger."""
+
 
 @dataclass(frozen=True)
 class Bot:
@@ -114,8 +117,8 @@ def _text(value: object) -> str:
 def _secrets(fields: dict[str, Any], key: str, faults: list[str]) -> tuple[str, ...]:
     value = fields.get(key) or []
     secrets = tuple(_text(one) for one in (value if isinstance(value, list) else [value]))
-    if not all(secrets):
-        faults.append(f"{key} must be a non-empty string or a list of them, newest first")
+    if not all(secrets) or len(secrets) > MAX_SECRETS:
+        faults.append(f"{key} must be a non-empty string or a list of up to {MAX_SECRETS}, newest first")
         return ()
     return secrets
 
