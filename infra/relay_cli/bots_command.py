@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import relay
 from relay.domain.admission import MAX_PAUSE, BotState
 from relay.domain.bot import BOT_NAME, Bot, parse_bot, weakness
+from relay.domain.diagnosis import counted
 from relay_cli.arguments import STACK, TIMEOUT
 from relay_cli.bot_secret import changed, differing
 from relay_cli.finding import show
@@ -203,10 +204,11 @@ def remove(stack: relay.Stack, admin: relay.BotAdmin, options: argparse.Namespac
     )["Attributes"]
     queued = sum(map(int, attributes.values()))
     if not options.json:
+        waiting = counted(admin.open_messages(options.name), "message")
         say(
-            f"{admin.open_messages(options.name)} messages of bot {options.name} wait for a reply, which "
-            f"would be refused. About {queued} messages of all bots are on the push queue: those of this bot "
-            "would be parked. Its records and replies stay."
+            f"Bot {options.name} has {waiting} that wait for a reply, which would be refused. About "
+            f"{counted(queued, 'message')} of all bots on the push queue: those of this bot would be parked. "
+            "Its records and replies stay."
         )
     if not confirmed(f"Remove bot {options.name}?", options.yes):
         raise CommandFailed(1, "nothing was removed")

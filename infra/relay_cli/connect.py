@@ -11,6 +11,7 @@ from typing import Any
 import relay
 from relay.domain.admission import SLOT_COUNT_TTL, SLOT_TIMEOUT
 from relay.domain.bot import BOT_NAME, secret_fields, weakness
+from relay.domain.diagnosis import counted
 from relay_cli import langbot_api
 from relay_cli.arguments import BOT, TIMEOUT
 from relay_cli.bot_secret import differing, new_secret
@@ -156,8 +157,8 @@ class _Connecting:
             return False
         if left:
             self._tell(
-                f"{left} messages have no reply yet, which LangBot may sign with an old secret. The relay "
-                "still knows it: give the command again later"
+                f"{counted(left, 'message')} without a reply yet, which LangBot may sign with an old secret. "
+                "The relay still knows it: give the command again later"
             )
             return False
         newest = (bot.inbound_secrets[0], bot.outbound_secrets[0])
@@ -201,7 +202,9 @@ class _Connecting:
                 if (not left and waited > IN_DOUBT) or waited > SLOT_TIMEOUT:
                     break
                 if left:
-                    self._tell(f"waiting for the replies to {left} messages, {waited:.0f} s so far")
+                    self._tell(
+                        f"waiting for the replies to {counted(left, 'message')}, {waited:.0f} s so far"
+                    )
                 time.sleep(2)
             yield left
         finally:

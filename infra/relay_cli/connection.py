@@ -1,6 +1,5 @@
 """What a bot in LangBot and its secret here must be to fit together. Nothing here has a side effect."""
 
-import ipaddress
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from enum import Enum, auto
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.domain.addresses import is_public
 from relay.domain.bot import Bot, parse_bot, secret_fields, weakness
 from relay_cli.bot_secret import new_secret
 from relay_cli.terminal import CommandFailed
@@ -152,7 +152,7 @@ def address_warnings(url: str, deployed: bool) -> list[str]:
 
 def _is_private(host: str) -> bool:
     try:
-        return not ipaddress.ip_address(host).is_global
+        return not is_public(host)
     except ValueError:
         return "." not in host or host.endswith((".local", ".internal", ".localhost"))
 

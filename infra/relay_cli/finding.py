@@ -9,7 +9,7 @@ from relay_cli.terminal import say, say_json
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of a check. `ok` is None if it could not be checked; `advice` says what to do."""
+    """One line of a check. `ok` is None for what is no fault, or could not be checked."""
 
     check: str
     ok: bool | None
@@ -25,8 +25,8 @@ def show(findings: Iterable[Finding], options: argparse.Namespace) -> bool:
         if options.json:
             say_json(asdict(finding))
             continue
-        mark = {True: "ok  ", False: "FAIL", None: "skip"}[finding.ok]
-        say(f"{mark}  {finding.check:22} {' '.join(finding.text.split())}")
+        mark = {True: "ok  ", False: "FAIL", None: "note"}[finding.ok]
+        say(f"{mark}  {finding.check:26} {' '.join(finding.text.split())}")
         if finding.advice:
-            say(f"{'':28} -> {finding.advice}")
+            say(f"{'':32} -> {finding.advice}")
     return all_well

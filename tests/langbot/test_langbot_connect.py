@@ -164,7 +164,7 @@ def test_secrets_are_rotated_when_no_turn_is_open(bridge: Bridge, connect: Relay
         done = rotation.result()
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert "waiting for the replies to 1 messages" in done.stdout
+    assert "waiting for the replies to 1 message," in done.stdout
     new = bot_of(bridge, name)
     assert both.inbound_secrets == (*new.inbound_secrets, *old.inbound_secrets)
     assert both.outbound_secrets == (*new.outbound_secrets, *old.outbound_secrets)
@@ -198,6 +198,59 @@ def test_rotation_that_was_interrupted_is_finished(bridge: Bridge, connect: Rela
         new.inbound_secrets,
         new.outbound_secrets,
     )
+
+
+# ---------------------------------------------------------------- relay doctor
+
+
+@pytest.fixture
+def doctor(bridge: Bridge, relay: Relay, name: str) -> Callable[[], dict[str, dict[str, Any]]]:
+    """Return the faults that `relay doctor` finds in the test's bot, by check."""
+
+    def faults() -> dict[str, dict[str, Any]]:
+        done = relay("doctor", "--bot", name, "--langbot", bridge.peer.url, "--json")
+        found = map(json.loads, done.stdout.splitlines())
+        return {one["check"].removeprefix(f"{name}: "): one for one in found if one["ok"] is False}
+
+    return faults
+
+
+def test_doctor_finds_no_fault_in_a_connected_bot(
+    bridge: Bridge, connect: Relay, doctor: Callable[[], dict[str, Any]], name: str
+) -> None:
+    connect(name)
+    assert doctor() == {}
+
+
+def test_doctor_names_what_was_filled_in_wrong_and_what_is_lost(
+    bridge: Bridge, connect: Relay, doctor: Callable[[], dict[str, Any]], relay: Relay, name: str
+) -> None:
+    connect(name)
+    bot = in_langbot(bridge, name)
+    wrong = {"callback_url": bot["adapter_config"]["callback_url"] + "/", "signature_required": False}
+    bridge.peer.change_bot(bot["uuid"], adapter_config=bot["adapter_config"] | wrong)
+    relay("bots", "test", name, "--timeout", "10")
+
+    found = doctor()
+
+    assert found.keys() == {"LangBot's form", "LangBot's log", "signatures"}
+    assert "giving up" in found["LangBot's log"]["text"]
+
+
+def test_doctor_tells_of_an_agent_without_a_runner(
+    bridge: Bridge, connect: Relay, doctor: Callable[[], dict[str, Any]], name: str
+) -> None:
+    connect(name)
+    bot = in_langbot(bridge, name)
+    agent = bridge.peer.make_agent(name)
+    to_agent = {"target_type": "agent", "target_uuid": agent}
+    routes = [{**route, **to_agent} for route in bot["event_bindings"]]
+    bridge.peer.change_bot(bot["uuid"], event_bindings=routes)
+
+    found = doctor()
+
+    assert found.keys() == {"route (person)", "route (group, addressed)"}
+    assert found["route (person)"]["text"] == f"the agent {name} has no runner"
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,12 @@ class Peer:
         (bot,) = [one for one in self._call("GET", "platform/bots")["bots"] if one["name"] == name]
         return dict(bot)
 
+    def make_agent(self, name: str) -> str:
+        """Make an agent that has no runner; return its id."""
+        config: dict[str, Any] = {"runner": {"id": ""}, "runner_config": {}}
+        agent = {"name": name, "description": "", "kind": "agent", "config": config}
+        return str(self._call("POST", "agents", agent)["uuid"])
+
     def change_bot(self, uuid: str, **fields: Any) -> None:
         """Save fields of a bot, as its form does."""
         self._call("PUT", f"platform/bots/{uuid}", fields)

@@ -1,0 +1,188 @@
+"""What the values that a check has read mean. Nothing here has a side effect."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from relay.domain.admission import BotState
+from relay.domain.bot import Bot, weakness
+from relay.domain.diagnosis import counted
+from relay.domain.signing import SIGNATURE_TOLERANCE
+from relay_cli.finding import Finding
+from relay_cli.langbot_api import Json
+
+OLD_MESSAGE = 1800
+"""Seconds after which a message on the push queue is late, as for the alarm PushQueueAlarm."""
+
+FEW_EXECUTIONS = 50
+"""Parallel executions below which a burst of callbacks can be throttled. A new account has ten."""
+
+CALLBACKS_A_SECOND = 15
+"""What one LangBot posts while it streams, as measured."""
+
+
+def secret_finding(bot: Bot) -> Finding:
+    """Judge a bot's secret."""
+    if bot.unusable:
+        return Finding("secret", False, bot.unusable, "correct it with `relay bots set` or `relay connect`")
+    if not bot.url:
+        return Finding("secret", False, "it has no url", "`relay connect` sets it")
+    if weak := weakness(bot):
+        return Finding("secret", None, f"weak: {weak}", "`relay connect --rotate` renews it")
+    if len(bot.inbound_secrets) > 1 or len(bot.outbound_secrets) > 1:
+        return Finding("secret", None, "a rotation is under way", "`relay connect --rotate` finishes it")
+    return Finding("secret", True, "valid")
+
+
+def url_finding(status: int, body: Json) -> Finding:
+    """Judge the response to a signed request without a message.
+
+    LangBot checks the signature first. Then it misses the message, so it accepts nothing.
+    """
+    text = str(body.get("msg") or body.get("error") or "")
+    told = f"answered {status}" + (f": {text}" if text else "")
+    match status, body.get("code"):
+        case 400, 40001:
+            return Finding("url", True, "LangBot answers, and accepts inbound_secret")
+        case 401, 40101 if "expired" in text:
+            return Finding("url", False, told, "set the clock of LangBot's host, or of this computer")
+        case 401, 40101:
+            advice = "LangBot has another Inbound Signing Secret; `relay connect` sets it"
+            return Finding("url", False, told, advice)
+        case 404, _ if text == "Bot not found":
+            advice = "the bot is off, or the url names none; `relay connect` sets both right"
+            return Finding("url", False, told, advice)
+        case 405, _:
+            return Finding(
+                "url", False, told, "it must be the Inbound Webhook URL, without a slash at its end"
+            )
+    return Finding("url", False, f"{told}, and not as LangBot does", "look at what is in front of LangBot")
+
+
+def signature_finding(status: int) -> Finding:
+    """Judge the response to the same request without a signature."""
+    if status == 401:
+        return Finding("signatures", True, "LangBot refuses a message without one")
+    advice = "switch Require Inbound Signature on; `relay connect` does it"
+    return Finding("signatures", False, f"LangBot answered {status} to a request without one", advice)
+
+
+def clock_finding(check: str, ahead: float) -> Finding:
+    """Judge a clock that is `ahead` of AWS's by so many seconds, as far as whole seconds tell."""
+    text = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} AWS"
+    if abs(ahead) <= 2:
+        return Finding(check, True, "as AWS's")
+    if abs(ahead) <= SIGNATURE_TOLERANCE / 5:
+        return Finding(check, True, text)
+    advice = f"set it by NTP: signatures over {SIGNATURE_TOLERANCE} s off are refused"
+    return Finding(check, False, text, advice)
+
+
+def circuit_finding(state: BotState) -> Finding:
+    """Judge a bot's circuit breaker."""
+    if state.probe_at and state.failures:
+        text = f"{counted(state.failures, 'attempt')} in a row failed: {state.last_error}"
+        return Finding("circuit", False, text, "mend the cause, then `relay bots retry NAME`")
+    return Finding("circuit", True, "closed")
+
+
+def slots_finding(in_flight: int, most: int) -> Finding:
+    """Judge how many messages of a bot wait for a reply."""
+    if most and in_flight >= most:
+        advice = "LangBot is slow or silent; `relay bots test NAME` tells which"
+        return Finding("slots", False, f"all {most} are taken, so other messages wait", advice)
+    return Finding("slots", True, f"{in_flight} of {most} taken" if most else f"{in_flight} taken, no limit")
+
+
+def callback_finding(status: int) -> Finding:
+    """Judge the response of the callback URL to a request without a signature."""
+    if status == 401:
+        return Finding("callback URL", True, "reachable, and refuses what is not signed")
+    advice = "look into the log of callback; 403, 404 and 429 come from API Gateway"
+    return Finding("callback URL", False, f"answered {status} instead of 401", advice)
+
+
+def queue_finding(check: str, waiting: int, advice: str) -> Finding:
+    """Judge a queue on which no message should be."""
+    return Finding(check, not waiting, counted(waiting, "message"), advice if waiting else "")
+
+
+def age_finding(ages: Sequence[float], waiting: int) -> Finding:
+    """Judge the push queue by the ages of its oldest message in the last minutes, in seconds."""
+    if not ages:
+        return Finding(
+            "push queue", None, f"{counted(waiting, 'message')}; CloudWatch has no age of the oldest"
+        )
+    oldest = max(ages)
+    text = f"{counted(waiting, 'message')}, the oldest {oldest:.0f} s old"
+    if oldest > OLD_MESSAGE:
+        return Finding("push queue", False, text, "`relay bots list` says which bot fails")
+    return Finding("push queue", True, text)
+
+
+def alarm_findings(alarms: Sequence[Json], topic: bool, confirmed: int) -> Iterator[Finding]:
+    """Judge the alarms of a stack; `topic`: it has one for them; `confirmed`: who gets its mail."""
+    for alarm in alarms:
+        if alarm["StateValue"] == "ALARM":
+            yield Finding("alarm", False, alarm["AlarmName"], alarm.get("AlarmDescription", ""))
+    if topic and not confirmed:
+        advice = "open the mail of AWS and confirm the subscription"
+        yield Finding("alarms", False, f"{len(alarms)} alarms, and nobody has confirmed the mail", advice)
+    elif topic:
+        yield Finding("alarms", True, f"{len(alarms)} alarms, sent by mail")
+    else:
+        advice = "deploy with AlarmEmail=you@example.com, unless a rule on the event bus takes them"
+        yield Finding("alarms", None, f"{len(alarms)} alarms, and no mail", advice)
+
+
+def concurrency_finding(unreserved: int) -> Finding:
+    """Judge how many functions of the account can run at once."""
+    text = f"{unreserved} parallel executions for all functions without reserved ones"
+    if unreserved < FEW_EXECUTIONS:
+        return Finding("concurrency", False, text, "raise Lambda's quota `Concurrent executions`")
+    return Finding("concurrency", True, text)
+
+
+def throttle_finding(stage: Mapping[str, Any], account: float) -> Finding:
+    """Judge how many callbacks a second API Gateway passes on; LangBot does not retry a 429."""
+    own = stage.get("ThrottlingRateLimit")
+    if own is None:
+        return Finding(
+            "API throttle", None, f"the stage shows none of its own; {account:g} a second for all APIs"
+        )
+    text = f"{own:g} callbacks a second, {account:g} for all APIs of the account"
+    if min(own, account) < CALLBACKS_A_SECOND:
+        advice = f"one LangBot posts up to {CALLBACKS_A_SECOND} a second: raise MaxCallbacksPerSecond"
+        return Finding("API throttle", False, text, advice)
+    return Finding("API throttle", True, text)
+
+
+def form_findings(changes: Sequence[str]) -> Iterator[Finding]:
+    """Judge what `relay connect` would change in LangBot."""
+    if not changes:
+        yield Finding("LangBot's form", True, "callback URL and both secrets are the relay's")
+    for change in changes:
+        yield Finding("LangBot's form", False, change, "`relay connect` sets it")
+
+
+def log_finding(lines: Sequence[Json]) -> Finding:
+    """Judge LangBot's log of a bot by the callbacks that it gave up."""
+    lost = [str(line.get("text")) for line in lines if "http_bot callback" in str(line.get("text"))]
+    if lost:
+        return Finding("LangBot's log", False, lost[-1], "those parts are lost; mend the cause first")
+    return Finding("LangBot's log", True, "no callback was given up since the bot was saved")
+
+
+def run_finding(message_id: str, accepted_id: str, runs: Sequence[Json]) -> Finding:
+    """Tell what became of the agent's run for an unanswered message."""
+    check = "agent's run"
+    run = next((run for run in runs if str(run.get("event_id", "")).endswith(f":{accepted_id}")), None)
+    if run is None:
+        advice = "look at its routes in LangBot"
+        return Finding(check, False, f"message {message_id} is not among the agent's latest runs", advice)
+    reason = run.get("status_reason") or "no reason is given"
+    text = f"message {message_id}: {run.get('status')}, {reason}"
+    if run.get("status") == "completed":
+        return Finding(
+            check, False, text, "the agent ended without a reply: its runner must call a reply tool"
+        )
+    return Finding(check, False, text, "look into the agent's log in LangBot")
