@@ -1,0 +1,64 @@
+"""Each command with the AWS actions that docs/access.md gives it, and no others."""
+
+import json
+import re
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from support.command_line import CommandLine
+
+ACCESS = Path(__file__).parents[2] / "docs/access.md"
+ROW = re.compile(r"^\| `relay ([a-z ]+)` \| (.+) \|$", re.MULTILINE)
+ACTIONS = {
+    command: re.findall(r"`([a-z]+:\w+)`", actions) for command, actions in ROW.findall(ACCESS.read_text())
+}
+
+
+@pytest.fixture
+def operator(talk, tmp_path):
+    """Run a command as a user who may do nothing but these actions."""
+    iam = talk.deployed.client("iam")
+    name = f"operator-{uuid4().hex[:8]}"
+
+    def run(actions, *arguments):
+        allowed = {"Effect": "Allow", "Action": actions, "Resource": "*"}
+        policy = {"Version": "2012-10-17", "Statement": [allowed]}
+        iam.put_user_policy(UserName=name, PolicyName="operator", PolicyDocument=json.dumps(policy))
+        environment = {
+            "AWS_ENDPOINT_URL": talk.deployed.local.outputs["EndpointUrl"],
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        }
+        relay = CommandLine(talk.deployed, tmp_path)
+        return relay(*arguments, "--stack", "relay-local", environment=environment)
+
+    iam.create_user(UserName=name)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ("bots list", []),
+        ("bots set", ["--timezone", "UTC"]),
+        ("bots test", []),
+        ("bots retry", []),
+        ("bots remove", ["--yes"]),
+        ("doctor", ["--json"]),
+    ],
+)
+def test_command_needs_no_other_actions_than_the_page_gives_it(talk, operator, command, more):
+    name = [] if command == "bots list" else ["--bot", talk.name] if command == "doctor" else [talk.name]
+    done = operator(["cloudformation:DescribeStacks", *ACTIONS[command]], *command.split(), *name, *more)
+    assert "AccessDenied" not in done.stdout + done.stderr
+    if command != "doctor":
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_operator_without_an_action_is_refused_in_one_line(talk, operator):
+    done = operator(["cloudformation:DescribeStacks"], "bots", "retry", talk.name)
+    assert (done.returncode, "AccessDenied" in done.stderr, done.stderr.count("\n")) == (1, True, 1)
