@@ -407,6 +407,7 @@ def test_a_new_bot_is_read_in_a_flood_when_its_part_comes_again(flooded, manager
 
 
 def test_a_rotation_is_seen_in_a_flood_of_made_up_names(flooded, manager):
+    flood(flooded, "a")
     manager.secrets["sales"] = secret("new")
     assert flooded.refresh("sales").inbound_secrets == ("new",)
 
