@@ -162,7 +162,7 @@ def set_fields(stack: relay.Stack, admin: relay.BotAdmin, options: argparse.Name
     after = changed(options.name, before, changes)
     names = differing(before, after)
     if names:
-        admin.write_secret(options.name, after, is_new=before is None)
+        write_secret(stack, options.name, before, after)
     if options.json:
         say_json({"bot": options.name, "changed": names})
     elif before is None:
@@ -173,6 +173,17 @@ def set_fields(stack: relay.Stack, admin: relay.BotAdmin, options: argparse.Name
     else:
         changes_text = ", ".join(names) + " changed; the relay uses it within a minute"
         say(f"bot {options.name}: {changes_text if names else 'nothing changes'}")
+
+
+def write_secret(stack: relay.Stack, name: str, before: str | None, after: str) -> None:
+    """Write a bot's secret; `before` is None for a new bot, which gets the key of the stack."""
+    from relay_cli.deployment import Deployment
+
+    admin = relay.BotAdmin(stack)
+    if before is None:
+        admin.create_secret(name, after, Deployment(stack).parameters.get("KmsKeyArn", ""))
+    else:
+        admin.replace_secret(name, after)
 
 
 def retry(admin: relay.BotAdmin, options: argparse.Namespace) -> None:

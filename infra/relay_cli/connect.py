@@ -15,7 +15,7 @@ from relay.domain.diagnosis import counted
 from relay_cli import langbot_api
 from relay_cli.arguments import BOT, TIMEOUT
 from relay_cli.bot_secret import differing, new_secret
-from relay_cli.bots_command import without_query
+from relay_cli.bots_command import without_query, write_secret
 from relay_cli.connection import (
     LABELS,
     Json,
@@ -115,7 +115,7 @@ class _Connecting:
         # The relay must know a secret before LangBot signs with it.
         secret = secret_with(wanted.secret, url or webhook_url(self._api, found), planned.secrets)
         if differing(wanted.secret, secret):
-            self._admin.write_secret(self._name, secret, is_new=wanted.secret is None)
+            write_secret(self._stack, self._name, wanted.secret, secret)
         if saves_langbot:
             self._save_in_langbot(found, planned.adapter_config)
         return found
@@ -163,7 +163,7 @@ class _Connecting:
             return False
         newest = (bot.inbound_secrets[0], bot.outbound_secrets[0])
         secret = secret_with(self._admin.secret(self._name), bot.url, newest)
-        self._admin.write_secret(self._name, secret, is_new=False)
+        self._admin.replace_secret(self._name, secret)
         self._tell("the old secrets are taken out")
         return True
 
@@ -173,7 +173,7 @@ class _Connecting:
         outbound = adapter_config.get("outbound_secret") or inbound
         both = ([new_secret(), inbound], [new_secret(), outbound])
         secret = secret_with(wanted.secret, wanted.bot.url, both)
-        self._admin.write_secret(self._name, secret, is_new=False)
+        self._admin.replace_secret(self._name, secret)
 
     # ---------------------------------------------------------------- both
 

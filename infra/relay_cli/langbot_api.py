@@ -151,6 +151,7 @@ class LangBotApi:
                 1, f"{self.url} is not the API of LangBot: {method} {path} was answered {status}"
             )
         if fields["code"] != 0:
-            # The text of LangBot leaves out the values of a configuration that it refuses.
-            raise CommandFailed(1, f"LangBot refused {method} {path} with {status}: {fields.get('msg')}")
+            # A refusal is without the values of a configuration; an error of LangBot's own may have them.
+            why = fields.get("msg") if status < 500 else "its log says why"
+            raise CommandFailed(1, f"LangBot answered {method} {path} with {status}: {why}")
         return fields.get("data")

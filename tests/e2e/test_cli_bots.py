@@ -124,6 +124,24 @@ def test_set_makes_a_bot_with_new_secrets_that_it_does_not_print(talk, relay):
     assert not any(secret in done.stdout for secret in secrets)
 
 
+def test_bot_that_set_makes_has_the_key_of_its_stack(talk, relay, guarded):
+    outputs = talk.deployed.local.outputs
+    environment = {
+        "AWS_ENDPOINT_URL": outputs["EndpointUrl"],
+        "AWS_DEFAULT_REGION": outputs["Region"],
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    url = ["--url", "https://langbot.example/bots/1"]
+    done = relay("bots", "set", "sales", *url, "--stack", guarded, environment=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    manager = talk.deployed.client("secretsmanager")
+    keys = [
+        manager.describe_secret(SecretId=f"{guarded}/bots/{bot}")["KmsKeyId"] for bot in ("default", "sales")
+    ]
+    assert len(set(keys)) == 1
+
+
 def test_set_without_a_field_says_which_there_are(talk, relay):
     done = relay("bots", "set", talk.name)
     assert (done.returncode, "--url" in done.stderr) == (2, True)

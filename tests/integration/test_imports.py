@@ -11,10 +11,11 @@ import pytest
 
 from support.environment import VARIABLES
 
-FUNCTIONS = Path(__file__).parents[2] / "functions"
+ROOT = Path(__file__).parents[2]
+FUNCTIONS = ROOT / "functions"
 ENVIRONMENT = {
     "PATH": os.defpath,
-    "PYTHONPATH": str(FUNCTIONS),
+    "PYTHONPATH": f"{FUNCTIONS}:{ROOT}/infra",
     "AWS_DEFAULT_REGION": "us-east-1",
 } | VARIABLES
 HANDLERS = ["push.app", "callback.app", "settle.app", "sweep.app", "publish.app"]
@@ -57,6 +58,12 @@ def test_the_client_library_never_imports_powertools():
     modules = modules_after("import relay; [getattr(relay, name) for name in relay.__all__]; relay.PushQueue")
     assert "relay.client.push_queue" in modules
     assert "aws_lambda_powertools" not in modules
+
+
+def test_help_of_the_command_waits_for_no_sdk_and_no_http_client():
+    modules = modules_after("import relay_cli.main; relay_cli.main.parser()")
+    assert "relay_cli.doctor" in modules
+    assert not modules & {"boto3", "botocore", "requests", "urllib3", "fastjsonschema", "shtab"}
 
 
 def test_the_domain_imports_neither_aws_nor_http():

@@ -38,12 +38,14 @@ class BotAdmin:
         text: str = response.get("SecretString", "")
         return text
 
-    def write_secret(self, bot: str, secret: str, is_new: bool) -> None:
-        """Write a bot's secret as a whole. The relay uses it within a minute."""
-        if is_new:
-            self._secretsmanager.create_secret(Name=self._prefix + bot, SecretString=secret)
-        else:
-            self._secretsmanager.put_secret_value(SecretId=self._prefix + bot, SecretString=secret)
+    def create_secret(self, bot: str, secret: str, kms_key: str) -> None:
+        """Make a bot. Without a `kms_key`, the stack's KmsKeyArn, AWS's own key encrypts its secret."""
+        encrypted = {"KmsKeyId": kms_key} if kms_key else {}
+        self._secretsmanager.create_secret(Name=self._prefix + bot, SecretString=secret, **encrypted)
+
+    def replace_secret(self, bot: str, secret: str) -> None:
+        """Replace a bot's secret as a whole. The relay uses it within a minute."""
+        self._secretsmanager.put_secret_value(SecretId=self._prefix + bot, SecretString=secret)
 
     def delete_secret(self, bot: str) -> datetime:
         """Schedule a bot's secret for deletion; return when it is deleted. Until then it can be restored."""
