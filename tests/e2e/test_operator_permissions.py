@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from support.command_line import CommandLine
+from support.parked_messages import park
 
 ACCESS = Path(__file__).parents[2] / "docs/access.md"
 ROW = re.compile(r"^\| `relay ([a-z ]+)` \| (.+) \|$", re.MULTILINE)
@@ -32,9 +33,9 @@ def operator(talk, tmp_path):
             "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
         }
-        relay = CommandLine(talk.deployed, tmp_path)
         return relay(*arguments, "--stack", "relay-local", environment=environment)
 
+    relay = CommandLine(talk.deployed, tmp_path)
     iam.create_user(UserName=name)
     key = iam.create_access_key(UserName=name)["AccessKey"]
     return run
@@ -57,6 +58,24 @@ def test_command_needs_no_other_actions_than_the_page_gives_it(talk, operator, c
     assert "AccessDenied" not in done.stdout + done.stderr
     if command != "doctor":
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("command", "more"), [("push", ["hello"]), ("sync", ["hello"]), ("show", [])])
+def test_message_can_be_sent_and_looked_at_with_the_actions_of_the_page(talk, operator, command, more):
+    talk.deployed.state(talk.push("before"), "answered")
+    of_session = ["--bot", talk.name, talk.session, *more]
+    done = operator(["cloudformation:DescribeStacks", *ACTIONS[command]], command, *of_session)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("command", "more"), [("resend", []), ("drop", ["why"])])
+def test_parked_message_can_be_handled_with_the_actions_of_the_page(talk, operator, command, more):
+    sent, _ = park(talk, "private words")
+    listed = operator(["cloudformation:DescribeStacks", *ACTIONS["parked"]], "parked")
+    assert sent.message_id in listed.stdout
+    of_message = ["--bot", talk.name, talk.session, sent.message_id, *more]
+    done = operator(["cloudformation:DescribeStacks", *ACTIONS[command]], command, *of_message)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_operator_without_an_action_is_refused_in_one_line(talk, operator):

@@ -1,0 +1,125 @@
+import json
+import threading
+from argparse import Namespace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from relay_cli.langbot_api import LangBotApi, from_options
+from relay_cli.terminal import CommandFailed
+
+KEY = "lbk_hush"
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Gives each request the answer of the test, and keeps what was asked."""
+
+    answer = (200, {}, b"")
+    asked: list[tuple[str, str | None]] = []  # noqa: RUF012 - a class for each server
+
+    def do_GET(self):
+        self.asked.append((self.path, self.headers["X-API-Key"]))
+        status, headers, body = self.answer
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self):
+        self.do_GET()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def langbot():
+    """A server in place of LangBot, for the answers that the real one does not give when it is asked to."""
+    handler = type("Handler", (Answering,), {"asked": []})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        handler.url = f"http://127.0.0.1:{server.server_port}"
+        yield handler
+        server.shutdown()
+        thread.join()
+
+
+def refusal(langbot, status, body=b"", **headers):
+    langbot.answer = (status, headers, body)
+    with pytest.raises(CommandFailed) as failed:
+        LangBotApi(langbot.url, KEY).http_bots()
+    assert failed.value.code == 1
+    assert KEY not in str(failed.value)
+    return str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (401, b"", "does not know this API key"),
+        (403, b"", "needs the scopes resource.view and resource.manage"),
+        (200, b"<html>", "is not the API of LangBot: GET platform/bots was answered 200"),
+        (200, b"[]", "is not the API of LangBot"),
+        (404, b'{"error": "Bot not found"}', "is not the API of LangBot"),
+        (400, b'{"code": -1, "msg": "invalid"}', "answered GET platform/bots with 400: invalid"),
+    ],
+)
+def test_a_refusal_is_told_of_in_words(langbot, status, body, told):
+    assert told in refusal(langbot, status, body)
+
+
+def test_a_redirect_does_not_get_the_key(langbot):
+    told = refusal(langbot, 302, Location=f"{langbot.url}/elsewhere?token=x")
+    assert f"redirects to {langbot.url}: give that as --langbot" in told
+    assert langbot.asked == [("/api/v1/platform/bots", KEY)]
+
+
+def test_an_error_of_langbot_that_quotes_a_secret_is_not_repeated(langbot):
+    langbot.answer = (500, {}, json.dumps({"code": -2, "msg": "[parameters: hush-hush]"}).encode())
+    with pytest.raises(CommandFailed, match="with 500: its log says why"):
+        LangBotApi(langbot.url, KEY).save_bot("1", {"inbound_secret": "hush-hush"})
+
+
+def test_a_bot_without_its_configuration_needs_another_scope(langbot):
+    assert "scope resource.manage" in refusal(
+        langbot, 200, b'{"code": 0, "data": {"bots": [{"adapter": "http_bot", "uuid": "1"}]}}'
+    )
+
+
+def test_a_release_without_routes_answers_none(langbot):
+    langbot.answer = (404, {}, b"<html>")
+    assert LangBotApi(langbot.url, KEY).agent("1") == {}
+
+
+def test_an_address_at_which_nothing_listens_is_told_of():
+    with pytest.raises(CommandFailed, match="cannot be reached: ConnectionError; check --langbot"):
+        LangBotApi("http://127.0.0.1:1", KEY).version()
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("https://langbot.example/", "https://langbot.example"),
+        (" http://langbot.example:5300 ", "http://langbot.example:5300"),
+        ("https://example.com/langbot/", "https://example.com/langbot"),
+    ],
+)
+def test_the_address_is_taken_without_a_slash_at_its_end(url, base):
+    assert from_options(Namespace(langbot=url, api_key=KEY)).url == base
+
+
+@pytest.mark.parametrize("url", ["langbot.example", "ftp://langbot.example", "https://"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(CommandFailed, match="--langbot must be an address"):
+        from_options(Namespace(langbot=url, api_key=KEY))
+
+
+@pytest.mark.parametrize("key", [None, "", "  ", "clé", "a\nb"])
+def test_a_key_that_is_missing_or_no_key_is_refused(monkeypatch, key):
+    monkeypatch.delenv("LANGBOT_API_KEY", raising=False)
+    with pytest.raises(CommandFailed, match="is needed in LANGBOT_API_KEY") as failed:
+        from_options(Namespace(langbot="https://langbot.example", api_key=key))
+    assert failed.value.code == 2
