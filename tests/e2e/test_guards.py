@@ -85,6 +85,7 @@ def test_a_topic_may_send_only_if_a_parameter_names_it(deployed, guarded):
     url = physical_ids(deployed, guarded)["PushQueue"]
     (statement,) = (one for one in queue_policy(deployed, url) if "Service" in one["Principal"])
     source = f"arn:aws:sns:{deployed.stack.region}:000000000000:orders.fifo"
+    assert statement["Principal"] == {"Service": "sns.amazonaws.com"}
     assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": [source]}}
     url = deployed.local.outputs["PushQueueUrl"]
     assert [one["Effect"] for one in queue_policy(deployed, url)] == ["Deny"]

