@@ -20,7 +20,7 @@ from relay_cli.terminal import CommandFailed, Parser, complain, say, show_crash
 EXIT_CODES = """\
 exit codes:
   0  done
-  1  the stack could not be reached, or refused
+  1  the stack or LangBot could not be reached, or refused; or `relay doctor` found a fault
   2  the command or the message is not valid, or there is no such message
   3  the message is parked or dropped: it is not tried again unless it is resent
   4  no reply in time
