@@ -13,7 +13,7 @@ from relay.errors import (
     RelayError,
     ReplyTimeout,
 )
-from relay_cli import bots_command, connect, doctor, logs, parked, send, show, tail
+from relay_cli import bots_command, connect, console_command, doctor, logs, parked, send, show, tail
 from relay_cli.arguments import options_first
 from relay_cli.terminal import CommandFailed, Parser, complain, say, show_crash
 
@@ -38,7 +38,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser
     )
     top.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and end")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (send, show, tail, parked, logs, bots_command, connect, doctor):
+    for module in (send, show, tail, parked, logs, bots_command, connect, doctor, console_command):
         module.add_commands(commands)
     completion = commands.add_parser("completion", help="print what makes a shell complete these commands")
     completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
@@ -79,7 +79,7 @@ def main() -> int:
         stack = Stack.from_cloudformation(options.stack) if options.stack else Stack.from_file()
         code: int = options.run(stack, options)
     except KeyboardInterrupt:
-        return 0 if options.command in ("tail", "logs") else 130
+        return 0 if options.command in ("tail", "logs", "console") else 130
     except CommandFailed as error:
         return fail(error.code, str(error))
     except InvalidMessage as error:

@@ -1,7 +1,7 @@
 """A DynamoDB table by plain Python values."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Literal
@@ -53,6 +53,16 @@ class Table:
         """Return the item with this key, by a consistent read, or None."""
         response = self._dynamodb.get_item(TableName=self.name, Key=to_item(key), ConsistentRead=True)
         return from_item(response["Item"]) if "Item" in response else None
+
+    def get_many(self, keys: Sequence[Mapping[str, Any]]) -> list[Item]:
+        """Return the items with these keys, of 100 at the most, in any order.
+
+        They may be a moment old. Those that DynamoDB does not read at once are missing.
+        """
+        if not keys:
+            return []
+        response = self._dynamodb.batch_get_item(RequestItems={self.name: {"Keys": list(map(to_item, keys))}})
+        return [from_item(item) for item in response["Responses"][self.name]]
 
     def put(self, item: Mapping[str, Any], condition: str = "", values: Mapping[str, Any] = _NONE) -> bool:
         """Write an item, if the one that it replaces meets `condition`; return whether it did."""

@@ -22,12 +22,10 @@ from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSL
 from relay.domain.addresses import is_metadata, is_public
 from relay.domain.attempt import Response
 from relay.domain.bot import Bot
-from relay.domain.message import Action
+from relay.domain.message import PATHS, Action
 from relay.domain.signing import sign
 
 log = logging.getLogger(__name__)
-
-PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}
 
 CONNECT_TIMEOUT = 3
 """Seconds."""

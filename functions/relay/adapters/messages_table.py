@@ -1,10 +1,10 @@
 """MessagesTable: what became of each message."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, cast
 
-from relay.adapters.dynamodb import IS_NEW, Table
+from relay.adapters.dynamodb import IS_NEW, Item, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
 from relay.domain.admission import BotState
 from relay.domain.attempt import AttemptEntry, AttemptHistory
@@ -48,6 +48,10 @@ class MessagesTable:
         """Return the record of a message, or None if nothing was written yet."""
         return cast(MessageRecord | None, self._table.get(key))
 
+    def read_many(self, keys: Sequence[RecordKey]) -> list[MessageRecord]:
+        """Return the records of at most 100 messages, in any order; some may be missing or a moment old."""
+        return cast(list[MessageRecord], self._table.get_many(keys))
+
     def write(self, record: MessageRecord, if_new: bool = False) -> bool:
         """Write a record as a whole; a body that it cannot hold goes to the overflow bucket.
 
@@ -70,7 +74,15 @@ class MessagesTable:
 
     def bots(self) -> list[str]:
         """Return the bots that messages were sent to."""
-        return [item["message"] for item in self._table.query("#session = :bots", {":bots": BOTS})]
+        return [item["message"] for item in self.bot_items()]
+
+    def bot_items(self) -> list[Item]:
+        """Return the items of the bots that messages were sent to; `message` is the name of the bot."""
+        return list(self._table.query("#session = :bots", {":bots": BOTS}))
+
+    def count_awaiting(self, bot: str, limit: int) -> int:
+        """Count the messages of a bot that wait for a reply, up to `limit`."""
+        return self._table.count("#awaiting = :bot", {":bot": bot}, IndexName="awaiting", Limit=limit)
 
     def bot_state(self, bot: str) -> BotState:
         """Return the state of a bot; `bot` is "" for a message that cannot be read."""
@@ -89,13 +101,19 @@ class MessagesTable:
         # The index is a moment behind.
         return (record for record in records if record and record.get("awaiting") == OPERATOR)
 
-    def recent(self, day: str) -> Iterator[RecordKey]:
+    def first_parked(self, limit: int) -> list[RecordKey]:
+        """Return the keys of the messages that were parked first of those that wait for an operator."""
+        values = {":operator": OPERATOR}
+        found = self._table.first_page("#awaiting = :operator", values, IndexName="awaiting", Limit=limit)
+        return [record_key(item["session"], item["message"]) for item in found]
+
+    def recent(self, day: str, page: int = 100) -> Iterator[RecordKey]:
         """Return the keys of the messages that were queued on a day (UTC, as 2026-11-25), newest first.
 
-        The index is a moment behind. A page of a hundred is read if so many are asked for.
+        The index is a moment behind. `page` is how many are read at a time, when so many are asked for.
         """
         found = self._table.query(
-            "queued_on = :day", {":day": day}, IndexName="by_day", ScanIndexForward=False, Limit=100
+            "queued_on = :day", {":day": day}, IndexName="by_day", ScanIndexForward=False, Limit=page
         )
         return (record_key(item["session"], item["message"]) for item in found)
 
@@ -116,6 +134,13 @@ class MessagesTable:
         condition = "#session = :session AND #message > :message"
         values = {":session": key["session"], ":message": key["message"]}
         return cast(list[MessageRecord], self._table.first_page(condition, values, Limit=limit))
+
+    def messages_before(self, key: RecordKey, limit: int) -> list[MessageRecord]:
+        """Return the last messages of the session before one, in queue order; of one page at the most."""
+        condition = "#session = :session AND #message < :message"
+        values = {":session": key["session"], ":message": key["message"]}
+        found = self._table.first_page(condition, values, Limit=limit, ScanIndexForward=False)
+        return cast(list[MessageRecord], [item for item in reversed(found) if "state" in item])
 
     def find_by_reply_to(self, reply_to: str, session: str) -> RecordKey | None:
         """Return the key of the message of `session` that a turn answers."""

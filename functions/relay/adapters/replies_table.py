@@ -110,6 +110,20 @@ class RepliesTable:
         """Return a part with its body, also if that is in the overflow bucket."""
         return with_body(part, self._raw(part)) if "overflow" in part else part
 
+    def parts_before(self, session: str, before: str, limit: int) -> list[ReplyPart]:
+        """Return the last whole parts of a session before a key, or before "~" for the end, in order.
+
+        They are of one page, so at most `limit` and 1 MB. They may be a moment old.
+        """
+        found = self._table.first_page(
+            "#session = :session AND #part < :before",
+            {":session": session, ":before": before},
+            ScanIndexForward=False,
+            Limit=limit,
+        )
+        parts = cast(list[ReplyPart], found[::-1])
+        return [with_body(part, self._raw(part)) if "overflow" in part else part for part in parts]
+
     def message_of(self, part: ReplyPart) -> list[Segment] | None:
         """Return the segments of a part, or None if its body is no longer in the overflow bucket."""
         if "overflow" not in part:

@@ -22,6 +22,9 @@ MAX_QUEUED_BYTES = 1 << 20
 
 Action = Literal["push", "sync", "reset"]
 
+PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}
+"""What follows the bot's URL."""
+
 
 @dataclass(frozen=True)
 class QueuedMessage:

@@ -1,0 +1,234 @@
+"""Overview: the sessions by last activity, the bots, the queues, and what callback refused."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import chain, islice, takewhile
+from typing import Any
+
+from relay import Stack
+from relay.domain.admission import BotState
+from relay.domain.keys import RecordKey, bot_of, record_key
+from relay.domain.record import State
+from relay.domain.timestamps import Clock
+from relay_console.views import Seen, bot_item, clock_skew, session_item
+
+MAX_MESSAGES = 10_000
+"""Messages that are read at the start, newest first, to list their sessions."""
+
+_DAYS = 90
+"""Days that are searched for them: KeepDays by default."""
+
+_FIRST, _BATCH = 100, 500
+"""Messages that are read before the first sessions are shown, and then at a time."""
+
+_PAGE = 20
+"""Keys of the newest messages that are read each time: half a read unit."""
+
+_RECHECKED = 300
+"""Newest messages that are looked through for ones that came into the index behind newer ones."""
+
+_OPEN, _TROUBLED = 6, 2
+"""Records that are read again each time: of messages that wait, and of parked and unanswered ones."""
+
+_MAX_PARKED = 100
+_MAX_REFUSED = 1000
+_REFUSED_FOR = 3600
+"""Seconds for which a refused callback is counted."""
+
+_QUEUES = {
+    "push": "-push.fifo",
+    "parked": "-parked.fifo",
+    "sync": "-sync.fifo",
+    "spill": "-spill",
+    "recheck": "-recheck",
+}
+"""The queues and the ends of their names, as in template.yaml."""
+
+_DEPTHS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+Item = dict[str, Any]
+
+
+class Overview:
+    """Reads what the left column and the state of the stack show; see Source in watcher.py."""
+
+    busy_interval = 2.0
+    idle_interval = 5.0
+
+    def __init__(self, stack: Stack, clock: Clock = time.time) -> None:
+        self._stack = stack
+        self._clock = clock
+        self._messages_table = stack.open_messages_table()
+        self._replies_table = stack.open_replies_table()
+        self._sessions: dict[str, dict[str, Seen]] = {}
+        self._session_items: dict[str, Item] = {}
+        self._open: dict[tuple[str, str], None] = {}
+        self._troubled: dict[tuple[str, str], None] = {}
+        self._delivered: dict[str, Seen] = {}
+        """By its bot, the message that was delivered last."""
+        self._walk: Iterator[RecordKey] | None = None
+        self._walked = 0
+        self._due: dict[str, float] = {}
+        self._bots: dict[str, Item] = {}
+        self._others: dict[str, Item] = {}
+        self._refused: dict[str, tuple[float, str]] = {}
+
+    @property
+    def behind(self) -> bool:
+        """Tell whether earlier sessions are still to be read."""
+        return self._walk is not None
+
+    def poll(self) -> dict[str, Item]:
+        """Read what is new; return all items."""
+        now = self._clock()
+        self._read(self._new_keys(now))
+        if not self.behind:
+            self._read(self._keys_to_read_again())
+        self._read_bots(now)
+        if self._is_due("queues", 6, now):
+            self._read_queues()
+        if self._is_due("refused", 60, now):
+            self._read_refused(now)
+        return {**self._session_items, **self._bots, **self._others}
+
+    # ---------------------------------------------------------------- sessions
+
+    def _new_keys(self, now: float) -> Iterable[RecordKey]:
+        if self._walked == 0:
+            self._walk = islice(
+                chain.from_iterable(map(self._messages_table.recent, _days(now, _DAYS))), MAX_MESSAGES
+            )
+        if self._walk:
+            keys = list(islice(self._walk, _BATCH if self._walked else _FIRST))
+            self._walked += max(1, len(keys))
+            if not keys:
+                self._walk = None
+            return keys
+        newest = chain.from_iterable(self._messages_table.recent(day, _PAGE) for day in _days(now, 2))
+        if self._is_due("recheck", 30, now):
+            return [key for key in islice(newest, _RECHECKED) if not self._knows(key)]
+        return list(takewhile(lambda key: not self._knows(key), newest))
+
+    def _knows(self, key: RecordKey) -> bool:
+        return key["message"] in self._sessions.get(key["session"], {})
+
+    def _keys_to_read_again(self) -> list[RecordKey]:
+        keys = [*islice(self._open, _OPEN), *islice(self._troubled, _TROUBLED)]
+        return [record_key(*key) for key in keys]
+
+    def _read(self, keys: Iterable[RecordKey]) -> None:
+        """Read records, and the lines of their sessions anew."""
+        changed = set()
+        left = iter(keys)
+        while batch := list(islice(left, 100)):
+            for key in batch:
+                # Whatever the read gives, the next time is the turn of others.
+                for group in (self._open, self._troubled):
+                    if (place := (key["session"], key["message"])) in group:
+                        group[place] = group.pop(place)
+            for record in self._messages_table.read_many(batch):
+                seen = Seen.of(record)
+                known = self._sessions.setdefault(seen.session, {})
+                if known.get(seen.message) != seen:
+                    known[seen.message] = seen
+                    changed.add(seen.session)
+                last = self._delivered.get(bot_of(seen.session))
+                if seen.delivered_at and (not last or seen.delivered_at > (last.delivered_at or "")):
+                    self._delivered[bot_of(seen.session)] = seen
+                self._sort(seen)
+        for session in changed:
+            item = session_item(self._sessions[session].values())
+            self._session_items[item["id"]] = item
+
+    def _sort(self, seen: Seen) -> None:
+        place = (seen.session, seen.message)
+        troubled = seen.state in (State.PARKED, State.UNANSWERED)
+        for group, belongs in ((self._open, seen.waits and not troubled), (self._troubled, troubled)):
+            if belongs:
+                group.setdefault(place)
+            else:
+                group.pop(place, None)
+
+    # ---------------------------------------------------------------- bots, queues, refused callbacks
+
+    def _read_bots(self, now: float) -> None:
+        counts_due = self._is_due("in flight", 6, now)
+        for item in self._messages_table.bot_items():
+            name = item["message"]
+            before = self._bots.get(f"bot:{name}", {})
+            in_flight = (
+                self._messages_table.count_awaiting(name, 100) if counts_due else before.get("in_flight")
+            )
+            bot = bot_item(name, BotState.of(item), in_flight, now)
+            last = self._delivered.get(name)
+            bot["last_success"] = last.delivered_at if last else None
+            bot["skew"] = before.get("skew")
+            if (
+                last
+                and last.delivered_at != before.get("last_success")
+                and self._is_due(f"skew {name}", 60, now)
+            ):
+                newest = self._replies_table.parts_before(last.session, "~", 1)
+                bot["skew"] = clock_skew(newest[0]) if newest else before.get("skew")
+            self._bots[bot["id"]] = bot
+
+    def _read_queues(self) -> None:
+        sqs, seen = (
+            self._stack.client("sqs"),
+            [m for known in self._sessions.values() for m in known.values()],
+        )
+        self._read(key for key in self._messages_table.first_parked(_MAX_PARKED) if not self._knows(key))
+        oldest = {
+            "push": min((m.queued_at for m in seen if m.state == State.RETRYING), default=None),
+            "parked": min(
+                (m.parked_at for m in seen if m.state == State.PARKED and m.parked_at), default=None
+            ),
+        }
+        for name, ending in _QUEUES.items():
+            url = self._stack.push_queue_url.removesuffix(_QUEUES["push"]) + ending
+            depths = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_DEPTHS))["Attributes"]
+            visible, hidden, delayed = (int(depths[depth]) for depth in _DEPTHS)
+            self._others[f"queue:{name}"] = {
+                "kind": "queue",
+                "id": f"queue:{name}",
+                "queue": name,
+                "depth": visible + hidden + delayed,
+                "hidden": hidden + delayed,
+                "oldest": oldest.get(name),
+            }
+
+    def _read_refused(self, now: float) -> None:
+        """Count the callbacks that were refused within the last hour, by the reasons in callback's log."""
+        since = max((at for at, _ in self._refused.values()), default=now - _REFUSED_FOR)
+        found = self._stack.client("logs").filter_log_events(
+            logGroupName=self._stack.log_groups["callback"],
+            filterPattern='"SignatureRefused"',
+            startTime=int(since * 1000),
+            limit=_MAX_REFUSED,
+        )
+        for event in found["events"]:
+            fields = json.loads(event["message"])
+            self._refused[event["eventId"]] = (event["timestamp"] / 1000, str(fields.get("reason")))
+        self._refused = {key: one for key, one in self._refused.items() if one[0] > now - _REFUSED_FOR}
+        reasons: dict[str, int] = {}
+        for _, reason in self._refused.values():
+            reasons[reason] = reasons.get(reason, 0) + 1
+        self._others["refused"] = {"kind": "refused", "id": "refused", "reasons": reasons}
+
+    def _is_due(self, what: str, seconds: float, now: float) -> bool:
+        """Return True at most once per `seconds` for each thing, and record this call."""
+        if now - self._due.get(what, -seconds) < seconds:
+            return False
+        self._due[what] = now
+        return True
+
+
+def _days(now: float, count: int) -> list[str]:
+    today = datetime.fromtimestamp(now, UTC).date()
+    return [(today - timedelta(days=back)).isoformat() for back in range(count)]

@@ -1,0 +1,144 @@
+"""SessionFeed: the messages and the parts of one session."""
+
+import time
+from itertools import islice
+from typing import Any
+
+from relay import Stack
+from relay.domain.keys import record_key
+from relay.domain.part import ReplyPart
+from relay.domain.record import MessageRecord, State
+from relay.domain.timestamps import Clock
+from relay_console.views import message_item, part_item, turn_items
+
+_MESSAGES, _PARTS = 100, 5000
+"""How many are read at the start, and with each step back; of the parts 1 MB at the most."""
+
+_NEW_MESSAGES, _NEW_PARTS = 25, 1000
+"""How many new ones are read at a time."""
+
+_LOOKED_BACK = 10
+"""Messages and parts at the end that may still change, or come behind later ones."""
+
+_OTHERS_EVERY = 30
+"""Seconds after which the last parts and the older messages that wait are read again."""
+
+_TURNS_EVERY = 15
+"""Seconds after which a turn may count as stalled."""
+
+_END = "~"
+"""It sorts behind all keys."""
+
+_WAITING = (State.RETRYING, State.DELIVERED, State.PARKED, State.UNANSWERED)
+
+Item = dict[str, Any]
+
+
+class SessionFeed:
+    """Reads one session; see Source in watcher.py."""
+
+    busy_interval = 1.0
+    idle_interval = 3.0
+
+    def __init__(self, stack: Stack, session: str, clock: Clock = time.time) -> None:
+        """`session` is its key in the tables."""
+        self._session = session
+        self._clock = clock
+        self._messages_table = stack.open_messages_table()
+        self._replies_table = stack.open_replies_table()
+        self._records: dict[str, MessageRecord] = {}
+        self._parts: dict[str, ReplyPart] = {}
+        self._items: dict[str, Item] = {}
+        self._turns: dict[str, Item] = {}
+        self.behind = False
+        self._step_back = True
+        self._has_earlier = True
+        self._others_at = self._turns_at = 0.0
+
+    def record(self, message: str) -> MessageRecord | None:
+        """Return what is known of a message, by its key."""
+        return self._records.get(message)
+
+    def part(self, part: str) -> ReplyPart | None:
+        """Return what is known of a part, by its key."""
+        return self._parts.get(part)
+
+    def body(self, record: MessageRecord) -> str:
+        """Return the message of a record, as it was queued. Raise botocore's errors."""
+        return self._messages_table.body(record)
+
+    def step_back(self) -> None:
+        """Read earlier messages and parts the next time."""
+        self._step_back = True
+
+    def poll(self) -> dict[str, Item]:
+        """Read what is new; return all items."""
+        now = self._clock()
+        records, parts = self._read_new(now)
+        if self._step_back:
+            earlier_records, earlier_parts = self._read_earlier()
+            records, parts = records + earlier_records, parts + earlier_parts
+            self._step_back = False
+        changed = self._add(records, parts)
+        if changed or now - self._turns_at >= _TURNS_EVERY:
+            self._turns_at = now
+            found = turn_items(self._parts.values(), self._records.values(), now)
+            before, self._turns = self._turns, {item["id"]: item for item in found}
+            self._turns = {
+                key: before[key] if before.get(key) == item else item for key, item in self._turns.items()
+            }
+        earlier = {"kind": "earlier", "id": "earlier", "more": self._has_earlier}
+        return {**self._items, **self._turns, "earlier": earlier}
+
+    def _read_new(self, now: float) -> tuple[list[MessageRecord], list[ReplyPart]]:
+        if not self._records and not self._parts and self._step_back:
+            return [], []
+        others = now - self._others_at >= _OTHERS_EVERY
+        if others:
+            self._others_at = now
+        known = ["0", *self._records]
+        last = range(max(1, len(known) - _LOOKED_BACK), len(known))
+        waiting = (n for n in last if self._records[known[n]]["state"] in (State.RETRYING, State.DELIVERED))
+        after = record_key(self._session, known[next(waiting, len(known)) - 1])
+        records = self._messages_table.messages_after(after, _NEW_MESSAGES)
+        ends = list(self._parts)[-_LOOKED_BACK:]
+        since = "" if not ends else ends[0] if others else ends[-1]
+        parts = list(islice(self._replies_table.parts_after(self._session, since), _NEW_PARTS))
+        self.behind = len(records) == _NEW_MESSAGES or len(parts) == _NEW_PARTS
+        if others:
+            older = [key for key, record in self._records.items() if record["state"] in _WAITING]
+            keys = [record_key(self._session, key) for key in older[-_NEW_MESSAGES:]]
+            records += self._messages_table.read_many(keys)
+        return records, parts
+
+    def _read_earlier(self) -> tuple[list[MessageRecord], list[ReplyPart]]:
+        records = self._messages_before(min(self._records, default=_END), _MESSAGES)
+        parts = self._replies_table.parts_before(self._session, min(self._parts, default=_END), _PARTS)
+        self._has_earlier = bool(
+            (records and self._messages_before(records[0]["message"], 1))
+            or (parts and self._replies_table.parts_before(self._session, parts[0]["part"], 1))
+        )
+        return records, parts
+
+    def _messages_before(self, message: str, limit: int) -> list[MessageRecord]:
+        return self._messages_table.messages_before(record_key(self._session, message), limit)
+
+    def _add(self, records: list[MessageRecord], parts: list[ReplyPart]) -> bool:
+        """Add what was read, in order; return whether it changes anything."""
+        new_records = {
+            one["message"]: one
+            for one in records
+            if "state" in one and self._records.get(one["message"]) != one
+        }
+        new_parts = {one["part"]: one for one in parts if one["part"] not in self._parts}
+        for record in new_records.values():
+            item = message_item(record)
+            self._items[item["id"]] = item
+        for part in new_parts.values():
+            item = part_item(part)
+            self._items[item["id"]] = item
+        if new_records:
+            self._records = dict(sorted({**self._records, **new_records}.items()))
+        if new_parts:
+            self._parts = dict(sorted({**self._parts, **new_parts}.items()))
+        return bool(new_records or new_parts)
