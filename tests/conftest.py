@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["support.fixtures", "langbot.langbot_fixtures"]
+pytest_plugins = ["support.fixtures", "langbot.langbot_fixtures", "console.console_fixtures"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,6 +18,8 @@ const conversation = new Conversation(select, (what, item) => operator.ask(what,
 const protocol = new Protocol((what, item) => operator.ask(what, item), say, select);
 let leave = () => {};
 
+const FIELDS = "input, textarea, select";
+
 function say(words) {
   byId("notice").textContent = words;
   byId("notice").classList.add("on");
@@ -69,7 +71,7 @@ function openSession(session, focus = true) {
     if (change.reset && !first) conversation.list.clear();
     const shown = conversation.update(change);
     protocol.update(change, shown);
-    if (first && focus) lastOpen()?.focus({ preventScroll: true });
+    if (first && focus && !document.activeElement.closest(FIELDS)) lastOpen()?.focus({ preventScroll: true });
     first = false;
   });
 }
@@ -166,7 +168,7 @@ function actOn(what) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
-  if (event.target.closest("input, textarea, select")) {
+  if (event.target.closest(FIELDS)) {
     if (event.key === "Escape") {
       event.target.blur();
       back();

@@ -20,11 +20,14 @@ export class Sessions {
     byId("state").addEventListener("change", () => this.list.filter());
     byId("open-typed").addEventListener("click", () => open(this.typed()));
     byId("search").addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && byId("search").value) open(this.typed());
+      if (event.key !== "Enter" || !byId("search").value) return;
+      byId("search").blur();
+      open(this.typed());
     });
   }
 
   update(change) {
+    this.known = true;
     if (change.reset) this.list.clear();
     this.list.update(change.set, change.gone.filter((id) => id.startsWith("session:")));
     const bots = change.set.filter((item) => !this.bots.has(item.bot));
@@ -69,6 +72,7 @@ export class Sessions {
     const shown = this.list.order.filter((item) => this.shows(item)).length;
     byId("session-count").textContent = shown === all ? `${all}` : `${shown} / ${all}`;
     byId("no-sessions").hidden = shown > 0;
+    byId("no-sessions").textContent = text(!this.known ? "loading" : all ? "sessions.none" : "sessions.empty");
     const typed = byId("search").value.trim();
     byId("open-typed").hidden = !typed || this.list.items.has(`session:${this.typed()}`);
     byId("open-typed").textContent = text("sessions.open", { session: typed, bot: byId("bot").value || "default" });

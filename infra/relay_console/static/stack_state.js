@@ -36,9 +36,9 @@ export class StackState {
       element("h3", {}, text("bots")),
       bots.length ? element("ul", { class: "cards" }, ...bots.map(bot)) : element("p", { class: "note" }, text("bots.none")),
       element("h3", {}, text("queues")),
-      queues(of("queue")),
+      this.items.size ? queues(of("queue")) : element("p", { class: "note" }, text("loading")),
       element("h3", {}, text("refused")),
-      refused(of("refused")[0]),
+      this.items.size ? refused(of("refused")[0]) : element("p", { class: "note" }, text("loading")),
     );
   }
 }

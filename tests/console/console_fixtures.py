@@ -1,0 +1,112 @@
+"""A page of the console in headless Chromium, on the running stack."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.deployed import Deployed
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+    from support.console_server import RunningConsole
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SCREENSHOTS = Path(__file__).parents[2] / ".local/console-screenshots"
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 800}
+WITHIN = 30_000
+"""Milliseconds in which the page shows what the stack does; the stack shares the machine with the browser."""
+
+
+class ConsolePage:
+    """A page of the console as its user sees it; `faults` are the errors that the browser has reported."""
+
+    def __init__(self, page: "Page", url: str) -> None:
+        self.page = page
+        self.faults: list[str] = []
+        page.set_default_timeout(WITHIN)
+        page.on("console", lambda message: self._note(message.type, message.text))
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("request", lambda request: self._check(request.url, url))
+
+    def _note(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.faults.append(text)
+
+    def _check(self, requested: str, url: str) -> None:
+        if not requested.startswith((f"{url}/", "data:")):
+            self.faults.append(f"a request to {requested}")
+
+    def session(self, session_id: str) -> "Locator":
+        """Return the line of a session in the left column."""
+        name = self.page.locator(".name", has_text=re.compile(f"^{re.escape(session_id)}$"))
+        return self.page.locator("#session-list button", has=name)
+
+    def open(self, session_id: str) -> None:
+        """Open a session from the left column."""
+        self.session(session_id).click()
+        self.page.locator("#conversation-title", has_text=session_id).wait_for()
+
+    def message(self, text: str) -> "Locator":
+        """Return the message of the conversation with a text."""
+        return self.page.locator("#conversation-list .message", has_text=text)
+
+    def turn(self, text: str) -> "Locator":
+        """Return the turn of the conversation with a text."""
+        return self.page.locator("#conversation-list .turn", has_text=text)
+
+    def protocol(self) -> "Locator":
+        return self.page.locator("#protocol-body")
+
+    def keep_screenshot(self, name: str) -> None:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@contextmanager
+def open_console(chromium: "Browser", console: "RunningConsole", **context: Any) -> Iterator[ConsolePage]:
+    """Open the console in a browser context of its own; fail if the browser reports an error meanwhile."""
+    options = {"viewport": WIDE, "locale": "en-GB", "permissions": ["clipboard-read", "clipboard-write"]}
+    with chromium.new_context(**{**options, **context}) as opened:
+        page = ConsolePage(opened.new_page(), console.url)
+        page.page.goto(console.guard.link)
+        page.page.locator("#live[data-on=true]").wait_for()
+        yield page
+        assert page.faults == []
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator["Browser"]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def running_console(deployed: Deployed) -> Iterator["RunningConsole"]:
+    from support.console_server import serve_console
+
+    with serve_console(deployed.stack) as running:
+        yield running
+
+
+@pytest.fixture
+def console(chromium: "Browser", running_console: "RunningConsole") -> Iterator[ConsolePage]:
+    with open_console(chromium, running_console) as page:
+        yield page

@@ -1,0 +1,250 @@
+"""What an operator does on the page: send, resend, drop; by mouse and by keyboard."""
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+from playwright.sync_api import expect
+
+from console.console_fixtures import WITHIN
+from local.sample_bot import Answer
+from support.deployed import IN
+from support.parked_messages import on_parked_queue, park
+from support.waiting import eventually
+
+expect.set_options(timeout=WITHIN)
+
+
+def send(console, text, action="push"):
+    console.page.select_option("#action", action)
+    console.page.fill("#text", text)
+    console.page.click("#composer button[type=submit]")
+
+
+def start(console, talk):
+    """Name a new session of the talk's bot."""
+    console.page.fill("#new-bot", talk.name)
+    console.page.fill("#new-id", talk.session)
+
+
+# ---------------------------------------------------------------- send
+
+
+def test_a_message_is_sent_to_a_new_session_and_answered(console, talk):
+    start(console, talk)
+    send(console, "hello there")
+    expect(console.turn("echo: hello there").locator(".chip")).to_have_attribute("data-state", "finished")
+    expect(console.message("hello there").locator(".chip")).to_have_attribute("data-state", "answered")
+    expect(console.session(talk.session)).to_have_attribute("aria-current", "true")
+
+
+def test_a_sync_call_is_sent_and_its_reply_has_no_signature(console, talk):
+    start(console, talk)
+    send(console, "quick question", "sync")
+    console.turn("echo: quick question").locator(".open").click()
+    expect(console.message("quick question").locator(".tag")).to_contain_text("sync")
+    expect(console.protocol().locator(".verified")).to_contain_text("no signature of its own")
+
+
+def test_a_reset_is_sent(console, talk):
+    start(console, talk)
+    send(console, "", "reset")
+    message = console.page.locator("#conversation-list .message")
+    expect(message.locator(".tag")).to_contain_text("reset")
+    expect(message.locator(".chip")).to_have_attribute("data-state", "parked")
+
+
+@pytest.mark.parametrize(("field", "value"), [("#new-bot", "No Bot"), ("#new-id", "x" * 500), ("#text", "")])
+def test_a_message_that_is_not_valid_is_refused_with_its_reason(console, talk, field, value):
+    start(console, talk)
+    console.page.fill("#text", "hello")
+    console.page.fill(field, value)
+    console.page.click("#composer button[type=submit]")
+    expect(console.page.locator("#notice")).to_have_text(re.compile("bot|session_id|text"))
+    expect(console.page.locator("#notice")).to_be_visible()
+    # The browser itself reports the 400.
+    console.faults.clear()
+
+
+def test_messages_wait_while_the_bot_is_down_and_drain_when_it_is_back(console, talk):
+    talk.bot.answer_with(*[Answer(drop=True)] * 3)
+    start(console, talk)
+    for text in ("one", "two"):
+        send(console, text)
+    expect(console.message("one").locator(".chip")).to_have_attribute("data-state", "retrying")
+    expect(console.message("two").locator(".chip")).to_have_attribute("data-state", "queued")
+    expect(console.page.locator(".card", has_text=talk.name)).to_have_attribute(
+        "data-circuit", re.compile("open|probing")
+    )
+    for text in ("one", "two"):
+        expect(console.message(text).locator(".chip")).to_have_attribute("data-state", "answered")
+    expect(console.page.locator(".card", has_text=talk.name)).to_have_attribute("data-circuit", "closed")
+
+
+# ---------------------------------------------------------------- resend and drop
+
+
+def test_a_parked_message_says_why_and_is_resent(console, talk):
+    sent, _ = park(talk, "try again")
+    console.open(talk.session)
+    message = console.message("try again").first
+    expect(message.locator(".why")).to_contain_text("failed to parse message")
+    message.locator("button", has_text="Resend").click()
+    console.page.click("#act-go")
+    expect(message.locator(".chip")).to_have_attribute("data-state", "resent")
+    expect(console.turn("echo: try again")).to_be_visible()
+    expect(console.page.locator(".message .tag")).to_have_text("resend")
+    assert sent.message_id not in on_parked_queue(talk)
+
+
+def test_a_parked_message_is_dropped_with_a_reason(console, talk):
+    sent, _ = park(talk, "never mind")
+    console.open(talk.session)
+    console.message("never mind").locator("button", has_text="Drop").click()
+    console.page.click("#act-go")
+    expect(console.page.locator("#act")).to_be_visible()
+    console.page.fill("#reason", "asked by phone")
+    console.page.click("#act-go")
+    message = console.message("never mind")
+    expect(message.locator(".chip")).to_have_attribute("data-state", "dropped")
+    expect(message.locator(".why")).to_have_text("asked by phone")
+    assert talk.deployed.record(sent)["drop_reason"] == "asked by phone"
+    assert sent.message_id not in on_parked_queue(talk)
+
+
+def test_an_action_on_a_message_that_changed_meanwhile_says_so(console, talk):
+    sent, record = park(talk, "too late")
+    console.open(talk.session)
+    console.message("too late").locator("button", has_text="Drop").click()
+    console.page.fill("#reason", "x")
+    table = talk.deployed.stack.open_messages_table()
+    key = {"session": record["session"], "message": record["message"]}
+    table.mark_resent(key, "another", 0)
+    console.page.click("#act-go")
+    expect(console.page.locator("#act-fault")).to_contain_text("the message is resent")
+    assert talk.deployed.record(sent)["state"] == "resent"
+    console.faults.clear()
+
+
+# ---------------------------------------------------------------- copy as curl
+
+
+def test_a_message_is_copied_as_a_line_that_signs_it(console, talk):
+    text = 'it\'s "quoted" $HOME `id` \\ 你好'
+    talk.deployed.state(talk.push(text, sender={"id": "u-1"}), "answered")
+    console.open(talk.session)
+    console.message("quoted").locator(".open").click()
+    console.page.click("text=Copy as curl")
+    expect(console.page.locator("#notice")).to_have_text("Copied.")
+    line = console.page.evaluate("() => navigator.clipboard.readText()")
+    assert IN not in line
+    environment = {
+        "PATH": os.environ["PATH"],
+        "BOT_URL": talk.bot.url,
+        "BOT_INBOUND_SECRET": IN,
+        "no_proxy": "*",
+    }
+    done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=30)
+    assert json.loads(done.stdout)["msg"] == "accepted", done.stderr
+    first, copied = (json.loads(request.body) for request in talk.bot.received)
+    assert first == copied
+
+
+# ---------------------------------------------------------------- keys
+
+
+def press(console, *keys):
+    for key in keys:
+        console.page.keyboard.press(key)
+
+
+def test_a_ticket_is_found_and_its_parked_message_resent_by_keyboard_alone(console, talk):
+    park(talk, "by hand")
+    console.session(talk.session).wait_for()
+    press(console, "/")
+    console.page.keyboard.type(talk.session)
+    press(console, "Enter")
+    expect(console.message("by hand").locator(".open")).to_be_focused()
+    press(console, "r")
+    expect(console.page.locator("#act-go")).to_be_focused()
+    press(console, "Enter")
+    expect(console.turn("echo: by hand")).to_be_visible()
+    expect(console.page.locator("#act")).to_be_hidden()
+
+
+def test_a_message_is_dropped_by_keyboard_alone(console, talk):
+    park(talk, "by hand")
+    console.open(talk.session)
+    expect(console.message("by hand").locator(".open")).to_be_focused()
+    press(console, "d")
+    console.page.keyboard.type("no longer needed")
+    press(console, "Enter")
+    expect(console.message("by hand").locator(".chip")).to_have_attribute("data-state", "dropped")
+
+
+def test_j_k_enter_and_escape_move_through_the_columns(console, talk):
+    talk.deployed.state(talk.push("older", session=f"older {talk.session}"), "answered")
+    for text in ("one", "two"):
+        talk.deployed.state(talk.push(text), "answered")
+    console.page.select_option("#bot", talk.name)
+    console.page.locator("#bot").blur()
+    newer, older = console.session(talk.session), console.session(f"older {talk.session}")
+    older.wait_for()
+    for key, focused in (("j", newer), ("j", older), ("j", older), ("k", newer)):
+        press(console, key)
+        expect(focused).to_be_focused()
+    press(console, "Enter")
+    opened = console.page.locator("#conversation-list .open")
+    expect(opened.nth(3)).to_be_focused()
+    press(console, "k", "k", "k")
+    expect(opened.nth(0)).to_be_focused()
+    press(console, "Enter")
+    expect(console.page.locator("#protocol-title")).to_have_text("Message")
+    press(console, "Escape")
+    expect(console.page.locator("#protocol-title")).to_have_text("State of the stack")
+    expect(opened.nth(0)).to_be_focused()
+    press(console, "Escape")
+    expect(newer).to_be_focused()
+
+
+def test_keys_that_are_typed_into_a_field_do_nothing_else(console, talk):
+    park(talk)
+    console.open(talk.session)
+    console.page.click("#text")
+    console.page.keyboard.type("jkrd/?")
+    expect(console.page.locator("#text")).to_have_value("jkrd/?")
+    expect(console.page.locator("dialog[open]")).to_have_count(0)
+
+
+def test_the_help_opens_and_closes_by_keys(console):
+    press(console, "?")
+    expect(console.page.locator("#help")).to_be_visible()
+    expect(console.page.locator("#help kbd")).to_have_text(["j", "k", "Enter", "r", "d", "/", "?", "Esc"])
+    press(console, "Escape")
+    expect(console.page.locator("#help")).to_be_hidden()
+
+
+def test_r_and_d_say_so_if_there_is_nothing_to_act_on(console):
+    for key in "rd":
+        press(console, key)
+        expect(console.page.locator("#notice")).to_contain_text("Select a parked")
+
+
+# ---------------------------------------------------------------- the stack cannot be read
+
+
+def test_a_stack_that_cannot_be_read_is_said_and_the_page_recovers(console, talk, monkeypatch):
+    table = type(talk.deployed.stack.open_messages_table())
+
+    def fail(*_):
+        raise ConnectionError("private words")
+
+    talk.deployed.state(talk.push("hello"), "answered")
+    with monkeypatch.context() as broken:
+        broken.setattr(table, "bot_items", fail)
+        expect(console.page.locator("#trouble")).to_contain_text("ConnectionError")
+        assert "private" not in console.page.locator("#trouble").inner_text()
+    expect(console.page.locator("#trouble")).to_be_hidden()
+    eventually(lambda: console.session(talk.session).count() == 1)

@@ -1,0 +1,295 @@
+"""The three columns, live: what the page shows while messages and replies go through the stack."""
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from console.console_fixtures import WITHIN
+from local.sample_bot import Answer
+from relay.domain.part import VerifiedCallback, parse_part, reply_part
+from support.bots import change_secret
+from support.callbacks import part_body, post_part, reply, signed_headers
+from support.deployed import OUT
+from support.parked_messages import park
+from support.queued_messages import deliver, queued
+from support.waiting import eventually
+from support.workers import final_part
+
+expect.set_options(timeout=WITHIN)
+
+HTML = '<img src=x onerror="document.title=1"><script>document.title=1</script><b>bold</b>'
+
+
+def store_part(workers, talk, age, **fields):
+    """Store a part that was received so many seconds ago."""
+    received_at = time.time() - age
+    raw = part_body(talk, is_final=False, **fields)
+    callback = VerifiedCallback(talk.name, raw, received_at, received_at, None, 0)
+    workers.replies_table.store(reply_part(callback, parse_part(raw), 1), raw)
+
+
+# ---------------------------------------------------------------- sessions
+
+
+def test_sessions_are_listed_by_last_activity_with_their_states(console, talk):
+    for session in ("first", "second"):
+        talk.deployed.state(talk.push("hello", session=f"{session} {talk.session}"), "answered")
+    rows = console.page.locator("#session-list button", has_text=talk.session)
+    expect(rows.locator(".name")).to_have_text([f"second {talk.session}", f"first {talk.session}"])
+    expect(rows.nth(0).locator(".chip")).to_have_attribute("data-state", "answered")
+    talk.deployed.state(talk.push("again", session=f"first {talk.session}"), "answered")
+    expect(rows.locator(".name")).to_have_text([f"first {talk.session}", f"second {talk.session}"])
+    expect(rows.nth(0).locator(".chip")).to_have_text(re.compile("2"))
+
+
+def test_sessions_are_filtered_by_bot_state_and_id(console, talk):
+    talk.deployed.state(talk.push("hello", session=f"good {talk.session}"), "answered")
+    park(talk, session=f"bad {talk.session}")
+    own = console.page.locator("#session-list li:not([hidden]) .name", has_text=talk.session)
+    console.page.select_option("#bot", talk.name)
+    expect(console.page.locator("#session-list li:not([hidden])")).to_have_count(2)
+    console.page.select_option("#state", "parked")
+    expect(own).to_have_text([f"bad {talk.session}"])
+    console.page.select_option("#state", "trouble")
+    expect(own).to_have_text([f"bad {talk.session}"])
+    console.page.select_option("#state", "")
+    console.page.fill("#search", f"GOOD {talk.session}")
+    expect(own).to_have_text([f"good {talk.session}"])
+
+
+def test_a_session_that_is_not_listed_is_opened_by_its_id(console, talk):
+    reply(talk, "", text="said unasked")
+    talk.deployed.state(talk.push("hello", session="another"), "answered")
+    console.session("another").first.wait_for()
+    console.page.select_option("#bot", talk.name)
+    console.page.fill("#search", talk.session)
+    console.page.locator("#open-typed", has_text=talk.session).click()
+    expect(console.turn("said unasked")).to_be_visible()
+
+
+# ---------------------------------------------------------------- the conversation
+
+
+def test_a_streamed_reply_grows_in_place(console, talk):
+    talk.push("LONG:40:150")
+    console.open(talk.session)
+    bubble = console.page.locator(".turn .bubble")
+    expect(bubble).to_have_count(1)
+    early = len(bubble.inner_text())
+    expect(console.page.locator(".turn .chip")).to_have_attribute("data-state", "growing")
+    expect(bubble).to_contain_text("w040")
+    assert early < len(bubble.inner_text())
+    expect(bubble).to_have_count(1)
+    expect(console.page.locator(".turn .chip")).to_have_attribute("data-state", "finished")
+    expect(console.page.locator(".turn .open")).to_contain_text("parts: 40")
+    expect(console.message("LONG").locator(".chip")).to_have_attribute("data-state", "answered")
+
+
+def test_several_replies_in_a_turn_are_several_bubbles(console, talk):
+    talk.push("MULTI")
+    console.open(talk.session)
+    expect(console.page.locator(".turn")).to_have_count(1)
+    expect(console.page.locator(".turn .bubble")).to_have_text(["part 1 of 3", "part 2 of 3", "part 3 of 3"])
+
+
+def test_a_picture_is_shown(console, talk):
+    talk.push("IMAGE")
+    console.open(talk.session)
+    picture = console.page.locator(".turn img")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
+
+
+def test_a_picture_elsewhere_is_named_and_not_loaded(console, talk):
+    url = "http://elsewhere.example/pixel.png"
+    assert post_part(talk, part_body(talk, reply_to="", message=[{"type": "Image", "url": url}])).ok
+    talk.deployed.state(talk.push("hello"), "answered")
+    console.open(talk.session)
+    expect(console.turn(url).locator(".tag", has_text="Image")).to_be_visible()
+    expect(console.page.locator(".turn img")).to_have_count(0)
+
+
+def test_a_push_is_marked(console, talk):
+    talk.deployed.state(talk.push("hello"), "answered")
+    reply(talk, "", text="by the way")
+    console.open(talk.session)
+    expect(console.turn("by the way").locator(".tag")).to_have_text("push")
+    expect(console.turn("echo").locator(".tag")).to_have_count(0)
+
+
+def test_merged_messages_are_shown_as_merged(console, talk, workers, dispatcher):
+    first, second = queued(talk, "SILENT one"), queued(talk, "SILENT two")
+    deliver(dispatcher, first, second)
+    reply_to = workers.record(first)["accepted_message_id"]
+    workers.settler().settle(final_part(talk, reply_to))
+    reply(talk, reply_to, text="to both")
+    console.open(talk.session)
+    expect(console.message("SILENT two").locator(".tag")).to_have_text("merged")
+    expect(console.turn("to both").locator(".tag")).to_have_text("merged messages: 1")
+    expect(console.turn("to both").locator(".quote")).to_contain_text("SILENT one")
+
+
+def test_a_turn_that_says_nothing_for_a_minute_is_stalled(console, talk, workers):
+    sent = talk.push("SILENT")
+    reply_to = talk.deployed.state(sent, "delivered")["accepted_message_id"]
+    store_part(workers, talk, 3600, reply_to=reply_to, message=[{"type": "Plain", "text": "it began"}])
+    console.open(talk.session)
+    expect(console.turn("it began").locator(".chip")).to_have_text(re.compile("stalled"))
+
+
+def test_a_message_is_shown_as_queued_until_its_first_attempt(console, talk):
+    talk.deployed.state(talk.push("hello"), "answered")
+    console.open(talk.session)
+    talk.bot.answer_with(Answer(delay=3))
+    console.page.fill("#text", "hello again")
+    console.page.click("#composer button[type=submit]")
+    chip = console.message("hello again").first.locator(".chip")
+    expect(chip).to_have_attribute("data-state", "queued")
+    expect(chip).to_have_attribute("data-state", "answered")
+    expect(console.page.locator("#conversation-list .message", has_text="hello again")).to_have_count(1)
+
+
+def test_earlier_messages_are_shown_on_request(console, talk, workers):
+    table = workers.messages_table
+    sent = talk.push("hello")
+    record = talk.deployed.state(sent, "answered")
+    for number in range(130):
+        body = record["body"].replace("hello", f"number {number}")
+        table.write(
+            {**record, "message": f"{10**9 + number:039}", "body": body, "message_id": f"id {number}"}
+        )
+    console.open(talk.session)
+    messages = console.page.locator("#conversation-list .message")
+    expect(messages).to_have_count(100)
+    console.page.click("#earlier")
+    expect(messages).to_have_count(131)
+    expect(console.page.locator("#earlier")).to_be_hidden()
+
+
+# ---------------------------------------------------------------- the protocol
+
+
+def test_the_attempts_of_a_message_are_shown(console, talk):
+    refused = {"code": 50301, "data": None, "msg": "too busy"}
+    talk.bot.answer_with(Answer(503, refused, takes="key"))
+    sent = talk.push("hello")
+    talk.deployed.state(sent, "answered")
+    console.open(talk.session)
+    console.message("hello").locator(".open").click()
+    attempts = console.protocol().locator(".attempts li")
+    expect(attempts).to_have_count(2)
+    expect(attempts.nth(0)).to_contain_text(re.compile(r"refused · HTTP 503 · \d+ ms.*too busy", re.DOTALL))
+    expect(attempts.nth(0)).to_contain_text(f"{sent.message_id}.0")
+    expect(attempts.nth(1)).to_contain_text(re.compile(r"accepted · HTTP 202 · \d+ ms"))
+    expect(attempts.nth(1)).to_contain_text(f"{sent.message_id}.1")
+    console.protocol().locator("summary").click()
+    expect(console.protocol().locator("details pre")).to_contain_text('"last_attempts"')
+
+
+def test_a_part_is_shown_with_its_stamp_signature_and_raw_json(console, talk):
+    change_secret(talk, outbound_secret=["new", OUT])
+    raw = part_body(talk, sequence=7, trace={"id": "t-1"})
+    assert post_part(talk, raw, signed_headers(raw, secret="new")).ok
+    talk.deployed.state(talk.push("hello"), "answered")
+    part = talk.conversation().parts()[0]
+    console.open(talk.session)
+    console.turn("hi").locator(".open").click()
+    protocol = console.protocol()
+    expect(protocol.locator(".verified")).to_contain_text(re.compile(r"verified at .* newest secret"))
+    for words in (part["part"].partition("#")[0], part["sent_at"], part["digest"]):
+        expect(protocol.locator(".facts")).to_contain_text(words)
+    expect(protocol.locator("dt:text-is('sequence') + dd")).to_have_text("7")
+    expect(protocol.locator("dt:text-is('final') + dd")).to_have_text("yes")
+    protocol.locator("summary").click()
+    expect(protocol.locator("details pre")).to_contain_text('"id": "t-1"')
+
+
+def test_a_part_signed_with_an_older_secret_says_so(console, talk):
+    change_secret(talk, outbound_secret=["new", OUT])
+    talk.deployed.state(talk.push("hello"), "answered")
+    console.open(talk.session)
+    console.turn("echo").locator(".open").click()
+    expect(console.protocol().locator(".verified")).to_contain_text("secret number 2, an older one")
+
+
+def test_each_part_of_a_turn_can_be_chosen(console, talk):
+    talk.deployed.state(talk.push("LONG:5:10"), "answered")
+    console.open(talk.session)
+    console.turn("w005").locator(".open").click()
+    rows = console.protocol().locator("#part-list button")
+    expect(rows).to_have_count(5)
+    expect(rows.nth(0)).to_have_attribute("aria-current", "true")
+    rows.nth(4).click()
+    expect(console.protocol().locator("dt:text-is('sequence') + dd")).to_have_text("1")
+    expect(rows.nth(4)).to_have_attribute("aria-current", "true")
+
+
+# ---------------------------------------------------------------- bots, queues, refused callbacks
+
+
+def test_a_bot_that_fails_and_what_waits_for_it_are_shown(console, talk):
+    talk.bot.answer_with(*[Answer(500)] * 2)
+    talk.push("first", session=f"a {talk.session}")
+    eventually(lambda: len(talk.bot.received) >= 2)
+    card = console.page.locator(".card", has_text=talk.name)
+    expect(card.locator(".chip")).to_have_text(re.compile("circuit open|probing|circuit closed"))
+    queue = console.page.locator("[data-queue=push] td").first
+    expect(queue).to_have_text(re.compile(r"\d+"))
+    expect(card.locator("dt:text-is('last success') + dd")).to_contain_text("ago")
+    expect(card.locator(".chip")).to_have_text("circuit closed")
+    expect(card.locator("dt:text-is('signed → received') + dd")).to_contain_text("s")
+
+
+def test_refused_callbacks_are_counted_by_their_reasons(console, talk):
+    raw = part_body(talk)
+    assert post_part(talk, raw, signed_headers(raw, secret="forged")).status_code == 401
+    console.page.reload()
+    expect(console.protocol()).to_contain_text("A refused part is stored nowhere")
+
+
+# ---------------------------------------------------------------- hostile texts
+
+
+def test_hostile_texts_are_shown_as_texts(console, talk):
+    sender = {"id": HTML, "name": HTML}
+    sent = talk.push(HTML, sender=sender, session=f"{HTML} {talk.session}")
+    talk.deployed.state(sent, "answered")
+    message = [{"type": HTML, "text": HTML}]
+    raw = part_body(talk, session_id=f"{HTML} {talk.session}", reply_to="", message=message, trace=HTML)
+    assert post_part(talk, raw).ok
+    console.page.fill("#search", talk.session)
+    console.open(f"{HTML} {talk.session}")
+    for shown in (console.message(HTML), console.turn(f"echo: {HTML}"), console.page.locator(".turn.push")):
+        expect(shown).to_contain_text(HTML)
+        shown.locator(".open").click()
+        console.protocol().locator("details summary").first.click()
+        expect(console.protocol()).to_contain_text("document.title=1")
+    assert console.page.locator("main :is(script, b, img[src=x])").count() == 0
+    assert console.page.title() == "test stack · LangBot Relay"
+
+
+def test_the_browser_lets_no_text_become_html(console):
+    refused = "TypeError"
+    for attempt in (
+        "document.body.innerHTML = '<b>x</b>'",
+        "document.body.insertAdjacentHTML('beforeend', '<b>x</b>')",
+        "document.createElement('script').text = '1'",
+    ):
+        name = console.page.evaluate(
+            f"() => {{ try {{ {attempt}; return '' }} catch (e) {{ return e.name }} }}"
+        )
+        assert name == refused, attempt
+    assert [fault for fault in console.faults if "TrustedHTML" in fault or "TrustedScript" in fault]
+    console.faults.clear()
+
+
+@pytest.mark.parametrize("text", ["\\u202eright to left", "a\\u0000b", "\\ud83d half", "z" * 30_000])
+def test_unusual_texts_do_not_break_the_page(console, talk, text):
+    raw = part_body(talk, reply_to="", message=[{"type": "Plain", "text": "UNUSUAL"}])
+    assert post_part(talk, raw.replace(b"UNUSUAL", text.encode())).ok
+    talk.deployed.state(talk.push("hello"), "answered")
+    console.open(talk.session)
+    console.page.locator(".turn.push .open").click()
+    expect(console.protocol().locator(".verified")).to_be_visible()
