@@ -20,8 +20,8 @@ MAX_MESSAGES = 10_000
 _DAYS = 90
 """Days that are searched for them: KeepDays by default."""
 
-_FIRST, _BATCH = 100, 500
-"""Messages that are read before the first sessions are shown, and then at a time."""
+_BATCH = 500
+"""Messages that are read at a time, and then shown."""
 
 _PAGE = 20
 """Keys of the newest messages that are read each time: half a read unit."""
@@ -102,10 +102,11 @@ class Overview:
     def _new_keys(self, now: float) -> Iterable[RecordKey]:
         if self._walked == 0:
             self._walk = islice(
-                chain.from_iterable(map(self._messages_table.recent, _days(now, _DAYS))), MAX_MESSAGES
+                chain.from_iterable(self._messages_table.recent(day, _BATCH) for day in _days(now, _DAYS)),
+                MAX_MESSAGES,
             )
         if self._walk:
-            keys = list(islice(self._walk, _BATCH if self._walked else _FIRST))
+            keys = list(islice(self._walk, _BATCH))
             self._walked += max(1, len(keys))
             if not keys:
                 self._walk = None

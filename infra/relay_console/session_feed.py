@@ -12,7 +12,9 @@ from relay.domain.timestamps import Clock
 from relay_console.views import message_item, part_item, turn_items
 
 _MESSAGES, _PARTS = 100, 5000
-"""How many are read at the start, and with each step back; of the parts 1 MB at the most."""
+"""How many are read at the start, and with each step back; of the parts _PAGES of 1 MB at the most."""
+
+_PAGES = 4
 
 _NEW_MESSAGES, _NEW_PARTS = 25, 1000
 """How many new ones are read at a time."""
@@ -113,7 +115,14 @@ class SessionFeed:
 
     def _read_earlier(self) -> tuple[list[MessageRecord], list[ReplyPart]]:
         records = self._messages_before(min(self._records, default=_END), _MESSAGES)
-        parts = self._replies_table.parts_before(self._session, min(self._parts, default=_END), _PARTS)
+        parts: list[ReplyPart] = []
+        first = min(self._parts, default=_END)
+        for _ in range(_PAGES):
+            page = self._replies_table.parts_before(self._session, first, _PARTS - len(parts))
+            parts = page + parts
+            if not page or len(parts) == _PARTS:
+                break
+            first = page[0]["part"]
         self._has_earlier = bool(
             (records and self._messages_before(records[0]["message"], 1))
             or (parts and self._replies_table.parts_before(self._session, parts[0]["part"], 1))

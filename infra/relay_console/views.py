@@ -8,13 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from relay.domain import lenient_json
 from relay.domain.admission import BotState
+from relay.domain.attempt import ResponseExcerpt
 from relay.domain.bot import Bot
 from relay.domain.keys import bot_of, stamp_of
 from relay.domain.message import PATHS, parse_message, request_for
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord, State
 from relay.domain.segments import Segment
+from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import UtcText, host_clock_offset, unix_seconds, utc_text
 from relay.domain.turn import Turn, effective_parts, turns
 from relay.errors import InvalidMessage
@@ -233,11 +236,19 @@ def message_detail(record: MessageRecord, body: str) -> Item:
     """Return the protocol of a message; `body` is the message as it was queued."""
     return {
         "attempts": record.get("last_attempts", []),
-        "response": _pretty(record["last_answer"]) if "last_answer" in record else None,
+        "response": _response(record["last_answer"]) if "last_answer" in record else None,
         "raw": _pretty(record),
         "body": body[:MAX_TEXT],
         "curl": curl(body),
     }
+
+
+def _response(excerpt: ResponseExcerpt) -> str:
+    try:
+        body, _ = lenient_json.loads(excerpt["body"].encode())
+        return f"HTTP {excerpt['status']}\n{json.dumps(body, ensure_ascii=False, indent=2)}"
+    except Malformed:
+        return f"HTTP {excerpt['status']}\n{excerpt['body']}"
 
 
 def part_detail(part: ReplyPart) -> Item:

@@ -11,6 +11,7 @@ export class Conversation {
     Object.assign(this, { select, act, selected: null, session: null });
     this.scroll = byId("conversation-scroll");
     this.list = new KeyedList(byId("conversation-list"), {
+      page: Infinity,
       fill: (node, item) => this.fill(node, item),
       compare: (one, other) =>
         one.order < other.order ? -1 : one.order > other.order ? 1 : one.kind === other.kind ? (one.id < other.id ? -1 : 1) : one.kind === "message" ? -1 : 1,
@@ -84,6 +85,7 @@ export class Conversation {
 
   mark(id, part) {
     const before = this.selected;
+    if (before === id && this.selectedPart === (part ?? null)) return;
     this.selected = id;
     this.selectedPart = part ?? null;
     for (const one of new Set([before, id])) {
@@ -103,7 +105,7 @@ export class Conversation {
     if (item.segments === null) bubble.append(note("large"));
     if (!item.segments?.length && item.action === "reset") bubble.append(note("action.reset"));
     const tags = [];
-    if (item.action && item.action !== "push") tags.push(tag(text(`action.${item.action}`)));
+    if (item.action && item.action !== "push") tags.push(tag(item.action));
     if (item.resend_of) tags.push(tag(text("tag.resend")));
     if (item.indirect) tags.push(tag(text("tag.merged")));
     if (item.probable) tags.push(tag(text("tag.probable")));

@@ -25,14 +25,15 @@ export async function copy(text) {
   }
 }
 
-const FIRST = 100;
-const CHUNK = 400;
+const PAGE = 200;
+const NEAR_END = 1500;
 
-/** A list of keyed items in order. Long ones are built in pieces, so that the first are there at once. */
+/** A list of keyed items in order. Of a long one, as many are made as are scrolled to. */
 export class KeyedList {
-  /** `fill(node, item)` fills the `li` of an item, `compare` orders items, `shows` hides those it denies. */
-  constructor(parent, { fill, compare, shows = () => true, changed = () => {} }) {
-    Object.assign(this, { parent, fill, compare, shows, changed });
+  /** `fill(node, item)` fills the `li` of an item, `compare` orders items, `shows` leaves out those it denies. */
+  constructor(parent, { fill, compare, shows = () => true, changed = () => {}, page = PAGE }) {
+    Object.assign(this, { parent, fill, compare, shows, changed, page });
+    parent.addEventListener("scroll", () => this.more(), { passive: true });
     this.clear();
   }
 
@@ -40,8 +41,9 @@ export class KeyedList {
     this.items = new Map();
     this.nodes = new Map();
     this.order = [];
+    this.shown = [];
+    this.limit = this.page;
     this.parent.replaceChildren();
-    clearTimeout(this.timer);
   }
 
   get(id) {
@@ -53,57 +55,60 @@ export class KeyedList {
   }
 
   update(set, gone = []) {
-    for (const id of gone) {
-      this.items.delete(id);
-      this.nodes.get(id)?.remove();
-      this.nodes.delete(id);
-    }
+    for (const id of gone) this.items.delete(id);
     for (const item of set) {
       this.items.set(item.id, item);
       const node = this.nodes.get(item.id);
       if (node) this.refill(node, item);
     }
     this.order = [...this.items.values()].sort(this.compare);
-    this.place(FIRST);
+    this.place();
   }
 
-  /** Show all items anew: the language or the filter has changed. */
+  /** Show all items anew: the language has changed. */
   refresh() {
     for (const [id, node] of this.nodes) this.refill(node, this.items.get(id));
     this.changed();
   }
 
   filter() {
-    for (const [id, node] of this.nodes) node.hidden = !this.shows(this.items.get(id));
-    this.changed();
+    this.limit = this.page;
+    this.place();
+  }
+
+  more() {
+    const { scrollTop, clientHeight, scrollHeight } = this.parent;
+    if (this.limit >= this.shown.length || scrollTop + clientHeight < scrollHeight - NEAR_END) return;
+    this.limit += this.page;
+    this.place();
   }
 
   refill(node, item) {
     const focused = node.contains(document.activeElement);
     const mark = document.activeElement?.dataset?.focus;
-    node.hidden = !this.shows(item);
     this.fill(node, item);
     if (focused && !node.contains(document.activeElement)) {
       (node.querySelector(`[data-focus="${mark}"]`) ?? node.querySelector("button"))?.focus({ preventScroll: true });
     }
   }
 
-  /** Put the nodes in order, and make at most `budget` of those that are missing; then go on a little later. */
-  place(budget) {
-    clearTimeout(this.timer);
+  place() {
+    this.shown = this.order.filter((item) => this.shows(item));
+    const wanted = this.shown.slice(0, this.limit);
+    const keep = new Set(wanted.map((item) => item.id));
+    for (const [id, node] of this.nodes) {
+      if (keep.has(id)) continue;
+      node.remove();
+      this.nodes.delete(id);
+    }
     const focused = document.activeElement;
     let next = this.parent.firstElementChild;
-    for (const item of this.order) {
+    for (const item of wanted) {
       let node = this.nodes.get(item.id);
       if (!node) {
-        if (budget-- <= 0) {
-          this.timer = setTimeout(() => this.place(CHUNK));
-          break;
-        }
-        node = document.createElement("li");
-        node.dataset.id = item.id;
+        node = element("li", { dataset: { id: item.id } });
         this.nodes.set(item.id, node);
-        this.refill(node, item);
+        this.fill(node, item);
       }
       if (node === next) next = next.nextElementSibling;
       else this.parent.insertBefore(node, next);

@@ -70,7 +70,9 @@ function openSession(session, focus = true) {
     if (change.reset) protocol.parts = new Map();
     if (change.reset && !first) conversation.list.clear();
     const shown = conversation.update(change);
-    protocol.update(change, shown);
+    protocol.update(change, shown).then(() => {
+      if (protocol.item?.kind === "turn") conversation.mark(protocol.item.id, protocol.partKey);
+    });
     if (first && focus && !document.activeElement.closest(FIELDS)) lastOpen()?.focus({ preventScroll: true });
     first = false;
   });
@@ -82,7 +84,7 @@ const lastOpen = () => [...document.querySelectorAll("#conversation-list button.
 
 function select(item, part) {
   stackState.hide();
-  conversation.mark(item.id, part);
+  conversation.mark(item.id, part ?? item.bubbles?.at(-1)?.part);
   if (item.kind === "message") delete byId("protocol-body").dataset.turn;
   protocol.show(item, part);
   column("protocol");
@@ -139,7 +141,7 @@ byId("earlier").addEventListener("click", () => act("/api/earlier", { session: c
 function move(step) {
   const inside = document.activeElement?.closest?.("#conversation-list, #part-list, #session-list");
   const list = inside ?? byId("session-list");
-  const rows = [...list.querySelectorAll("li:not([hidden]) button.row, li button.open")];
+  const rows = [...list.querySelectorAll("li button.row, li button.open")];
   if (!rows.length) return;
   const at = rows.indexOf(document.activeElement);
   const within = at >= 0 ? at : rows.findIndex((row) => row.closest("li").contains(document.activeElement));
@@ -156,7 +158,7 @@ function back() {
     conversation.list.node(id)?.querySelector("button.open")?.focus();
   } else {
     column("sessions");
-    (document.querySelector("#session-list button[aria-current]") ?? document.querySelector("#session-list li:not([hidden]) button"))?.focus();
+    (document.querySelector("#session-list button[aria-current]") ?? document.querySelector("#session-list button"))?.focus();
   }
 }
 

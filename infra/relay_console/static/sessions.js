@@ -22,7 +22,7 @@ export class Sessions {
     byId("search").addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || !byId("search").value) return;
       byId("search").blur();
-      open(this.typed());
+      open(this.list.shown.length === 1 ? this.list.shown[0].session : this.typed());
     });
   }
 
@@ -69,7 +69,7 @@ export class Sessions {
 
   count() {
     const all = this.list.order.length;
-    const shown = this.list.order.filter((item) => this.shows(item)).length;
+    const shown = this.list.shown.length;
     byId("session-count").textContent = shown === all ? `${all}` : `${shown} / ${all}`;
     byId("no-sessions").hidden = shown > 0;
     byId("no-sessions").textContent = text(!this.known ? "loading" : all ? "sessions.none" : "sessions.empty");
@@ -78,12 +78,11 @@ export class Sessions {
     byId("open-typed").textContent = text("sessions.open", { session: typed, bot: byId("bot").value || "default" });
   }
 
-  /** Return the key of the session whose id is typed, of the bot that is chosen. */
+  /** Return the key of the session with the very id that is typed, whether it is listed or not. */
   typed() {
     const wanted = byId("search").value.trim();
-    const exact = this.list.order.filter((item) => item.session_id === wanted && this.shows(item));
-    const shown = exact.length ? exact : this.list.order.filter((item) => this.shows(item));
-    return shown.length === 1 || exact.length ? shown[0].session : `${byId("bot").value || "default"}#${wanted}`;
+    const found = this.list.shown.find((item) => item.session_id === wanted);
+    return found?.session ?? `${byId("bot").value || "default"}#${wanted}`;
   }
 
   mark(session) {

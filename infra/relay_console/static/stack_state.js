@@ -33,12 +33,12 @@ export class StackState {
     const bots = of("bot").sort((one, other) => other.failures - one.failures || (one.bot < other.bot ? -1 : 1));
     byId("protocol-title").textContent = text("stack.title");
     byId("protocol-body").replaceChildren(
-      element("h3", {}, text("bots")),
-      bots.length ? element("ul", { class: "cards" }, ...bots.map(bot)) : element("p", { class: "note" }, text("bots.none")),
       element("h3", {}, text("queues")),
       this.items.size ? queues(of("queue")) : element("p", { class: "note" }, text("loading")),
       element("h3", {}, text("refused")),
       this.items.size ? refused(of("refused")[0]) : element("p", { class: "note" }, text("loading")),
+      element("h3", {}, text("bots")),
+      bots.length ? element("ul", { class: "cards" }, ...bots.map(bot)) : element("p", { class: "note" }, text("bots.none")),
     );
   }
 }

@@ -1,0 +1,148 @@
+"""10,000 sessions, and a turn of 5,000 parts, without lag."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from playwright.sync_api import expect
+
+from console.console_fixtures import WITHIN, open_console
+from local.local_stack import local_stack
+from relay import Stack
+from relay.adapters.dynamodb import to_item
+from relay.domain.keys import message_key
+from relay.domain.record import State
+from relay.domain.timestamps import utc_text
+from support.console_server import serve_console
+from support.deployed import Deployed
+from support.samples import message_record
+
+expect.set_options(timeout=4 * WITHIN)
+
+SESSIONS = 10_000
+PARTS = 5_000
+WRONG = 7_777
+"""The number of the session in which something went wrong."""
+
+TASKS = """() => {
+  window.longest = 0;
+  new PerformanceObserver((list) => {
+    for (const task of list.getEntries()) window.longest = Math.max(window.longest, task.duration);
+  }).observe({ type: "longtask" });
+}"""
+
+
+def put_many(deployed, table, items):
+    dynamodb = deployed.client("dynamodb")
+
+    def put(batch):
+        requests = [{"PutRequest": {"Item": to_item(item)}} for item in batch]
+        dynamodb.batch_write_item(RequestItems={table: requests})
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(put, [items[begin : begin + 25] for begin in range(0, len(items), 25)]))
+
+
+def record(number, now):
+    queued_at = utc_text(now - number)
+    return message_record(
+        session=f"default#ticket-{number}",
+        session_id=f"ticket-{number}",
+        message=message_key(str(number)),
+        message_id=f"id-{number}",
+        body=f'{{"session_id": "ticket-{number}", "text": "hello {number}"}}',
+        queued_at=queued_at,
+        queued_on=queued_at[:10],
+        state=State.UNANSWERED if number == WRONG else State.ANSWERED,
+    )
+
+
+def part(number, now):
+    received_at, text = utc_text(now - 7200 + number / 100), "word " * (1 + number // 25)
+    return {
+        "session": "default#long",
+        "part": f"{received_at[:-1]}#{number:06}#{number:012}",
+        "session_id": "long",
+        "bot": "default",
+        "reply_to": "in_long",
+        "sequence": number,
+        "is_final": number == PARTS,
+        "stream": True,
+        "message": [{"type": "Plain", "text": text}],
+        "text": text,
+        "created_at": received_at,
+        "sent_at": received_at,
+        "received_at": received_at,
+        "digest": f"{number:064}",
+        "expires_at": int(now) + 86_400,
+    }
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory):
+    """A stack of its own with so many sessions, and one long turn."""
+    folder = tmp_path_factory.mktemp("crowded")
+    with local_stack(folder=folder) as local:
+        deployed = Deployed(local, Stack.from_file(folder / "outputs.json"))
+        now = time.time()
+        put_many(deployed, deployed.stack.messages_table, [record(n, now) for n in range(1, SESSIONS + 1)])
+        put_many(deployed, deployed.stack.replies_table, [part(n, now) for n in range(1, PARTS + 1)])
+        yield deployed
+
+
+@pytest.fixture(scope="module")
+def crowded_console(crowded):
+    with serve_console(crowded.stack) as running:
+        yield running
+
+
+@pytest.mark.timeout(600)
+def test_ten_thousand_sessions_are_painted_at_once_and_searched(
+    chromium, crowded_console, record_testsuite_property
+):
+    with open_console(chromium, crowded_console) as console:
+        # The first page makes the console read them all.
+        expect(console.page.locator("#session-count")).to_have_text(f"{SESSIONS}")
+    with open_console(chromium, crowded_console) as console:
+        page = console.page
+        page.locator("#session-list button").first.wait_for()
+        rows = page.evaluate("() => performance.now()")
+        paint = page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        expect(page.locator("#session-count")).to_have_text(f"{SESSIONS}")
+        print(f"\nfirst paint {paint:.0f} ms, first sessions {rows:.0f} ms")
+        last = page.locator("#session-list button").last
+        assert last.evaluate("row => getComputedStyle(row.parentNode).contentVisibility") == "auto"
+        page.evaluate(TASKS)
+        for _ in range(300):
+            page.keyboard.press("j")
+        expect(page.locator("button:focus .name")).to_have_text("ticket-300")
+        print(f"longest task while moving {page.evaluate('() => window.longest'):.0f} ms")
+        page.select_option("#state", "trouble")
+        expect(page.locator("#session-list li .name")).to_have_text([f"ticket-{WRONG}"])
+        page.select_option("#state", "")
+        page.keyboard.press("/")
+        page.keyboard.type(f"ticket-{WRONG}")
+        print(f"longest task while searching {page.evaluate('() => window.longest'):.0f} ms")
+        page.keyboard.press("Enter")
+        expect(console.message(f"hello {WRONG}").locator(".chip")).to_have_attribute(
+            "data-state", "unanswered"
+        )
+        console.keep_screenshot("ten-thousand-sessions")
+
+
+@pytest.mark.timeout(600)
+def test_a_turn_of_five_thousand_parts_is_shown_whole(chromium, crowded_console):
+    with open_console(chromium, crowded_console) as console:
+        page = console.page
+        page.evaluate(TASKS)
+        page.fill("#search", "long")
+        page.locator("#open-typed").click()
+        turn = page.locator("#conversation-list .turn")
+        expect(turn.locator(".open")).to_contain_text(f"parts: {PARTS}")
+        turn.locator(".open").click()
+        rows = page.locator("#part-list button")
+        rows.last.scroll_into_view_if_needed()
+        expect(rows).to_have_count(400)
+        rows.nth(300).click()
+        expect(page.locator(".facts dt:text-is('sequence') + dd")).to_have_text(f"{PARTS - 300}")
+        print(f"\nlongest task with {PARTS} parts {page.evaluate('() => window.longest'):.0f} ms")

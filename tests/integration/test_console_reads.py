@@ -1,0 +1,184 @@
+"""What the console reads of the stack while somebody looks, counted at its clients."""
+
+import json
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from relay_console import overview, session_feed
+from relay_console.overview import Overview
+from relay_console.session_feed import SessionFeed
+from support.api_calls import counted_calls
+from support.callbacks import reply
+from support.console_server import serve_console
+from support.parked_messages import park
+from support.waiting import eventually
+
+
+@pytest.fixture
+def reads(deployed):
+    with counted_calls(deployed, "dynamodb", "sqs", "logs") as counted:
+        yield counted
+
+
+@pytest.fixture
+def session(talk):
+    return f"{talk.name}#{talk.session}"
+
+
+class Time:
+    """A clock that a test moves."""
+
+    now = time.time()
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Time()
+
+
+def minute(source, clock, interval):
+    """Poll a source as a watch does for a minute."""
+    end = clock.now + 60
+    while clock.now < end:
+        source.poll()
+        clock.now += interval
+
+
+def caught_up(source):
+    source.poll()
+    while source.behind:
+        source.poll()
+    return source
+
+
+@pytest.mark.timeout(300)
+def test_a_minute_of_looking_reads_what_the_document_says(deployed, talk, session, reads, clock):
+    for text in ("LONG:5:1", "SILENT"):
+        talk.deployed.state(talk.push(text), "answered", "delivered")
+    watched = [
+        caught_up(Overview(deployed.stack, clock)),
+        caught_up(SessionFeed(deployed.stack, session, clock)),
+    ]
+    found = {}
+    for name in ("busy_interval", "idle_interval"):
+        reads.clear()
+        for source in watched:
+            minute(source, clock, getattr(source, name))
+        found[name] = reads.units.total()
+    print(found, dict(reads.calls))
+    assert found["busy_interval"] <= 150
+    assert found["idle_interval"] <= 60
+
+
+def test_the_overview_reads_no_record_that_has_ended_again(deployed, talk, reads, clock):
+    talk.deployed.state(talk.push("hello"), "answered")
+    source = caught_up(Overview(deployed.stack, clock))
+    reads.clear()
+    items = source.poll()
+    assert items[f"session:{talk.name}#{talk.session}"]["states"] == {"answered": 1}
+    assert reads.calls["Scan"] == 0
+    assert reads.calls["Query"] <= 4 + len(items)
+
+
+def test_a_message_that_changes_later_is_seen_to_change(deployed, talk, session, clock):
+    sent, _ = park(talk)
+    source = caught_up(Overview(deployed.stack, clock))
+    assert source.poll()[f"session:{session}"]["states"] == {"parked": 1}
+    record = deployed.record(sent)
+    deployed.stack.open_messages_table().mark_dropped(
+        {"session": session, "message": record["message"]}, "x", time.time()
+    )
+    eventually(lambda: source.poll()[f"session:{session}"]["states"] == {"dropped": 1}, within=60)
+
+
+def test_a_message_that_enters_the_index_behind_newer_ones_is_found(deployed, talk, workers, clock):
+    record = deployed.state(talk.push("hello"), "answered")
+    source = caught_up(Overview(deployed.stack, clock))
+    earlier = "2" + record["queued_at"][1:-8] + "000000Z"
+    late = {**record, "session": f"{talk.name}#late", "message": "1", "queued_at": earlier}
+    workers.messages_table.write(late)
+    clock.now += 31
+    assert f"session:{talk.name}#late" in source.poll()
+
+
+def test_a_part_that_is_stored_behind_later_ones_is_found(deployed, talk, session, clock):
+    reply(talk, "in_1", timestamp="2026-11-25T10:00:05.000000+00:00")
+    source = caught_up(SessionFeed(deployed.stack, session, clock))
+    reply(
+        talk, "in_1", timestamp=time.strftime("%Y-%m-%dT%H:%M:%S.000000+00:00", time.gmtime(time.time() - 60))
+    )
+    clock.now += 31
+    assert len([item for item in source.poll().values() if item["kind"] == "part"]) == 2
+
+
+def test_a_session_of_any_length_is_read_in_bounded_steps(
+    deployed, talk, session, workers, reads, monkeypatch
+):
+    monkeypatch.setattr(session_feed, "_MESSAGES", 10)
+    record = deployed.state(talk.push("hello"), "answered")
+    for number in range(40):
+        workers.messages_table.write(
+            {**record, "message": f"{10**9 + number:039}", "message_id": f"id {number}"}
+        )
+    source = SessionFeed(deployed.stack, session)
+
+    def messages():
+        items = source.poll()
+        return len([item for item in items.values() if item["kind"] == "message"]), items["earlier"]["more"]
+
+    assert messages() == (10, True)
+    reads.clear()
+    for expected in ((20, True), (30, True), (40, True), (41, False)):
+        source.step_back()
+        assert messages() == expected
+    assert reads.calls["Scan"] == 0
+
+
+@contextmanager
+def follow(console, path):
+    """Watch a path as a page does; yield the changes so far."""
+    changes, browser = [], console.browser()
+    response = browser.get(console.url + path, stream=True, timeout=60)
+
+    def read():
+        try:
+            for line in response.iter_lines():
+                if line.startswith(b"data: "):
+                    changes.append(json.loads(line.removeprefix(b"data: ")))
+        except Exception:
+            return  # it was closed
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        yield changes
+    finally:
+        response.close()
+
+
+def test_two_pages_cost_no_more_than_one_and_no_page_costs_nothing(deployed, talk, reads, monkeypatch):
+    monkeypatch.setattr(overview.Overview, "busy_interval", 0.2)
+    monkeypatch.setattr(overview.Overview, "idle_interval", 0.2)
+
+    def polls_in(seconds):
+        reads.clear()
+        time.sleep(seconds)
+        return reads.calls["Query"]
+
+    with serve_console(deployed.stack) as console:
+        with ExitStack() as pages:
+            first = pages.enter_context(follow(console, "/api/overview"))
+            eventually(lambda: first)
+            one = polls_in(3)
+            others = [pages.enter_context(follow(console, "/api/overview")) for _ in range(4)]
+            eventually(lambda: all(others))
+            five = polls_in(3)
+        assert one > 0
+        assert five < 2 * one
+        eventually(lambda: polls_in(2) == 0, within=60)

@@ -1,0 +1,209 @@
+"""What the console's page shows of records, parts and bots."""
+
+import json
+
+import pytest
+
+from relay.domain.admission import BotState
+from relay.domain.record import State
+from relay.domain.timestamps import utc_text
+from relay_console.views import (
+    MAX_TEXT,
+    STALLED_AFTER,
+    Seen,
+    bot_item,
+    curl,
+    message_detail,
+    message_item,
+    part_detail,
+    part_item,
+    session_item,
+    shown_segments,
+    turn_items,
+)
+from support.samples import NOW, message_record, received_part
+
+PIXEL = "data:image/png;base64,AAAA"
+
+
+def part(text="hello", final=True, **fields):
+    body = {
+        "session_id": "s-1",
+        "reply_to": "in_1",
+        "sequence": 1,
+        "is_final": final,
+        "stream": True,
+        "message": [{"type": "Plain", "text": text}],
+    }
+    return received_part(json.dumps(body | fields).encode())
+
+
+def message(text="hello", **fields):
+    return message_record(body=json.dumps({"session_id": "s-1", "text": text}), **fields)
+
+
+# ---------------------------------------------------------------- sessions
+
+
+def test_a_session_has_its_last_activity_and_the_number_of_messages_in_each_state():
+    seen = [
+        Seen.of(message_record(message=str(n), state=state, queued_at=utc_text(NOW + n)))
+        for n, state in enumerate([State.ANSWERED, State.PARKED, State.ANSWERED])
+    ]
+    item = session_item(seen)
+    assert item["states"] == {"answered": 2, "parked": 1}
+    assert (item["bot"], item["session_id"], item["at"]) == ("default", "s-1", utc_text(NOW + 2))
+
+
+# ---------------------------------------------------------------- messages
+
+
+def test_a_message_shows_its_text_and_who_says_it():
+    record = message_record(
+        body='{"session_id": "s-1", "text": "hi", "sender": {"id": "u-1", "name": "Ann"}}'
+    )
+    item = message_item(record)
+    assert item["segments"] == [{"type": "Plain", "text": "hi", "cut": False}]
+    assert item["sender"] == "Ann"
+
+
+@pytest.mark.parametrize("body", ["no JSON", "{}", "[]", '{"session_id": 5}'])
+def test_a_message_that_cannot_be_read_is_shown_as_it_was_queued(body):
+    assert message_item(message_record(body=body))["segments"] == [
+        {"type": "Unreadable", "text": body, "cut": False}
+    ]
+
+
+def test_a_message_in_the_bucket_is_shown_without_its_text():
+    record = message_record(overflow="messages/id-1.json")
+    del record["body"]
+    assert message_item(record)["segments"] is None
+
+
+def test_a_long_text_is_cut():
+    (shown,) = shown_segments([{"type": "Plain", "text": "x" * (MAX_TEXT + 1)}])
+    assert (len(shown["text"]), shown["cut"]) == (MAX_TEXT, True)
+
+
+@pytest.mark.parametrize(
+    ("segment", "shown"),
+    [
+        ({"type": "Image", "base64": PIXEL}, {"type": "Image", "picture": PIXEL}),
+        ({"type": "Image", "base64": "data:image/svg+xml;base64,AAAA"}, None),
+        ({"type": "Image", "base64": "data:text/html,<script>"}, None),
+        ({"type": "Image", "base64": "https://elsewhere.example/a.png"}, None),
+        ({"type": "Image", "base64": 5}, None),
+        ({"type": "Image", "url": "https://elsewhere.example/a.png"}, None),
+        ({"type": ["no", "text"]}, None),
+        ({"type": "Plain", "text": {"no": "text"}}, None),
+        ({}, None),
+    ],
+)
+def test_only_a_picture_in_the_message_itself_is_shown(segment, shown):
+    (found,) = shown_segments([segment])
+    assert found == shown if shown else "picture" not in found
+    assert all(isinstance(value, str | bool) for value in found.values())
+
+
+# ---------------------------------------------------------------- turns
+
+
+def test_a_turn_has_a_bubble_for_each_text_that_was_not_replaced():
+    parts = [part("a", False, sequence=1), part("ab", True, sequence=2), part("c", True, sequence=3)]
+    parts = [one | {"part": f"{n}"} for n, one in enumerate(parts)]
+    (turn,) = turn_items(parts, [], NOW)
+    assert [bubble["segments"][0]["text"] for bubble in turn["bubbles"]] == ["ab", "c"]
+    assert turn["parts"] == 3
+
+
+@pytest.mark.parametrize(
+    ("final", "record", "later", "status"),
+    [
+        (True, {}, 0, "finished"),
+        (False, {}, 0, "growing"),
+        (False, {}, STALLED_AFTER + 5, "stalled"),
+        (False, {"state": State.UNANSWERED}, STALLED_AFTER + 5, "broken"),
+        (False, {"state": State.ANSWERED, "unfinished": True}, STALLED_AFTER + 5, "unfinished"),
+    ],
+)
+def test_a_turn_says_how_far_it_has_come(final, record, later, status):
+    answered = message(accepted_message_id="in_1", **record)
+    (turn,) = turn_items([part("a", final)], [answered], NOW + later)
+    assert (turn["status"], turn["answers"]) == (status, answered["message"])
+
+
+def test_a_turn_names_the_messages_that_were_merged_into_it():
+    first = message(accepted_message_id="in_1", state=State.ANSWERED, answered_by="in_1")
+    second = message_record(message="2", state=State.ANSWERED, answered_by="in_1", indirect=True)
+    (turn,) = turn_items([part()], [first, second], NOW)
+    assert turn["merged"] == ["2"]
+
+
+def test_a_push_names_the_message_that_it_answered():
+    push = part(reply_to="")
+    record = message(state=State.ANSWERED, answered_by="", answer_part=push["part"])
+    (turn,) = turn_items([push], [record], NOW)
+    assert (turn["push"], turn["answers"]) == (True, record["message"])
+
+
+def test_a_turn_never_comes_before_its_message():
+    record = message(accepted_message_id="in_1", queued_at=utc_text(NOW + 60))
+    (turn,) = turn_items([part()], [record], NOW)
+    assert turn["order"] >= message_item(record)["order"]
+
+
+# ---------------------------------------------------------------- the protocol
+
+
+def test_a_number_that_a_browser_cannot_hold_is_shown_exactly():
+    number = 10**30 + 1
+    assert (
+        part_item(part(sequence=number))["sequence"]
+        == part_detail(part(sequence=number))["sequence"]
+        == str(number)
+    )
+
+
+def test_a_part_without_a_signature_of_its_own_has_no_secret():
+    assert part_detail(part())["secret"] is None
+
+
+def test_a_last_response_is_shown_as_json_if_it_is_some():
+    answer = {"status": 400, "body": '{"msg":"no"}'}
+    assert message_detail(message(last_answer=answer), "")["response"] == 'HTTP 400\n{\n  "msg": "no"\n}'
+    answer = {"status": 502, "body": "<html>"}
+    assert message_detail(message(last_answer=answer), "")["response"] == "HTTP 502\n<html>"
+
+
+def test_a_message_that_is_not_valid_has_no_curl_line():
+    assert curl("{}") is None
+
+
+@pytest.mark.parametrize(
+    ("action", "path"), [("push", '"$BOT_URL"'), ("sync", '"$BOT_URL/sync"'), ("reset", '"$BOT_URL/reset"')]
+)
+def test_a_curl_line_posts_to_the_path_of_the_action(action, path):
+    fields = {"session_id": "s-1", "action": action} | ({} if action == "reset" else {"text": "x"})
+    assert path in curl(json.dumps(fields))
+
+
+# ---------------------------------------------------------------- bots
+
+
+@pytest.mark.parametrize(
+    ("item", "circuit"),
+    [
+        ({}, "closed"),
+        ({"failures": 2, "probe_at": utc_text(NOW + 5)}, "open"),
+        ({"failures": 2, "probe_at": utc_text(NOW + 5), "probing": True}, "probing"),
+    ],
+)
+def test_a_bot_shows_its_circuit(item, circuit):
+    shown = bot_item("sales", BotState.of(item), 3, NOW)
+    assert (shown["circuit"], shown["in_flight"], shown["failures"]) == (circuit, 3, item.get("failures", 0))
+
+
+def test_free_slots_that_were_counted_long_ago_are_not_shown():
+    item = {"slots": 5, "slots_taken": 2, "slots_expire_at": utc_text(NOW)}
+    assert bot_item("sales", BotState.of(item), 0, NOW)["free_slots"] == 3
+    assert bot_item("sales", BotState.of(item), 0, NOW + 3600)["free_slots"] is None
