@@ -20,7 +20,9 @@ def add_commands(commands: Any) -> None:
     """Add the parser of the command."""
     console = commands.add_parser("console", help="show a stack on one page, live")
     console.add_argument("--stack", metavar="NAME", help="a deployed stack (default: the local one)")
-    console.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0 takes a free one")
+    console.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0 takes a free one"
+    )
     console.add_argument("--no-browser", action="store_true", help="print the link, and open no browser")
     console.set_defaults(run=run_console)
 
@@ -33,7 +35,9 @@ def run_console(stack: relay.Stack, options: argparse.Namespace) -> int:
         from relay_console.app import Console
         from relay_console.guard import Guard
     except ImportError as error:
-        raise CommandFailed(1, f"the console needs {error.name}: pip install 'langbot-relay[console]'") from None
+        raise CommandFailed(
+            1, f"the console needs {error.name}: pip install 'langbot-relay[console]'"
+        ) from None
     try:
         listener = socket.create_server(("127.0.0.1", options.port))
     except (OSError, OverflowError):
