@@ -12,12 +12,13 @@ import pytest
 from local.sample_bot import SampleBot
 from relay import Conversation, PushQueue
 from support.deployed import IN, OUT
-from support.second_stack import processed_template
+from support.second_stack import physical_ids, processed_template, stack_of
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(
     r"```(bash|python)\n(.*?)```", (ROOT / "docs/querying.md").read_text("utf-8"), re.DOTALL
 )
+OPERATING = (ROOT / "docs/operating.md").read_text("utf-8")
 WATCHING = (ROOT / "docs/watching.md").read_text("utf-8")
 
 
@@ -93,3 +94,21 @@ def test_the_guide_to_watching_names_each_saved_query_and_log_group(deployed):
     log_groups = [name for name in template["Outputs"] if name.endswith("LogGroupName")]
     assert len(log_groups) == 5
     assert [name for name in log_groups if f"`{name}`" not in WATCHING] == []
+
+
+def test_the_template_of_a_custom_domain_leads_to_the_api(deployed):
+    (template,) = re.findall(r"```yaml\n(.*?)```", OPERATING, re.DOTALL)
+    route53 = deployed.client("route53")
+    zone = route53.create_hosted_zone(Name="example.com", CallerReference="1")["HostedZone"]["Id"]
+    parameters = {
+        "Name": "relay.example.com",
+        "CertificateArn": f"arn:aws:acm:{deployed.stack.region}:000000000000:certificate/1",
+        "HostedZoneId": zone.removeprefix("/hostedzone/"),
+        "ApiId": deployed.physical_id("CallbackApi"),
+    }
+    with stack_of(deployed, "custom-domain", {"TemplateBody": template}, parameters):
+        assert len(physical_ids(deployed, "custom-domain")) == 3
+        mappings = deployed.client("apigatewayv2").get_api_mappings(DomainName="relay.example.com")
+        assert [(one["ApiId"], one["Stage"]) for one in mappings["Items"]] == [
+            (parameters["ApiId"], "$default")
+        ]

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -17,7 +16,7 @@ from botocore.awsrequest import AWSRequest
 
 from relay.domain.keys import group_id
 from relay.domain.message import parse_message
-from support.second_stack import as_list, physical_ids, second_stack, wait_for_stack
+from support.second_stack import physical_ids, second_stack, stack_of
 from support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -83,22 +82,10 @@ def push_queue(deployed):
         yield PushQueue(deployed, resources["PushQueue"])
 
 
-@contextmanager
 def example_stack(deployed, heading, **parameters):
-    """Deploy the template under a heading, and yield its outputs."""
-    cloudformation, name = deployed.client("cloudformation"), heading.lower().replace(" ", "-")
-    cloudformation.create_stack(
-        StackName=name,
-        TemplateBody=example(heading, "yaml"),
-        Parameters=as_list(parameters),
-        Capabilities=["CAPABILITY_IAM"],
-    )
-    wait_for_stack(deployed, name, "CREATE_COMPLETE")
-    try:
-        found = cloudformation.describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
-        yield {one["OutputKey"]: one["OutputValue"] for one in found}
-    finally:
-        cloudformation.delete_stack(StackName=name)
+    """Deploy the template under a heading; the context is the stack's outputs."""
+    name = heading.lower().replace(" ", "-")
+    return stack_of(deployed, name, {"TemplateBody": example(heading, "yaml")}, parameters)
 
 
 @pytest.mark.parametrize(

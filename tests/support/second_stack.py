@@ -1,4 +1,4 @@
-"""The template once more in the same emulator, with other parameters than the stack of the other tests."""
+"""Further stacks in the same emulator: the template with other parameters, and the templates of documents."""
 
 import json
 from collections.abc import Iterator
@@ -12,17 +12,28 @@ from support.waiting import eventually
 
 @contextmanager
 def second_stack(deployed: Deployed, name: str, **parameters: str) -> Iterator[str]:
-    """Deploy the template as the stack `name`, and delete it at the end."""
+    """Deploy template.yaml as the stack `name`, and delete it at the end."""
+    url = f"{deployed.local.outputs['EndpointUrl']}/relay-local-code/template.yaml"
+    with stack_of(deployed, name, {"TemplateURL": url}, parameters):
+        yield name
+
+
+@contextmanager
+def stack_of(
+    deployed: Deployed, name: str, template: dict[str, str], parameters: dict[str, str]
+) -> Iterator[dict[str, str]]:
+    """Deploy a template, given as CloudFormation takes it; yield its outputs, and delete the stack."""
     cloudformation = deployed.client("cloudformation")
     cloudformation.create_stack(
         StackName=name,
-        TemplateURL=f"{deployed.local.outputs['EndpointUrl']}/relay-local-code/template.yaml",
         Parameters=as_list(parameters),
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        **template,
     )
     wait_for_stack(deployed, name, "CREATE_COMPLETE")
     try:
-        yield name
+        found = cloudformation.describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
+        yield {one["OutputKey"]: one["OutputValue"] for one in found}
     finally:
         cloudformation.delete_stack(StackName=name)
 
