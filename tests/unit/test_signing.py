@@ -6,7 +6,10 @@ import pytest
 
 from relay.domain.signing import SIGNATURE_TOLERANCE, NotAuthentic, Refusal, secret_used, sign, signed_time
 
-VECTORS = json.loads((Path(__file__).parents[1] / "data/signing-vectors.json").read_text("utf-8"))
+DATA = Path(__file__).parents[1] / "data"
+VECTORS = json.loads((DATA / "signing-vectors.json").read_text("utf-8"))
+BY_CLIENTS = json.loads((DATA / "reference-clients.json").read_text("utf-8"))
+"""Signatures made by client.py and client.ts of examples/http-bot, at LangBot's commit 962366c."""
 NOW = 1_795_352_448.9
 
 
@@ -20,6 +23,17 @@ def body_of(vector):
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda v: f"{v['secret'][:12]}-{v['timestamp']}")
 def test_a_signature_equals_the_one_that_langbot_made(vector):
     assert sign(vector["secret"], vector["timestamp"], body_of(vector)) == vector["signature"]
+
+
+@pytest.mark.parametrize("made", BY_CLIENTS, ids=lambda made: f"{made['client']}-{made['secret']}")
+def test_a_signature_of_a_reference_client_of_langbot_is_accepted(made):
+    assert secret_used((made["secret"],), made["timestamp"], made["signature"], made["body"].encode()) == 0
+
+
+@pytest.mark.parametrize("made", BY_CLIENTS, ids=lambda made: f"{made['client']}-{made['secret']}")
+def test_a_reference_client_of_langbot_accepts_a_signature(made):
+    # It makes the signature itself and compares the two.
+    assert sign(made["secret"], made["timestamp"], made["body"].encode()) == made["signature"]
 
 
 @pytest.mark.parametrize("age", [0, SIGNATURE_TOLERANCE, -SIGNATURE_TOLERANCE])
