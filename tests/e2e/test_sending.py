@@ -73,6 +73,8 @@ class PushQueue:
 
 @pytest.fixture(scope="module")
 def push_queue(deployed):
+    if not NODE_PACKAGES.exists():
+        pytest.fail("what the TypeScript example imports is not installed: `make test` installs it")
     topic = f"arn:aws:sns:{deployed.stack.region}:000000000000:tickets.fifo"
     with second_stack(deployed, RELAY, SenderSources=topic):
         functions, resources = deployed.client("lambda"), physical_ids(deployed, RELAY)
