@@ -146,12 +146,11 @@ class _Connecting:
             with self._held() as held:
                 left = held
         else:
-            config = {
-                **found["adapter_config"],
+            newest = {
                 "inbound_secret": bot.inbound_secrets[0],
                 "outbound_secret": bot.outbound_secrets[0],
             }
-            left = self._save_in_langbot(found, config)
+            left = self._save_in_langbot(found, found["adapter_config"] | newest)
         if not self._works(found):
             self._tell("the relay still knows both secrets; give the command again when both directions work")
             return False
@@ -161,9 +160,8 @@ class _Connecting:
                 "The relay still knows it: give the command again later"
             )
             return False
-        newest = (bot.inbound_secrets[0], bot.outbound_secrets[0])
-        secret = secret_with(self._admin.secret(self._name), bot.url, newest)
-        self._admin.replace_secret(self._name, secret)
+        alone = (bot.inbound_secrets[0], bot.outbound_secrets[0])
+        self._admin.replace_secret(self._name, secret_with(self._admin.secret(self._name), bot.url, alone))
         self._tell("the old secrets are taken out")
         return True
 
@@ -178,9 +176,14 @@ class _Connecting:
     # ---------------------------------------------------------------- both
 
     def _save_in_langbot(self, found: Json, adapter_config: Json) -> int:
-        """Save a bot in LangBot when no turn is open; return how many still were after SLOT_TIMEOUT."""
+        """Save a bot in LangBot when no turn is open; return how many still were after SLOT_TIMEOUT.
+
+        Only the fields that the relay sets are taken from `adapter_config`, as far as LangBot has the others.
+        """
         with self._held() as left:
-            self._api.save_bot(found["uuid"], adapter_config)
+            now = self._api.bot(found["uuid"])["adapter_config"]
+            ours = {field: adapter_config[field] for field in LABELS}
+            self._api.save_bot(found["uuid"], {**adapter_config, **now, **ours})
             kept = self._api.bot(found["uuid"])["adapter_config"]
             if any(kept.get(field) != adapter_config[field] for field in LABELS):
                 raise CommandFailed(1, "LangBot did not keep what it was given: look at the bot there")

@@ -100,7 +100,7 @@ def plan(wanted: Wanted, found: Json | None) -> Plan:
     config = {**NEW_BOT, **before, "callback_url": wanted.callback_url, "signature_required": True}
     secrets = None
     if not _fits(bot, before):
-        if not bot.inbound_secrets or weakness(bot):
+        if not (bot.inbound_secrets and bot.outbound_secrets) or weakness(bot):
             secrets = (new_secret(), new_secret())
         inbound, outbound = secrets or (bot.inbound_secrets[0], bot.outbound_secrets[0])
         config |= {"inbound_secret": inbound, "outbound_secret": outbound}

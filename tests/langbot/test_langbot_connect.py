@@ -25,7 +25,7 @@ def relay(bridge: Bridge, tmp_path: Path) -> Relay:
     """The command `relay` with an API key of LangBot in its environment."""
     command = CommandLine(bridge.deployed, tmp_path)
     key = bridge.peer.api_key("resource.view", "resource.manage")
-    return lambda *arguments, text=None: command(*arguments, text=text, environment={"LANGBOT_API_KEY": key})
+    return lambda *arguments, text="": command(*arguments, text=text, environment={"LANGBOT_API_KEY": key})
 
 
 @pytest.fixture
@@ -155,6 +155,8 @@ def test_secrets_are_rotated_when_no_turn_is_open(bridge: Bridge, connect: Relay
             lambda: found if len((found := bot_of(bridge, name)).inbound_secrets) == 2 else None
         )
         meanwhile = bridge.push_queue.push(f"{name}-meanwhile", "hello", bot=name)
+        bot = in_langbot(bridge, name)
+        bridge.peer.change_bot(bot["uuid"], adapter_config=bot["adapter_config"] | {"callback_timeout": 20})
         # LangBot keeps its secrets as long as a turn is open, and gets no other message meanwhile.
         assert secrets_of(in_langbot(bridge, name)["adapter_config"]) == (
             old.inbound_secrets,
@@ -166,6 +168,7 @@ def test_secrets_are_rotated_when_no_turn_is_open(bridge: Bridge, connect: Relay
     assert (done.returncode, done.stderr) == (0, "")
     assert "waiting for the replies to 1 message," in done.stdout
     new = bot_of(bridge, name)
+    assert in_langbot(bridge, name)["adapter_config"]["callback_timeout"] == 20
     assert both.inbound_secrets == (*new.inbound_secrets, *old.inbound_secrets)
     assert both.outbound_secrets == (*new.outbound_secrets, *old.outbound_secrets)
     assert secrets_of(in_langbot(bridge, name)["adapter_config"]) == (

@@ -111,7 +111,14 @@ def test_empty_secret_in_langbot_never_fits():
     assert planned.adapter_config["inbound_secret"] == IN
 
 
-@pytest.mark.parametrize("secret", [None, '{"inbound_secret": "short", "outbound_secret": "short"}'])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        None,
+        json.dumps({"inbound_secret": "short", "outbound_secret": "short"}),
+        json.dumps({"inbound_secret": IN, "outbound_secret": [""]}),
+    ],
+)
 def test_missing_and_weak_secrets_are_made_anew(secret):
     planned = plan(Wanted("sales", secret, CALLBACK), langbots())
     assert planned.secrets is not None
