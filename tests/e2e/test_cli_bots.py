@@ -40,6 +40,12 @@ def test_bots_are_listed_without_their_secrets(talk, relay):
     assert not any(secret in done.stdout for secret in SECRETS.values())
 
 
+def test_secret_that_is_no_bots_is_not_listed(talk, relay):
+    manager = talk.deployed.client("secretsmanager")
+    manager.create_secret(Name=secret_name(talk, "sales/backup"), SecretString="{}")
+    assert "backup" not in relay("bots", "list").stdout
+
+
 def test_list_shows_no_token_of_a_url(talk, relay):
     write(talk, {"url": "https://user:hush@bot.example/bots/1?token=hush", **SECRETS})
     done = relay("bots", "list")

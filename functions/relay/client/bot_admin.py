@@ -7,6 +7,7 @@ from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.dynamodb import Table
 from relay.client.stack import Stack
 from relay.domain.admission import SLOT_COUNT_TTL, BotState
+from relay.domain.bot import BOT_NAME
 
 
 class BotAdmin:
@@ -25,8 +26,9 @@ class BotAdmin:
             Filters=[{"Key": "name", "Values": [self._prefix]}]
         )
         names = [secret["Name"] for page in pages for secret in page["SecretList"]]
-        # The filter knows no upper case and no end of a word.
-        return sorted(name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix))
+        # The filter knows no upper case, and other secrets can have names that begin like a bot's.
+        bots = [name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)]
+        return sorted(filter(BOT_NAME.fullmatch, bots))
 
     def secret(self, bot: str) -> str | None:
         """Return a bot's secret, or None if there is none or it is scheduled for deletion."""
