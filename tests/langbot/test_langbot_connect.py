@@ -100,7 +100,7 @@ def test_form_that_was_filled_in_wrong_is_corrected(bridge: Bridge, connect: Rel
         "outbound_secret": "typed by hand, and wrong",
         "callback_timeout": 20,
     }
-    bridge.peer.change_bot(bot["uuid"], adapter_config=bot["adapter_config"] | wrong, enable=False)
+    bridge.peer.save_bot(bot["uuid"], adapter_config=bot["adapter_config"] | wrong, enable=False)
     secret = secret_of(bridge, name)
 
     done = connect(name)
@@ -121,7 +121,7 @@ def test_bot_without_a_route_is_named_as_such(bridge: Bridge, connect: Relay, na
         "to LangBot": True,
         "from LangBot": True,
     }
-    bridge.peer.change_bot(in_langbot(bridge, name)["uuid"], event_bindings=[])
+    bridge.peer.save_bot(in_langbot(bridge, name)["uuid"], event_bindings=[])
 
     done = connect(name, "--json", "--timeout", "10")
 
@@ -139,7 +139,7 @@ def test_route_that_discards_is_named_as_such(bridge: Bridge, connect: Relay, na
     bot = in_langbot(bridge, name)
     routes = [{**route, "filters": []} for route in bot["event_bindings"]]
     discard = {**routes[0], "target_type": "discard", "target_uuid": "", "priority": 1}
-    bridge.peer.change_bot(bot["uuid"], event_bindings=[discard])
+    bridge.peer.save_bot(bot["uuid"], event_bindings=[discard])
     assert "LangBot discards it" in connect(name, "--timeout", "10").stdout
 
 
@@ -156,7 +156,7 @@ def test_secrets_are_rotated_when_no_turn_is_open(bridge: Bridge, connect: Relay
         )
         meanwhile = bridge.push_queue.push(f"{name}-meanwhile", "hello", bot=name)
         bot = in_langbot(bridge, name)
-        bridge.peer.change_bot(bot["uuid"], adapter_config=bot["adapter_config"] | {"callback_timeout": 20})
+        bridge.peer.save_bot(bot["uuid"], adapter_config=bot["adapter_config"] | {"callback_timeout": 20})
         # LangBot keeps its secrets as long as a turn is open, and gets no other message meanwhile.
         assert secrets_of(in_langbot(bridge, name)["adapter_config"]) == (
             old.inbound_secrets,
@@ -231,7 +231,7 @@ def test_doctor_names_what_was_filled_in_wrong_and_what_is_lost(
     connect(name)
     bot = in_langbot(bridge, name)
     wrong = {"callback_url": bot["adapter_config"]["callback_url"] + "/", "signature_required": False}
-    bridge.peer.change_bot(bot["uuid"], adapter_config=bot["adapter_config"] | wrong)
+    bridge.peer.save_bot(bot["uuid"], adapter_config=bot["adapter_config"] | wrong)
     relay("bots", "test", name, "--timeout", "10")
 
     found = doctor()
@@ -248,7 +248,7 @@ def test_doctor_tells_of_an_agent_without_a_runner(
     agent = bridge.peer.make_agent(name)
     to_agent = {"target_type": "agent", "target_uuid": agent}
     routes = [{**route, **to_agent} for route in bot["event_bindings"]]
-    bridge.peer.change_bot(bot["uuid"], event_bindings=routes)
+    bridge.peer.save_bot(bot["uuid"], event_bindings=routes)
 
     found = doctor()
 

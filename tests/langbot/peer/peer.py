@@ -181,7 +181,7 @@ class Peer:
         agent = {"name": name, "description": "", "kind": "agent", "config": config}
         return str(self._call("POST", "agents", agent)["uuid"])
 
-    def change_bot(self, uuid: str, **fields: Any) -> None:
+    def save_bot(self, uuid: str, **fields: Any) -> None:
         """Save fields of a bot, as its form does."""
         self._call("PUT", f"platform/bots/{uuid}", fields)
 
