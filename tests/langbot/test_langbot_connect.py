@@ -155,8 +155,6 @@ def test_secrets_are_rotated_when_no_turn_is_open(bridge: Bridge, connect: Relay
             lambda: found if len((found := bot_of(bridge, name)).inbound_secrets) == 2 else None
         )
         meanwhile = bridge.push_queue.push(f"{name}-meanwhile", "hello", bot=name)
-        bot = in_langbot(bridge, name)
-        bridge.peer.save_bot(bot["uuid"], adapter_config=bot["adapter_config"] | {"callback_timeout": 20})
         # LangBot keeps its secrets as long as a turn is open, and gets no other message meanwhile.
         assert secrets_of(in_langbot(bridge, name)["adapter_config"]) == (
             old.inbound_secrets,
@@ -168,7 +166,6 @@ def test_secrets_are_rotated_when_no_turn_is_open(bridge: Bridge, connect: Relay
     assert (done.returncode, done.stderr) == (0, "")
     assert "waiting for the replies to 1 message," in done.stdout
     new = bot_of(bridge, name)
-    assert in_langbot(bridge, name)["adapter_config"]["callback_timeout"] == 20
     assert both.inbound_secrets == (*new.inbound_secrets, *old.inbound_secrets)
     assert both.outbound_secrets == (*new.outbound_secrets, *old.outbound_secrets)
     assert secrets_of(in_langbot(bridge, name)["adapter_config"]) == (
@@ -179,6 +176,26 @@ def test_secrets_are_rotated_when_no_turn_is_open(bridge: Bridge, connect: Relay
     assert bridge.conversation(f"{name}-meanwhile", name).wait(meanwhile, 180).text == "echo: hello"
     secrets = {*both.inbound_secrets, *both.outbound_secrets}
     assert not any(secret in done.stdout for secret in secrets)
+
+
+def test_rotation_keeps_what_is_changed_in_langbot_meanwhile(
+    bridge: Bridge, connect: Relay, name: str
+) -> None:
+    connect(name)
+    bridge.push_queue.push(name, f"HOLD {name}", bot=name)
+    eventually(lambda: f"HOLD {name}" in bridge.model.held, what="the model is asked")
+
+    with ThreadPoolExecutor(1) as thread:
+        rotation = thread.submit(connect, name, "--rotate")
+        eventually(lambda: len(bot_of(bridge, name).inbound_secrets) == 2, what="the rotation has begun")
+        bot = in_langbot(bridge, name)
+        bridge.peer.save_bot(bot["uuid"], adapter_config=bot["adapter_config"] | {"callback_timeout": 20})
+        bridge.model.release()
+        rotation.result()
+
+    after = in_langbot(bridge, name)["adapter_config"]
+    assert after["callback_timeout"] == 20
+    assert after["inbound_secret"] != bot["adapter_config"]["inbound_secret"]
 
 
 def test_rotation_that_was_interrupted_is_finished(bridge: Bridge, connect: Relay, name: str) -> None:
