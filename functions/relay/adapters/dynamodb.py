@@ -10,8 +10,17 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 Item = dict[str, Any]
 
+
+class _Deserializer(TypeDeserializer):
+    """boto3's own cannot read 1E+50, which DynamoDB writes with all its zeros (boto3#2500)."""
+
+    def _deserialize_n(self, value: str) -> int | float:
+        number = Decimal(value)
+        return int(number) if number == number.to_integral_value() else float(number)
+
+
 _serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
+_deserialize = _Deserializer().deserialize
 
 IS_NEW = "attribute_not_exists(#session)"
 """The condition that there is no item with this key."""
@@ -26,17 +35,7 @@ def to_item(fields: Mapping[str, Any]) -> Item:
 
 def from_item(item: Mapping[str, Any]) -> Item:
     """Convert an item to plain values, whole numbers to int."""
-    return {name: _plain(_deserialize(value)) for name, value in item.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    return value
+    return {name: _deserialize(value) for name, value in item.items()}
 
 
 class Table:
