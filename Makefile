@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help demo local test test-unit test-langbot check bench release clean
+.PHONY: help demo local test test-unit test-langbot fuzz check bench release clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -36,6 +36,9 @@ test-unit: .venv/.tests  ## run the unit tests, which need no emulator
 
 test-langbot: .venv/.tests .local/.package .local/.emulator .local/.langbot-$(LANGBOT)  ## run the tests against a real LangBot, which this installs
 	$(PY) -m pytest tests/langbot
+
+fuzz: .venv/.tests .local/.package .local/.emulator  ## try 100,000 inputs, or FUZZ_INPUTS, at callback and push
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-100000} $(PY) -m pytest tests/fuzz --timeout 0 --show-capture no
 
 check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types and template
 	$(PY) -m ruff format --check

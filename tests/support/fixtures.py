@@ -15,6 +15,7 @@ from support.callback_function import CallbackFunction, callback_in_this_process
 from support.command_line import CommandLine
 from support.deployed import Deployed, Talk, new_bot
 from support.event_listener import EventListener, listen
+from support.fuzzing import Fuzzer
 from support.second_stack import second_stack
 from support.sweeping import no_scheduled_sweeps
 from support.workers import Workers
@@ -94,6 +95,11 @@ def relay(talk: Talk, tmp_path: Path) -> CommandLine:
 def event_listener(talk: Talk) -> Iterator[EventListener]:
     with listen(talk) as listener:
         yield listener
+
+
+@pytest.fixture
+def fuzzer(capsys: pytest.CaptureFixture[str]) -> Fuzzer:
+    return Fuzzer(capsys)
 
 
 @pytest.fixture

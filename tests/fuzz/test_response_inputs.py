@@ -1,0 +1,158 @@
+"""push under any response: each attempt ends at its deadline in a verdict, and the message has a record."""
+
+import gzip
+import time
+import zlib
+from dataclasses import dataclass, replace
+
+from hypothesis import strategies as st
+
+from relay.adapters import langbot
+from relay.domain.attempt import MAX_RESPONSE_EXCERPT, Verdict
+from relay.domain.record import MAX_REASON
+from support import responses
+from support.bots import change_secret
+from support.json_inputs import JSON, allowed_by, damaged, nearly, written
+from support.queued_messages import deliver, queued
+from support.raw_server import serving
+
+SECONDS = 1
+"""The deadline of an attempt."""
+
+STATUSES = st.sampled_from([200, 202, 400, 401, 404, 409, 413, 429, 500, 503]) | st.integers(0, 999)
+IDS = st.text() | st.text(st.characters(categories=["Cs", "L"]), max_size=3) | st.just("x" * 1025)
+TEXT = {"type": "string"}
+SEGMENTS = allowed_by(
+    {"type": "array", "items": {"type": "object", "properties": {"type": TEXT, "text": TEXT}, "required": []}}
+)
+DATA = st.fixed_dictionaries(
+    {}, optional={"accepted_message_id": IDS, "reply_to": IDS, "message": SEGMENTS | JSON}
+)
+TEXTS_OF_LANGBOT = ["in flight", "idempotency", "Bot not found", "x" * 5_000]
+ENVELOPES = st.fixed_dictionaries(
+    {},
+    optional={
+        "code": st.sampled_from([0, 40001, 40901, 41301, 50301, "internal_error"]) | JSON,
+        "msg": st.sampled_from(TEXTS_OF_LANGBOT) | JSON,
+        "error": st.sampled_from(TEXTS_OF_LANGBOT) | JSON,
+        "data": DATA | JSON,
+    },
+)
+TEXTS = written(ENVELOPES) | written(nearly(ENVELOPES)) | written(JSON)
+BODIES = (TEXTS | damaged(TEXTS)).map(str.encode) | st.binary() | st.just(b'{"code":' * 20_000)
+ENCODINGS = {"": bytes, "gzip": gzip.compress, "deflate": zlib.compress, "br": bytes, "gzip, gzip": bytes}
+VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40)
+HEADERS = st.dictionaries(
+    st.sampled_from(["Retry-After", "Location", "Set-Cookie", "Content-Type", "Connection", "X-Other"])
+    | st.from_regex(r"[A-Za-z-]{1,10}", fullmatch=True),
+    VALUES | st.integers().map(str) | st.sampled_from(["1e400", "Fri, 31 Dec 9999 23:59:59 GMT"]),
+    max_size=3,
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the bot sends, in `pieces`, and how it ends: the connection closes, is silent, or never ends."""
+
+    raw: bytes
+    pieces: int = 1
+    ending: str = "closes"
+
+    def play(self, connection):
+        size = len(self.raw) // self.pieces + 1
+        for begin in range(0, len(self.raw), size):
+            connection.sendall(self.raw[begin : begin + size])
+            if self.pieces > 1:
+                time.sleep(0.01)
+        while self.ending == "never ends":
+            connection.sendall(b"x")
+            time.sleep(0.05)
+        if self.ending == "is silent":
+            connection.recv(1)
+
+
+@st.composite
+def answers(draw):
+    """Make a response of which most is right, or bytes that are none."""
+    if draw(st.integers(0, 9)) == 9:
+        return draw(st.binary())
+    encoding = draw(st.sampled_from(sorted(ENCODINGS)) if draw(st.booleans()) else st.just(""))
+    body = ENCODINGS[encoding](draw(BODIES))
+    headers = {name: value.encode("latin-1") for name, value in draw(HEADERS).items()}
+    if encoding:
+        headers["Content-Encoding"] = encoding.encode()
+    match draw(st.sampled_from(["length", "length", "length", "chunks", "none", "wrong length"])):
+        case "length":
+            headers["Content-Length"] = b"%d" % len(body)
+        case "chunks":
+            headers["Transfer-Encoding"] = b"chunked"
+            body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        case "wrong length":
+            headers["Content-Length"] = draw(st.sampled_from([b"-1", b"x", b"1e3", b"99999999999", b"1"]))
+    lines = [b"HTTP/1.1 %03d x" % draw(STATUSES), *(b"%s: %s" % (n.encode(), v) for n, v in headers.items())]
+    whole = b"\r\n".join([*lines, b"", body])
+    return whole[: draw(st.integers(0, len(whole)))] if draw(st.integers(0, 9)) == 9 else whole
+
+
+ENDINGS = st.sampled_from(["closes"] * 98 + ["is silent", "never ends"])
+INPUTS = st.tuples(
+    st.builds(Answer, answers(), st.sampled_from([1, 1, 1, 3]), ENDINGS),
+    st.sampled_from(["push", "push", "sync", "reset"]),
+    st.sampled_from([1, 2]),
+)
+
+
+def http(status, body=b"", *headers):
+    return b"\r\n".join([b"HTTP/1.1 %d x" % status, *headers, b"Content-Length: %d" % len(body), b"", body])
+
+
+RARE = [
+    (Answer(b"HTTP/1.1 202 x\r\nX: ", 1, "never ends"), "push", 1),
+    (Answer(b"HTTP/1.1 202 x\r\nContent-Length: 9\r\n\r\n", 1, "is silent"), "sync", 1),
+    # 30 MB of blanks in 30 KB
+    (Answer(http(202, gzip.compress(b" " * 30_000_000), b"Content-Encoding: gzip")), "push", 1),
+    (Answer(http(200, gzip.compress(b" " * 30_000_000), b"Content-Encoding: gzip")), "sync", 1),
+    *((Answer(http(one.status, one.body)), "push", 1) for one in (responses.ACCEPTED, *responses.REFUSALS)),
+    *((Answer(http(one.status, one.body)), "push", 2) for one in (responses.KEY_KNOWN, responses.UNPARSED)),
+]
+"""What random inputs seldom come to."""
+
+
+def test_any_response_ends_in_a_verdict_and_a_record(talk, workers, fuzzer, monkeypatch):
+    monkeypatch.setattr(langbot, "ATTEMPT_TIMEOUT", dict.fromkeys(langbot.ATTEMPT_TIMEOUT, SECONDS))
+    moment = time.time()
+
+    def now():
+        return moment
+
+    # Each attempt comes after the pause of the one before.
+    dispatcher = replace(workers, clock=now, max_in_flight=0).dispatcher()
+
+    def check(given):
+        nonlocal moment
+        moment += 120
+        answer, action, receive_count = given
+        # After a 401 it is asked once more, with the next secret.
+        bot.responses[:] = [answer.play] * 2
+        message = queued(talk, receive_count=receive_count, action=action)
+        began = time.monotonic()
+        deliver(dispatcher, message)
+        assert time.monotonic() - began < 30
+        record = workers.record(message)
+        for name in ("reason", "last_error"):
+            assert len(record.get(name, "")) <= MAX_REASON
+        assert len(record.get("last_answer", {"body": ""})["body"]) <= MAX_RESPONSE_EXCERPT
+        (attempt,) = record["last_attempts"]
+        verdict, status = Verdict(attempt["verdict"]), attempt.get("status")
+        if verdict is Verdict.ACCEPTED:
+            assert status in ({"push": 202}.get(action, 200), 409)
+        assert (record["state"] in ("delivered", "answered")) == (verdict is Verdict.ACCEPTED)
+        if record["state"] == "parked":
+            assert status in (400, 413) or (action, status) == ("reset", 500)
+        key = {name: {"S": record[name]} for name in ("session", "message")}
+        talk.deployed.client("dynamodb").delete_item(TableName=talk.deployed.stack.messages_table, Key=key)
+        return str(verdict)
+
+    with serving() as bot:
+        change_secret(talk, url=bot.url, inbound_secret=["new", "old"])
+        fuzzer.run(check, INPUTS, 30, 0.23, RARE)
