@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help demo local test test-unit test-langbot fuzz check bench release clean
+.PHONY: help demo local test test-unit test-console test-langbot prove fuzz check bench release clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -28,11 +28,14 @@ demo: .local/.package .local/.emulator  ## send messages of two sessions through
 local: .local/.package .local/.emulator  ## run the stack until Ctrl-C; outputs in .local/outputs.json
 	@PYTHONPATH=$(LOCAL_PATH) exec $(EMULATOR) -m local.local_stack
 
-test: .venv/.tests .local/.package .local/.emulator .local/.typescript  ## run every test that needs no LangBot
-	$(PY) -m pytest -n 2 --ignore=tests/langbot
+test: .venv/.tests .local/.package .local/.emulator .local/.typescript  ## run every test that needs no LangBot and no browser
+	$(PY) -m pytest -n 2 --ignore=tests/langbot --ignore=tests/console
 
 test-unit: .venv/.tests  ## run the unit tests, which need no emulator
 	$(PY) -m pytest tests/unit
+
+test-console: .venv/.tests .local/.package .local/.emulator .local/.chromium  ## run the tests of the console in headless Chromium, which this installs
+	$(PY) -m pytest tests/console
 
 test-langbot: .venv/.tests .local/.package .local/.emulator .local/.langbot-$(LANGBOT)  ## run the tests against a real LangBot, which this installs
 	$(PY) -m pytest tests/langbot
@@ -43,7 +46,7 @@ fuzz: .venv/.tests .local/.package .local/.emulator  ## try 100,000 inputs, or F
 check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types and template
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
-	$(PY) -m mypy functions infra tests/conftest.py tests/support tests/bench tests/langbot
+	$(PY) -m mypy functions infra tests/conftest.py tests/support tests/bench tests/console/console_fixtures.py tests/langbot
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 	CKV_PARSE_ERROR_FAIL=true .local/checkov/bin/checkov --skip-download --compact --quiet --framework cloudformation --file template.yaml
 
@@ -110,6 +113,11 @@ endef
 	@.local/uv/bin/pip install -q uv==$(UV)
 	@.local/uv/bin/uv venv -q --clear --python .local/uv/bin/python .local/langbot
 	@.local/uv/bin/uv pip install --python .local/langbot/bin/python -c $< langbot==$(LANGBOT)
+	@touch $@
+
+# The browser of Debian and of what comes from it; on other systems it has to be there already.
+.local/.chromium:
+	@command -v chromium >/dev/null || { echo "Installing chromium by apt-get, for the tests of the console (once, half a minute) ..." && apt-get update -qq && apt-get install -y -qq chromium fonts-noto-cjk >/dev/null; }
 	@touch $@
 
 .local/.sam-$(SAM_CLI):

@@ -34,6 +34,7 @@ LOCAL = ROOT / ".local"
 REGION = "us-east-1"
 NAME = "relay-local"
 OUTPUTS = "outputs.json"
+DEFAULT_PORT = 4566
 API = "relay"
 """The id of the HTTP API, which is part of CallbackUrl."""
 READY_WITHIN = 60
@@ -282,7 +283,7 @@ def stack_from_environment() -> Iterator[SampleBot | None]:
     Yields that sample bot. Raises StackError. SIGTERM ends the stack as Ctrl-C does.
     """
     environ = os.environ
-    port = environ.get("PORT") or "4566"
+    port = environ.get("PORT") or str(DEFAULT_PORT)
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise StackError(f"PORT must be a port number, not {port!r}")
     parameters = parse_parameters(environ.get("PARAMETERS", ""))
@@ -313,6 +314,18 @@ def parse_parameters(text: str) -> dict[str, str]:
     return parameters
 
 
+@contextmanager
+def _console() -> Iterator[None]:
+    """Serves the console at the port behind the stack's; it says itself where it is."""
+    port = int(os.environ.get("PORT") or DEFAULT_PORT) + 1
+    command = [sys.executable, "-m", "relay_cli.main", "console", "--no-browser", "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as console:  # noqa: S603
+        try:
+            yield
+        finally:
+            console.terminate()
+
+
 def main() -> int:
     """Runs the stack until Ctrl-C."""
     say("Starting the stack (a few seconds) ...")
@@ -322,8 +335,9 @@ def main() -> int:
                 say(f"  {name:20} {value}")
             say(f"  {'bot':20} {bot.url if bot else os.environ['BOT_URL']}")
             say("It runs until Ctrl-C. Outputs: .local/outputs.json; log: .local/ministack.log")
-            while True:
-                signal.pause()
+            with _console():
+                while True:
+                    signal.pause()
     except KeyboardInterrupt:
         say("\nThe stack has ended.")
         return 0

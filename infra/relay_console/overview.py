@@ -32,7 +32,7 @@ _RECHECKED = 300
 _OPEN, _TROUBLED = 6, 2
 """Records that are read again each time: of messages that wait, and of parked and unanswered ones."""
 
-_MAX_PARKED = 100
+_MAX_TO_HANDLE = 100
 _MAX_REFUSED = 1000
 _REFUSED_FOR = 3600
 """Seconds for which a refused callback is counted."""
@@ -175,7 +175,7 @@ class Overview:
                 and last.delivered_at != before.get("last_success")
                 and self._is_due(f"skew {name}", 60, now)
             ):
-                newest = self._replies_table.parts_before(last.session, "~", 1)
+                newest = self._replies_table.newest(last.session, 1)
                 bot["skew"] = clock_skew(newest[0]) if newest else before.get("skew")
             self._bots[bot["id"]] = bot
 
@@ -184,7 +184,9 @@ class Overview:
             self._stack.client("sqs"),
             [m for known in self._sessions.values() for m in known.values()],
         )
-        self._read(key for key in self._messages_table.first_parked(_MAX_PARKED) if not self._knows(key))
+        self._read(
+            key for key in self._messages_table.first_to_handle(_MAX_TO_HANDLE) if not self._knows(key)
+        )
         oldest = {
             "push": min((m.queued_at for m in seen if m.state == State.RETRYING), default=None),
             "parked": min(

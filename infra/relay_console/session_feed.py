@@ -139,7 +139,8 @@ class SessionFeed:
             for one in records
             if "state" in one and self._records.get(one["message"]) != one
         }
-        new_parts = {one["part"]: one for one in parts if one["part"] not in self._parts}
+        whole = self._replies_table.whole
+        new_parts = {one["part"]: whole(one) for one in parts if one["part"] not in self._parts}
         for record in new_records.values():
             item = message_item(record)
             self._items[item["id"]] = item

@@ -71,7 +71,6 @@ def test_a_minute_of_looking_reads_what_the_document_says(deployed, talk, sessio
         for source in watched:
             minute(source, clock, getattr(source, name))
         found[name] = reads.units.total()
-    print(found, dict(reads.calls))
     assert found["busy_interval"] <= 150
     assert found["idle_interval"] <= 60
 

@@ -101,8 +101,8 @@ class MessagesTable:
         # The index is a moment behind.
         return (record for record in records if record and record.get("awaiting") == OPERATOR)
 
-    def first_parked(self, limit: int) -> list[RecordKey]:
-        """Return the keys of the messages that were parked first of those that wait for an operator."""
+    def first_to_handle(self, limit: int) -> list[RecordKey]:
+        """Return the keys of the first messages of `to_handle`, of one page at the most."""
         values = {":operator": OPERATOR}
         found = self._table.first_page("#awaiting = :operator", values, IndexName="awaiting", Limit=limit)
         return [record_key(item["session"], item["message"]) for item in found]

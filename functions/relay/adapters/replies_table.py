@@ -111,7 +111,7 @@ class RepliesTable:
         return with_body(part, self._raw(part)) if "overflow" in part else part
 
     def parts_before(self, session: str, before: str, limit: int) -> list[ReplyPart]:
-        """Return the last whole parts of a session before a key, or before "~" for the end, in order.
+        """Return the last parts of a session before a key, or before "~" for the end, in order, as stored.
 
         They are of one page, so at most `limit` and 1 MB. They may be a moment old.
         """
@@ -121,8 +121,7 @@ class RepliesTable:
             ScanIndexForward=False,
             Limit=limit,
         )
-        parts = cast(list[ReplyPart], found[::-1])
-        return [with_body(part, self._raw(part)) if "overflow" in part else part for part in parts]
+        return cast(list[ReplyPart], found[::-1])
 
     def message_of(self, part: ReplyPart) -> list[Segment] | None:
         """Return the segments of a part, or None if its body is no longer in the overflow bucket."""
