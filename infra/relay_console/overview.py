@@ -1,13 +1,14 @@
 """Overview: the sessions by last activity, the bots, the queues, and what callback refused."""
 
-import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, takewhile
 from typing import Any
 
 from relay import Stack
+from relay.adapters.function_logs import LogLine
 from relay.domain.admission import BotState
 from relay.domain.keys import RecordKey, bot_of, record_key
 from relay.domain.record import State
@@ -34,6 +35,8 @@ _OPEN, _TROUBLED = 6, 2
 
 _MAX_TO_HANDLE = 100
 _MAX_REFUSED = 1000
+"""Of each, how many are read at a time."""
+
 _REFUSED_FOR = 3600
 """Seconds for which a refused callback is counted."""
 
@@ -66,6 +69,7 @@ class Overview:
         self._clock = clock
         self._messages_table = stack.open_messages_table()
         self._replies_table = stack.open_replies_table()
+        self._logs = stack.open_logs()
         self._sessions: dict[str, dict[str, Seen]] = {}
         self._session_items: dict[str, Item] = {}
         self._open: dict[tuple[str, str], None] = {}
@@ -77,7 +81,7 @@ class Overview:
         self._due: dict[str, float] = {}
         self._bots: dict[str, Item] = {}
         self._others: dict[str, Item] = {}
-        self._refused: dict[str, tuple[float, str]] = {}
+        self._refused: set[LogLine] = set()
 
     @property
     def behind(self) -> bool:
@@ -87,7 +91,12 @@ class Overview:
     def poll(self) -> dict[str, Item]:
         """Read what is new; return all items."""
         now = self._clock()
-        self._read(self._new_keys(now))
+        try:
+            self._read(self._new_keys(now))
+        except Exception:
+            if self.behind:  # what broke off cannot go on
+                self._walk, self._walked = None, 0
+            raise
         if not self.behind:
             self._read(self._keys_to_read_again())
         self._read_bots(now)
@@ -108,8 +117,7 @@ class Overview:
         if self._walk:
             keys = list(islice(self._walk, _BATCH))
             self._walked += max(1, len(keys))
-            if not keys:
-                self._walk = None
+            self._walk = self._walk if keys else None
             return keys
         newest = chain.from_iterable(self._messages_table.recent(day, _PAGE) for day in _days(now, 2))
         if self._is_due("recheck", 30, now):
@@ -163,36 +171,27 @@ class Overview:
         for item in self._messages_table.bot_items():
             name = item["message"]
             before = self._bots.get(f"bot:{name}", {})
-            in_flight = (
-                self._messages_table.count_awaiting(name, 100) if counts_due else before.get("in_flight")
-            )
-            bot = bot_item(name, BotState.of(item), in_flight, now)
+            in_flight, skew = before.get("in_flight"), before.get("skew")
+            if counts_due:
+                in_flight = self._messages_table.count_awaiting(name, 100)
             last = self._delivered.get(name)
-            bot["last_success"] = last.delivered_at if last else None
-            bot["skew"] = before.get("skew")
-            if (
-                last
-                and last.delivered_at != before.get("last_success")
-                and self._is_due(f"skew {name}", 60, now)
-            ):
+            success = last.delivered_at if last else None
+            if last and success != before.get("last_success") and self._is_due(f"skew {name}", 60, now):
                 newest = self._replies_table.newest(last.session, 1)
-                bot["skew"] = clock_skew(newest[0]) if newest else before.get("skew")
-            self._bots[bot["id"]] = bot
+                skew = clock_skew(newest[0]) if newest else skew
+            bot = bot_item(name, BotState.of(item), in_flight, now)
+            self._bots[bot["id"]] = bot | {"last_success": success, "skew": skew}
 
     def _read_queues(self) -> None:
-        sqs, seen = (
-            self._stack.client("sqs"),
-            [m for known in self._sessions.values() for m in known.values()],
-        )
-        self._read(
+        unknown = [
             key for key in self._messages_table.first_to_handle(_MAX_TO_HANDLE) if not self._knows(key)
-        )
-        oldest = {
-            "push": min((m.queued_at for m in seen if m.state == State.RETRYING), default=None),
-            "parked": min(
-                (m.parked_at for m in seen if m.state == State.PARKED and m.parked_at), default=None
-            ),
-        }
+        ]
+        self._read(unknown)
+        seen = [message for known in self._sessions.values() for message in known.values()]
+        retrying = (message.queued_at for message in seen if message.state == State.RETRYING)
+        parked = (message.parked_at or "" for message in seen if message.state == State.PARKED)
+        oldest = {"push": min(retrying, default=None), "parked": min(parked, default=None)}
+        sqs = self._stack.client("sqs")
         for name, ending in _QUEUES.items():
             url = self._stack.push_queue_url.removesuffix(_QUEUES["push"]) + ending
             depths = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_DEPTHS))["Attributes"]
@@ -208,21 +207,11 @@ class Overview:
 
     def _read_refused(self, now: float) -> None:
         """Count the callbacks that were refused within the last hour, by the reasons in callback's log."""
-        since = max((at for at, _ in self._refused.values()), default=now - _REFUSED_FOR)
-        found = self._stack.client("logs").filter_log_events(
-            logGroupName=self._stack.log_groups["callback"],
-            filterPattern='"SignatureRefused"',
-            startTime=int(since * 1000),
-            limit=_MAX_REFUSED,
-        )
-        for event in found["events"]:
-            fields = json.loads(event["message"])
-            self._refused[event["eventId"]] = (event["timestamp"] / 1000, str(fields.get("reason")))
-        self._refused = {key: one for key, one in self._refused.items() if one[0] > now - _REFUSED_FOR}
-        reasons: dict[str, int] = {}
-        for _, reason in self._refused.values():
-            reasons[reason] = reasons.get(reason, 0) + 1
-        self._others["refused"] = {"kind": "refused", "id": "refused", "reasons": reasons}
+        since = max((line.at for line in self._refused), default=now - _REFUSED_FOR)
+        lines = self._refused | set(self._logs.refused(since, _MAX_REFUSED))
+        self._refused = {line for line in lines if line.at > now - _REFUSED_FOR}
+        reasons = Counter(str(line.fields["reason"]) for line in self._refused)
+        self._others["refused"] = {"kind": "refused", "id": "refused", "reasons": dict(reasons)}
 
     def _is_due(self, what: str, seconds: float, now: float) -> bool:
         """Return True at most once per `seconds` for each thing, and record this call."""

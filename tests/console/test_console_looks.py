@@ -1,6 +1,10 @@
 """How the page looks: themes, languages, screens, and what assistive technology gets."""
 
+import base64
 import json
+import struct
+import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from console.console_fixtures import NARROW, WITHIN, open_console
+from local.local_stack import local_stack
+from local.sample_bot import Answer, SampleBot
+from relay import Stack
+from support.callbacks import part_body, post_part, reply
+from support.console_server import serve_console
+from support.deployed import IN, OUT, Deployed, Talk
 from support.parked_messages import park
 
 expect.set_options(timeout=WITHIN)
@@ -131,7 +141,97 @@ def test_a_narrow_screen_shows_one_column_at_a_time(chromium, running_console, f
         expect_only(0)
 
 
-def test_the_screenshots_of_the_documents(chromium, running_console, filled):
-    with open_console(chromium, running_console) as console:
-        console.open(filled.session)
-        console.keep_screenshot("overview")
+class QuietBot(SampleBot):
+    """A bot that accepts messages and leaves it to the test to answer."""
+
+    def accept(self, turn):
+        pass
+
+
+def picture():
+    """Draw a parcel's label as a PNG of 240 by 120 pixels."""
+
+    def pixel(x, y):
+        bar = 20 < y < 80 and 20 < x < 220 and (x * 7919 // 4) % 5 < 2
+        return b"\x16\x1b\x21" if bar or (92 < y < 104 and 60 < x < 180) else b"\xf7\xf3\xe8"
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + b"".join(pixel(x, y) for x in range(240)) for y in range(120))
+    header = struct.pack(">IIBBBBB", 240, 120, 8, 2, 0, 0, 0)
+    png = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    return {"type": "Image", "base64": f"data:image/png;base64,{base64.b64encode(png).decode()}"}
+
+
+@pytest.fixture
+def desk(tmp_path_factory):
+    """A stack of its own with the tickets of a day."""
+    folder = tmp_path_factory.mktemp("desk")
+    with local_stack(folder=folder) as local:
+        deployed = Deployed(local, Stack.from_file(folder / "outputs.json"))
+        with QuietBot(deployed.callback_url("support"), IN, OUT) as bot:
+            local.connect(bot.url, IN, OUT, bot="support")
+            yield Talk(deployed, bot, "support", "ticket-1047")
+
+
+def say(talk, text, *replies, session=None, **more):
+    """Send a message and answer it: each reply is a text that grows, or segments."""
+    sent = talk.push(text, session=session or talk.session, **more)
+    reply_to = talk.deployed.accepted(sent)["accepted_message_id"]
+    for number, told in enumerate(replies, 1):
+        segments = [{"type": "Plain", "text": told}] if isinstance(told, str) else told
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{number:06}"
+        fields = {
+            "message": segments,
+            "sequence": number,
+            "is_final": number == len(replies),
+            "timestamp": at,
+        }
+        raw = part_body(talk, session_id=sent.session_id, reply_to=reply_to, **fields)
+        assert post_part(talk, raw).ok
+    if replies:
+        talk.deployed.state(sent, "answered")
+
+
+@pytest.mark.timeout(300)
+def test_a_day_of_tickets_as_the_documents_show_it(chromium, desk):
+    busy = {"code": 50301, "data": None, "msg": "too many inbound messages are already being processed"}
+    for number in (1039, 1040, 1041, 1043, 1044, 1045, 1046):
+        say(desk, "Hello, can you help me?", "Of course. What is it about?", session=f"ticket-{number}")
+    say(desk, "Is anybody there?", session="ticket-1042")
+    park(desk, "My invoice, please", session="ticket-1044")
+    ann = {"id": "u-1", "name": "Ann"}
+    answer = "Your order 20391 left our depot this morning. It should arrive tomorrow before noon."
+    say(
+        desk,
+        "Where is my order 20391?",
+        *(answer[:end] for end in [*range(6, len(answer), 6), len(answer)]),
+        sender=ann,
+    )
+    label = [{"type": "Plain", "text": "Here is the label of the parcel:"}, picture()]
+    desk.bot.answer_with(*[Answer(503, busy, takes="key")] * 2)
+    say(desk, "Can you show me its label?", label, sender=ann)
+    reply(desk, "", text="Your parcel is with the courier now.")
+    park(desk, "And my refund for order 20377?", sender=ann)
+    with serve_console(desk.deployed.stack) as running:
+        for theme, language in (("light", "en"), ("dark", "zh")):
+            with open_console(chromium, running, color_scheme=theme) as console:
+                page = console.page
+                page.select_option("#language", language)
+                page.locator(".card").wait_for()
+                page.locator("[data-queue=parked][data-depth=some]").wait_for()
+                console.open("ticket-1047")
+                page.locator(".turn img").wait_for()
+                console.keep_screenshot(f"desk-stack-{theme}")
+                console.message("Can you show me").locator(".open").click()
+                expect(page.locator(".attempts li")).to_have_count(3)
+                console.keep_screenshot(f"desk-attempts-{theme}")
+                console.turn("20391 left our depot").locator(".open").click()
+                page.locator(".verified").wait_for()
+                console.keep_screenshot(f"desk-parts-{theme}")

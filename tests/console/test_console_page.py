@@ -267,7 +267,7 @@ def test_hostile_texts_are_shown_as_texts(console, talk):
         console.protocol().locator("details summary").first.click()
         expect(console.protocol()).to_contain_text("document.title=1")
     assert console.page.locator("main :is(script, b, img[src=x])").count() == 0
-    assert console.page.title() == "test stack · LangBot Relay"
+    assert console.page.title() == "local stack · LangBot Relay"
 
 
 def test_the_browser_lets_no_text_become_html(console):

@@ -7,11 +7,12 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from relay.adapters.messages_table import MessagesTable
 from relay_console import overview, session_feed
 from relay_console.overview import Overview
 from relay_console.session_feed import SessionFeed
 from support.api_calls import counted_calls
-from support.callbacks import reply
+from support.callbacks import part_body, post_part, reply, signed_headers
 from support.console_server import serve_console
 from support.parked_messages import park
 from support.waiting import eventually
@@ -104,6 +105,30 @@ def test_a_message_that_enters_the_index_behind_newer_ones_is_found(deployed, ta
     workers.messages_table.write(late)
     clock.now += 31
     assert f"session:{talk.name}#late" in source.poll()
+
+
+def test_refused_callbacks_of_the_last_hour_are_counted_by_reason(deployed, talk, clock):
+    raw = part_body(talk)
+    assert post_part(talk, raw, signed_headers(raw, secret="forged")).status_code == 401
+
+    def refused():
+        return Overview(deployed.stack, clock).poll()["refused"]["reasons"].get("signature_mismatch")
+
+    eventually(refused, within=60)
+
+
+def test_a_first_reading_that_breaks_off_begins_again(deployed, talk, session, clock, monkeypatch):
+    talk.deployed.state(talk.push("hello"), "answered")
+    source = Overview(deployed.stack, clock)
+
+    def fail(*_):
+        raise ConnectionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MessagesTable, "read_many", fail)
+        with pytest.raises(ConnectionError):
+            source.poll()
+    assert f"session:{session}" in caught_up(source).poll()
 
 
 def test_a_part_that_is_stored_behind_later_ones_is_found(deployed, talk, session, clock):

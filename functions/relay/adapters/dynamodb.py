@@ -56,12 +56,17 @@ class Table:
     def get_many(self, keys: Sequence[Mapping[str, Any]]) -> list[Item]:
         """Return the items with these keys, of 100 at the most, in any order.
 
-        They may be a moment old. Those that DynamoDB does not read at once are missing.
+        They may be a moment old. Those that DynamoDB does not read within three calls are missing.
         """
-        if not keys:
-            return []
-        response = self._dynamodb.batch_get_item(RequestItems={self.name: {"Keys": list(map(to_item, keys))}})
-        return [from_item(item) for item in response["Responses"][self.name]]
+        found: list[Item] = []
+        wanted = {self.name: {"Keys": list(map(to_item, keys))}} if keys else {}
+        for _ in range(3):
+            if not wanted:
+                break
+            response = self._dynamodb.batch_get_item(RequestItems=wanted)
+            found += map(from_item, response["Responses"][self.name])
+            wanted = response.get("UnprocessedKeys", {})
+        return found
 
     def put(self, item: Mapping[str, Any], condition: str = "", values: Mapping[str, Any] = _NONE) -> bool:
         """Write an item, if the one that it replaces meets `condition`; return whether it did."""

@@ -40,6 +40,11 @@ class FunctionLogs:
         """Return the lines of these functions, by default of all, since `moment` (Unix seconds), in order."""
         return merge(*(self._lines(name, moment) for name in functions or self._groups))
 
+    def refused(self, moment: float, limit: int) -> list[LogLine]:
+        """Return the lines of what callback refused since `moment` (Unix seconds), at most `limit`."""
+        found = self._lines("callback", moment, filterPattern=f'"{REFUSED}"')
+        return list(islice((line for line in found if line.fields.get("message") == REFUSED), limit))
+
     def refusals(self, bot: str, moment: float, limit: int = 100) -> list[str]:
         """Return why callback refused requests for a bot since `moment` (Unix seconds), at most `limit`."""
         found = self._lines("callback", moment, filterPattern=f'"{REFUSED}" "{bot}"')

@@ -36,7 +36,7 @@ export class StackState {
       element("h3", {}, text("queues")),
       this.items.size ? queues(of("queue")) : element("p", { class: "note" }, text("loading")),
       element("h3", {}, text("refused")),
-      this.items.size ? refused(of("refused")[0]) : element("p", { class: "note" }, text("loading")),
+      refused(of("refused")[0]),
       element("h3", {}, text("bots")),
       bots.length ? element("ul", { class: "cards" }, ...bots.map(bot)) : element("p", { class: "note" }, text("bots.none")),
     );
@@ -78,7 +78,7 @@ function queues(items) {
 }
 
 function refused(item) {
-  if (!item) return element("p", { class: "note" }, text("refused.unknown"));
+  if (!item) return element("p", { class: "note" }, text("loading"));
   const reasons = Object.entries(item.reasons);
   return element("div", {},
     reasons.length
