@@ -166,10 +166,10 @@ def turn_items(parts: Iterable[ReplyPart], records: Iterable[MessageRecord], now
     for record in records:
         if accepted := record.get("accepted_message_id"):
             by_reply_to[accepted] = record
-        if "answer_part" in record:
+        if "indirect" in record:
+            merged.setdefault(record["answered_by"], []).append(record["message"])
+        elif "answer_part" in record and not record["answered_by"]:
             by_push[record["answer_part"]] = record
-        elif "indirect" in record:
-            merged.setdefault(record.get("answered_by", ""), []).append(record["message"])
     items = []
     for turn in turns(parts):
         key = turn.parts[0]["part"]

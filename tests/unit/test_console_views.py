@@ -134,7 +134,8 @@ def test_a_turn_says_how_far_it_has_come(final, record, later, status):
 
 def test_a_turn_names_the_messages_that_were_merged_into_it():
     first = message(accepted_message_id="in_1", state=State.ANSWERED, answered_by="in_1")
-    second = message_record(message="2", state=State.ANSWERED, answered_by="in_1", indirect=True)
+    merged = {"answered_by": "in_1", "indirect": True, "answer_part": part()["part"]}
+    second = message_record(message="2", state=State.ANSWERED, **merged)
     (turn,) = turn_items([part()], [first, second], NOW)
     assert turn["merged"] == ["2"]
 

@@ -116,13 +116,15 @@ byId("composer").addEventListener("submit", async (event) => {
   const fields = { bot: byId("new-bot").value.trim(), session_id: byId("new-id").value.trim(), action: byId("action").value };
   const words = byId("text").value;
   if (fields.action !== "reset") fields.text = words;
+  // The next message may be typed before this one is on the queue.
+  byId("text").value = "";
   try {
     const sent = await act("/api/send", fields);
-    byId("text").value = "";
     if (conversation.session !== sent.session) openSession(sent.session, false);
     conversation.expect(sent.message_id, fields.text, fields.action);
     byId("text").focus();
   } catch (error) {
+    byId("text").value ||= words;
     say(error.message);
   }
 });
