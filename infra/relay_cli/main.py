@@ -38,7 +38,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser
     )
     top.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and end")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (send, show, tail, parked, logs, bots_command, connect, doctor, console_command):
+    for module in (send, show, tail, parked, logs, console_command, bots_command, connect, doctor):
         module.add_commands(commands)
     completion = commands.add_parser("completion", help="print what makes a shell complete these commands")
     completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
