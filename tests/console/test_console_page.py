@@ -69,6 +69,31 @@ def test_a_session_that_is_not_listed_is_opened_by_its_id(console, talk):
     expect(console.turn("said unasked")).to_be_visible()
 
 
+COUNT_SOURCES = """
+  window.sources = 0;
+  window.EventSource = class extends EventSource {
+    constructor(url) { super(url); window.sources += 1; }
+    close() { super.close(); window.sources -= 1; }
+  };
+"""
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_a_hidden_tab_watches_nothing_and_catches_up_when_it_is_shown(console, talk):
+    console.page.add_init_script(COUNT_SOURCES)
+    console.page.reload()
+    console.page.wait_for_function("() => window.sources === 1")
+    console.page.evaluate(HIDE, True)
+    assert console.page.evaluate("() => window.sources") == 0
+    talk.deployed.state(talk.push("hello"), "answered")
+    expect(console.session(talk.session)).to_have_count(0)
+    console.page.evaluate(HIDE, False)
+    expect(console.session(talk.session)).to_be_visible()
+
+
 # ---------------------------------------------------------------- the conversation
 
 

@@ -31,6 +31,15 @@ def test_every_text_that_the_page_asks_for_is_there():
     assert keys - ENGLISH.keys() == set()
 
 
+def test_no_text_is_left_over():
+    begun = tuple(f"{prefix}." for prefix in re.findall(r"text\(`(\w+)\.\$\{", PAGE))
+    ended = tuple(f".{ending}" for ending in re.findall(r"text\(`\$\{[\w.]+\}\.(\w+)`", PAGE))
+    asked = set(re.findall(r'"([\w.]+)"', PAGE))
+    assert [
+        key for key in ENGLISH if key not in asked and not key.startswith(begun) and not key.endswith(ended)
+    ] == []
+
+
 @pytest.mark.parametrize(
     ("prefix", "values"), [("state", State), ("explain", State), ("verdict", Verdict), ("refused", Refusal)]
 )

@@ -6,7 +6,7 @@ import { text, time } from "./texts.js";
 const NEAR_END = 80;
 
 export class Conversation {
-  /** `select` is called with an item and the part that was chosen of it; `act` with "resend" or "drop" and a message. */
+  /** `select` is called with an item and a part of it, `act` with "resend" or "drop" and a message. */
   constructor(select, act) {
     Object.assign(this, { select, act, selected: null, session: null });
     this.scroll = byId("conversation-scroll");
@@ -14,7 +14,17 @@ export class Conversation {
       page: Infinity,
       fill: (node, item) => this.fill(node, item),
       compare: (one, other) =>
-        one.order < other.order ? -1 : one.order > other.order ? 1 : one.kind === other.kind ? (one.id < other.id ? -1 : 1) : one.kind === "message" ? -1 : 1,
+        one.order < other.order
+          ? -1
+          : one.order > other.order
+            ? 1
+            : one.kind === other.kind
+              ? one.id < other.id
+                ? -1
+                : 1
+              : one.kind === "message"
+                ? -1
+                : 1,
     });
   }
 
@@ -38,12 +48,15 @@ export class Conversation {
     const failed = messages.filter((item) => FAILED.includes(item.state)).length;
     byId("conversation-about").replaceChildren(
       element("span", {}, text("conversation.about", { bot: this.bot || "–", n: messages.length })),
-      ...(failed ? [" ", element("strong", { class: "failed" }, text("conversation.failed", { n: failed }))] : []),
+      ...(failed
+        ? [" ", element("strong", { class: "failed" }, text("conversation.failed", { n: failed }))]
+        : []),
     );
   }
 
   update(change) {
-    const atEnd = change.reset || this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < NEAR_END;
+    const atEnd =
+      change.reset || this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < NEAR_END;
     const shown = change.set.filter((item) => item.kind === "message" || item.kind === "turn");
     const gone = change.gone.filter((id) => !id.startsWith("part:"));
     const arrived = new Set(shown.map((item) => item.message_id));
@@ -53,7 +66,9 @@ export class Conversation {
     const before = this.list.order.length;
     // What a message or a turn shows of the others may have changed with them.
     const known = [...this.list.items.values()].filter((item) => !gone.includes(item.id));
-    this.messages = new Map([...known, ...shown].filter((item) => item.kind === "message").map((item) => [item.key, item]));
+    this.messages = new Map(
+      [...known, ...shown].filter((item) => item.kind === "message").map((item) => [item.key, item]),
+    );
     this.list.update(shown, gone);
     const earlier = change.set.find((item) => item.kind === "earlier");
     if (earlier) byId("earlier").hidden = !earlier.more;
@@ -74,7 +89,22 @@ export class Conversation {
     const at = new Date().toISOString();
     const segments = words ? [{ type: "Plain", text: words }] : [];
     if ([...this.list.items.values()].some((item) => item.message_id === messageId)) return;
-    this.update({ set: [{ kind: "message", id, key: id, message_id: messageId, state: "queued", action, segments, queued_at: at, order: at }], gone: [] });
+    this.update({
+      set: [
+        {
+          kind: "message",
+          id,
+          key: id,
+          message_id: messageId,
+          state: "queued",
+          action,
+          segments,
+          queued_at: at,
+          order: at,
+        },
+      ],
+      gone: [],
+    });
     this.scrollToEnd();
   }
 
@@ -101,7 +131,11 @@ export class Conversation {
   }
 
   message(item) {
-    const bubble = element("div", { class: "bubble", onclick: () => this.select(item) }, ...segments(item.segments));
+    const bubble = element(
+      "div",
+      { class: "bubble", onclick: () => this.select(item) },
+      ...segments(item.segments),
+    );
     if (item.segments === null) bubble.append(note("large"));
     if (!item.segments?.length && item.action === "reset") bubble.append(note("action.reset"));
     const tags = [];
@@ -110,20 +144,50 @@ export class Conversation {
     if (item.indirect) tags.push(tag(text("tag.merged")));
     if (item.probable) tags.push(tag(text("tag.probable")));
     if (item.unfinished) tags.push(tag(text("tag.unfinished")));
-    const why = item.drop_reason ?? (["parked", "unanswered", "retrying"].includes(item.state) ? (item.reason ?? item.last_error) : null);
+    const why =
+      item.drop_reason ??
+      (["parked", "unanswered", "retrying"].includes(item.state) ? (item.reason ?? item.last_error) : null);
     return [
       item.sender ? element("p", { class: "who" }, item.sender) : null,
       bubble,
-      element("p", { class: "meta" },
+      element(
+        "p",
+        { class: "meta" },
         ...tags,
-        element("button", { type: "button", class: "open", dataset: { focus: "open" }, onclick: () => this.select(item) },
-          chip(item.state), element("time", { datetime: item.queued_at }, time(item.queued_at)),
-          item.attempts > 1 ? element("span", {}, text("attempts.n", { n: item.attempts })) : null)),
+        element(
+          "button",
+          { type: "button", class: "open", dataset: { focus: "open" }, onclick: () => this.select(item) },
+          chip(item.state),
+          element("time", { datetime: item.queued_at }, time(item.queued_at)),
+          item.attempts > 1 ? element("span", {}, text("attempts.n", { n: item.attempts })) : null,
+        ),
+      ),
       why ? element("p", { class: "why" }, why) : null,
       FAILED.includes(item.state)
-        ? element("p", { class: "acts" },
-          element("button", { type: "button", class: "plain", dataset: { focus: "resend" }, onclick: () => this.act("resend", item) }, text("resend")),
-          element("button", { type: "button", class: "plain", dataset: { focus: "drop" }, onclick: () => this.act("drop", item) }, text("drop")))
+        ? element(
+            "p",
+            { class: "acts" },
+            element(
+              "button",
+              {
+                type: "button",
+                class: "plain",
+                dataset: { focus: "resend" },
+                onclick: () => this.act("resend", item),
+              },
+              text("resend"),
+            ),
+            element(
+              "button",
+              {
+                type: "button",
+                class: "plain",
+                dataset: { focus: "drop" },
+                onclick: () => this.act("drop", item),
+              },
+              text("drop"),
+            ),
+          )
         : null,
     ].filter(Boolean);
   }
@@ -132,21 +196,36 @@ export class Conversation {
     const question = this.messages?.get(item.answers);
     const head = element("p", { class: "who" });
     if (item.push) head.append(tag(text("tag.push")));
-    if (question) head.append(element("span", { class: "quote" }, text("answers", { text: spoken(question).slice(0, 60) })));
+    if (question)
+      head.append(
+        element("span", { class: "quote" }, text("answers", { text: spoken(question).slice(0, 60) })),
+      );
     else if (!item.push) head.append(element("span", { class: "quote" }, text("answers.unknown")));
     if (item.merged.length) head.append(tag(text("merges", { n: item.merged.length })));
     const bubbles = item.bubbles.map((bubble) =>
-      element("div", {
-        class: bubble.part === this.selectedPart ? "bubble chosen" : "bubble",
-        onclick: () => this.select(item, bubble.part),
-      }, ...segments(bubble.segments)));
+      element(
+        "div",
+        {
+          class: bubble.part === this.selectedPart ? "bubble chosen" : "bubble",
+          onclick: () => this.select(item, bubble.part),
+        },
+        ...segments(bubble.segments),
+      ),
+    );
     return [
       head,
       ...bubbles,
-      element("p", { class: "meta" },
-        element("button", { type: "button", class: "open", dataset: { focus: "open" }, onclick: () => this.select(item) },
-          chip(item.status), element("time", { datetime: item.last_at }, time(item.last_at)),
-          element("span", {}, text("parts.n", { n: item.parts })))),
+      element(
+        "p",
+        { class: "meta" },
+        element(
+          "button",
+          { type: "button", class: "open", dataset: { focus: "open" }, onclick: () => this.select(item) },
+          chip(item.status),
+          element("time", { datetime: item.last_at }, time(item.last_at)),
+          element("span", {}, text("parts.n", { n: item.parts })),
+        ),
+      ),
     ];
   }
 }
@@ -157,13 +236,28 @@ const note = (key) => element("p", { class: "note" }, text(key));
 /** Return the text of a message, or of a turn, on one line. */
 export function spoken(item) {
   const all = item.segments ?? item.bubbles?.flatMap((bubble) => bubble.segments) ?? [];
-  return all.map((segment) => segment.text ?? "").join(" ").replace(/\s+/g, " ").trim() || (item.action ?? "");
+  return (
+    all
+      .map((segment) => segment.text ?? "")
+      .join(" ")
+      .replace(/\s+/g, " ")
+      .trim() ||
+    (item.action ?? "")
+  );
 }
 
 function segments(all) {
   return (all ?? []).map((segment) => {
-    if (segment.picture) return element("img", { src: segment.picture, alt: text("picture"), loading: "lazy" });
-    if (segment.type === "Plain") return element("p", { class: "said" }, segment.text, segment.cut ? note("cut") : "");
-    return element("p", { class: "said other" }, element("span", { class: "tag" }, segment.type), " ", segment.text ?? "");
+    if (segment.picture)
+      return element("img", { src: segment.picture, alt: text("picture"), loading: "lazy" });
+    if (segment.type === "Plain")
+      return element("p", { class: "said" }, segment.text, segment.cut ? note("cut") : "");
+    return element(
+      "p",
+      { class: "said other" },
+      element("span", { class: "tag" }, segment.type),
+      " ",
+      segment.text ?? "",
+    );
   });
 }

@@ -16,14 +16,18 @@ const KEYS = [
 ];
 
 export function fillHelp() {
-  byId("help-keys").replaceChildren(...KEYS.flatMap((row) => [
-    element("dt", {}, ...row.slice(0, -1).map((name) => element("kbd", {}, name))),
-    element("dd", {}, text(row.at(-1))),
-  ]));
-  byId("help-states").replaceChildren(...STATES.flatMap((state) => [
-    element("dt", {}, chip(state)),
-    element("dd", {}, text(`explain.${state}`, { at: text("deadline") })),
-  ]));
+  byId("help-keys").replaceChildren(
+    ...KEYS.flatMap((row) => [
+      element("dt", {}, ...row.slice(0, -1).map((name) => element("kbd", {}, name))),
+      element("dd", {}, text(row.at(-1))),
+    ]),
+  );
+  byId("help-states").replaceChildren(
+    ...STATES.flatMap((state) => [
+      element("dt", {}, chip(state)),
+      element("dd", {}, text(`explain.${state}`, { at: text("deadline") })),
+    ]),
+  );
 }
 
 /** Asks for a confirmation, or a reason, and then resends or drops a message. */

@@ -30,7 +30,7 @@ const NEAR_END = 1500;
 
 /** A list of keyed items in order. Of a long one, as many are made as are scrolled to. */
 export class KeyedList {
-  /** `fill(node, item)` fills the `li` of an item, `compare` orders items, `shows` leaves out those it denies. */
+  /** `fill(node, item)` fills the `li` of an item, `compare` orders items, `shows` says which are shown. */
   constructor(parent, { fill, compare, shows = () => true, changed = () => {}, page = PAGE }) {
     Object.assign(this, { parent, fill, compare, shows, changed, page });
     parent.addEventListener("scroll", () => this.more(), { passive: true });
@@ -88,7 +88,9 @@ export class KeyedList {
     const mark = document.activeElement?.dataset?.focus;
     this.fill(node, item);
     if (focused && !node.contains(document.activeElement)) {
-      (node.querySelector(`[data-focus="${mark}"]`) ?? node.querySelector("button"))?.focus({ preventScroll: true });
+      (node.querySelector(`[data-focus="${mark}"]`) ?? node.querySelector("button"))?.focus({
+        preventScroll: true,
+      });
     }
   }
 
@@ -113,7 +115,8 @@ export class KeyedList {
       if (node === next) next = next.nextElementSibling;
       else this.parent.insertBefore(node, next);
     }
-    if (focused !== document.activeElement && this.parent.contains(focused)) focused.focus({ preventScroll: true });
+    if (focused !== document.activeElement && this.parent.contains(focused))
+      focused.focus({ preventScroll: true });
     this.changed();
   }
 }

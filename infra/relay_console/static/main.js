@@ -113,7 +113,11 @@ byId("start-session").addEventListener("click", () => {
 
 byId("composer").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const fields = { bot: byId("new-bot").value.trim(), session_id: byId("new-id").value.trim(), action: byId("action").value };
+  const fields = {
+    bot: byId("new-bot").value.trim(),
+    session_id: byId("new-id").value.trim(),
+    action: byId("action").value,
+  };
   const words = byId("text").value;
   if (fields.action !== "reset") fields.text = words;
   // The next message may be typed before this one is on the queue.
@@ -136,7 +140,9 @@ byId("text").addEventListener("keydown", (event) => {
   }
 });
 
-byId("earlier").addEventListener("click", () => act("/api/earlier", { session: conversation.session }).catch((error) => say(error.message)));
+byId("earlier").addEventListener("click", () =>
+  act("/api/earlier", { session: conversation.session }).catch((error) => say(error.message)),
+);
 
 // ---------------------------------------------------------------- keys
 
@@ -147,7 +153,10 @@ function move(step) {
   if (!rows.length) return;
   const at = rows.indexOf(document.activeElement);
   const within = at >= 0 ? at : rows.findIndex((row) => row.closest("li").contains(document.activeElement));
-  const next = rows[Math.min(rows.length - 1, Math.max(0, within < 0 ? (step > 0 ? 0 : rows.length - 1) : within + step))];
+  const next =
+    rows[
+      Math.min(rows.length - 1, Math.max(0, within < 0 ? (step > 0 ? 0 : rows.length - 1) : within + step))
+    ];
   next.focus();
   next.scrollIntoView({ block: "nearest" });
 }
@@ -160,7 +169,10 @@ function back() {
     conversation.list.node(id)?.querySelector("button.open")?.focus();
   } else {
     column("sessions");
-    (document.querySelector("#session-list button[aria-current]") ?? document.querySelector("#session-list button"))?.focus();
+    (
+      document.querySelector("#session-list button[aria-current]") ??
+      document.querySelector("#session-list button")
+    )?.focus();
   }
 }
 
@@ -171,7 +183,14 @@ function actOn(what) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
+  if (
+    event.ctrlKey ||
+    event.metaKey ||
+    event.altKey ||
+    event.isComposing ||
+    document.querySelector("dialog[open]")
+  )
+    return;
   if (event.target.closest(FIELDS)) {
     if (event.key === "Escape") {
       event.target.blur();
@@ -199,7 +218,8 @@ document.addEventListener("keydown", (event) => {
 
 byId("open-help").addEventListener("click", () => byId("help").showModal());
 byId("close-protocol").addEventListener("click", back);
-for (const button of document.querySelectorAll("#columns button")) button.addEventListener("click", () => column(button.dataset.to));
+for (const button of document.querySelectorAll("#columns button"))
+  button.addEventListener("click", () => column(button.dataset.to));
 
 // ---------------------------------------------------------------- language and theme
 
@@ -220,7 +240,10 @@ function paint(theme) {
   else delete document.documentElement.dataset.theme;
 }
 
-const preferred = navigator.languages.some((name) => name.startsWith("zh")) && !navigator.language.startsWith("en") ? "zh" : "en";
+const preferred =
+  navigator.languages.some((name) => name.startsWith("zh")) && !navigator.language.startsWith("en")
+    ? "zh"
+    : "en";
 byId("language").value = localStorage.getItem("language") ?? preferred;
 byId("theme").value = localStorage.getItem("theme") ?? "";
 byId("language").addEventListener("change", () => {
@@ -237,15 +260,23 @@ await speakAs(byId("language").value);
 column("sessions");
 byId("new-session").hidden = false;
 byId("start-session").hidden = true;
-read("/api/stack", {}).then((stack) => {
-  byId("stack").textContent = stack.name;
-  document.title = `${stack.name} · LangBot Relay`;
-}, (error) => say(error.message));
-follow("/api/overview", {}, (change) => {
-  trouble("overview", change.trouble);
-  sessions.update({ ...change, set: change.set.filter((item) => item.kind === "session") });
-  stackState.update(change);
-}, live);
+read("/api/stack", {}).then(
+  (stack) => {
+    byId("stack").textContent = stack.name;
+    document.title = `${stack.name} · LangBot Relay`;
+  },
+  (error) => say(error.message),
+);
+follow(
+  "/api/overview",
+  {},
+  (change) => {
+    trouble("overview", change.trouble);
+    sessions.update({ ...change, set: change.set.filter((item) => item.kind === "session") });
+    stackState.update(change);
+  },
+  live,
+);
 if (location.hash.length > 1) openSession(decodeURIComponent(location.hash.slice(1)), false);
 window.addEventListener("hashchange", () => {
   const session = decodeURIComponent(location.hash.slice(1));

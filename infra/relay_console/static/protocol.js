@@ -5,7 +5,7 @@ import { chip, FAILED } from "./states.js";
 import { text, time } from "./texts.js";
 
 export class Protocol {
-  /** `act` is called with "resend" or "drop" and a message, `say` with a notice, `choose` with a turn and a part. */
+  /** `act` gets "resend" or "drop" and a message, `say` a text, `choose` a turn and one of its parts. */
   constructor(act, say, choose) {
     Object.assign(this, { act, say, choose, item: null, partKey: null });
     this.parts = new Map();
@@ -75,9 +75,24 @@ export class Protocol {
     this.body.replaceChildren(
       ...head,
       FAILED.includes(item.state)
-        ? element("p", { class: "acts" },
-          element("button", { type: "button", class: "main", onclick: () => this.act("resend", item) }, text("resend"), " ", key("r")),
-          element("button", { type: "button", class: "plain", onclick: () => this.act("drop", item) }, text("drop"), " ", key("d")))
+        ? element(
+            "p",
+            { class: "acts" },
+            element(
+              "button",
+              { type: "button", class: "main", onclick: () => this.act("resend", item) },
+              text("resend"),
+              " ",
+              key("r"),
+            ),
+            element(
+              "button",
+              { type: "button", class: "plain", onclick: () => this.act("drop", item) },
+              text("drop"),
+              " ",
+              key("d"),
+            ),
+          )
         : "",
       facts_of(facts),
       element("h3", {}, text("attempts")),
@@ -86,8 +101,12 @@ export class Protocol {
         : element("p", { class: "note" }, text("attempts.none")),
       ...(found.response ? [element("h3", {}, text("response")), code(found.response)] : []),
       ...(found.curl
-        ? [element("h3", {}, text("curl")), element("p", { class: "note" }, text("curl.about")),
-          this.copier(found.curl, "curl.copy"), code(found.curl, "wrap")]
+        ? [
+            element("h3", {}, text("curl")),
+            element("p", { class: "note" }, text("curl.about")),
+            this.copier(found.curl, "curl.copy"),
+            code(found.curl, "wrap"),
+          ]
         : []),
       raw(found.raw, text("raw.record")),
     );
@@ -119,7 +138,8 @@ export class Protocol {
     if (parts.length !== known) this.list.update(parts.slice(known));
     for (const node of this.list.nodes.values()) {
       const chosen = node.dataset.id === `part:${this.partKey}`;
-      if (chosen !== (node.firstElementChild.getAttribute("aria-current") === "true")) this.list.refill(node, this.list.get(node.dataset.id));
+      if (chosen !== (node.firstElementChild.getAttribute("aria-current") === "true"))
+        this.list.refill(node, this.list.get(node.dataset.id));
     }
     const key = this.partKey;
     if (!key) return;
@@ -130,23 +150,31 @@ export class Protocol {
 
   partRow(node, part) {
     node.replaceChildren(
-      element("button", {
-        type: "button",
-        class: "row",
-        dataset: { focus: "row" },
-        "aria-current": part.key === this.partKey ? "true" : null,
-        onclick: () => this.choose(this.item, part.key),
-      },
-      element("span", { class: "number" }, `#${part.sequence}`),
-      element("span", { class: "when" }, time(part.at)),
-      element("span", { class: "size" }, text("characters", { n: part.length })),
-      part.final ? element("span", { class: "tag" }, text("final")) : null));
+      element(
+        "button",
+        {
+          type: "button",
+          class: "row",
+          dataset: { focus: "row" },
+          "aria-current": part.key === this.partKey ? "true" : null,
+          onclick: () => this.choose(this.item, part.key),
+        },
+        element("span", { class: "number" }, `#${part.sequence}`),
+        element("span", { class: "when" }, time(part.at)),
+        element("span", { class: "size" }, text("characters", { n: part.length })),
+        part.final ? element("span", { class: "tag" }, text("final")) : null,
+      ),
+    );
   }
 
   partDetail(part) {
-    const verified = part.secret === null
-      ? text("verified.response")
-      : text(part.secret === 0 ? "verified.newest" : "verified.older", { at: time(part.received_at), n: part.secret + 1 });
+    const verified =
+      part.secret === null
+        ? text("verified.response")
+        : text(part.secret === 0 ? "verified.newest" : "verified.older", {
+            at: time(part.received_at),
+            n: part.secret + 1,
+          });
     const yes = (value) => text(value ? "yes" : "no");
     return [
       element("p", { class: "verified" }, element("span", { "aria-hidden": "true" }, "✓ "), verified),
@@ -178,23 +206,37 @@ export class Protocol {
   }
 
   copier(words, label) {
-    return element("p", { class: "acts" }, element("button", {
-      type: "button",
-      class: "plain",
-      onclick: async () => this.say(text((await copy(words)) ? "copied" : "copied.not")),
-    }, text(label)));
+    return element(
+      "p",
+      { class: "acts" },
+      element(
+        "button",
+        {
+          type: "button",
+          class: "plain",
+          onclick: async () => this.say(text((await copy(words)) ? "copied" : "copied.not")),
+        },
+        text(label),
+      ),
+    );
   }
 }
 
 function attempt(one) {
-  return element("li", { dataset: { verdict: one.verdict } },
-    element("p", {},
+  return element(
+    "li",
+    { dataset: { verdict: one.verdict } },
+    element(
+      "p",
+      {},
       element("strong", {}, text(`verdict.${one.verdict}`)),
       one.status ? ` · HTTP ${one.status}` : "",
       ` · ${one.ms} ms · `,
-      element("time", { datetime: one.at }, time(one.at))),
+      element("time", { datetime: one.at }, time(one.at)),
+    ),
     one.error ? element("p", { class: "why" }, one.error) : null,
-    element("p", { class: "mono" }, one.key));
+    element("p", { class: "mono" }, one.key),
+  );
 }
 
 const key = (name) => element("kbd", { "aria-hidden": "true" }, name);
@@ -204,7 +246,15 @@ const code = (words, more = "") => element("pre", { class: more, tabindex: "0" }
 const raw = (words, title) => element("details", {}, element("summary", {}, title), code(words));
 
 function facts_of(facts) {
-  const shown = facts.filter(([, value]) => value !== undefined && value !== null && value !== false && value !== "");
-  return element("dl", { class: "facts" },
-    ...shown.flatMap(([name, value]) => [element("dt", {}, text(`field.${name}`)), element("dd", {}, `${value}`)]));
+  const shown = facts.filter(
+    ([, value]) => value !== undefined && value !== null && value !== false && value !== "",
+  );
+  return element(
+    "dl",
+    { class: "facts" },
+    ...shown.flatMap(([name, value]) => [
+      element("dt", {}, text(`field.${name}`)),
+      element("dd", {}, `${value}`),
+    ]),
+  );
 }

@@ -29,7 +29,10 @@ export class Sessions {
   update(change) {
     this.known = true;
     if (change.reset) this.list.clear();
-    this.list.update(change.set, change.gone.filter((id) => id.startsWith("session:")));
+    this.list.update(
+      change.set,
+      change.gone.filter((id) => id.startsWith("session:")),
+    );
     const bots = change.set.filter((item) => !this.bots.has(item.bot));
     for (const item of bots) this.bots.add(item.bot);
     if (bots.length) this.offerBots();
@@ -72,10 +75,15 @@ export class Sessions {
     const shown = this.list.shown.length;
     byId("session-count").textContent = shown === all ? `${all}` : `${shown} / ${all}`;
     byId("no-sessions").hidden = shown > 0;
-    byId("no-sessions").textContent = text(!this.known ? "loading" : all ? "sessions.none" : "sessions.empty");
+    byId("no-sessions").textContent = text(
+      !this.known ? "loading" : all ? "sessions.none" : "sessions.empty",
+    );
     const typed = byId("search").value.trim();
     byId("open-typed").hidden = !typed || this.list.items.has(`session:${this.typed()}`);
-    byId("open-typed").textContent = text("sessions.open", { session: typed, bot: byId("bot").value || "default" });
+    byId("open-typed").textContent = text("sessions.open", {
+      session: typed,
+      bot: byId("bot").value || "default",
+    });
   }
 
   /** Return the key of the session with the very id that is typed, whether it is listed or not. */
@@ -94,19 +102,24 @@ export class Sessions {
   }
 
   fill(node, item) {
-    const states = STATES.filter((state) => item.states[state]).map((state) => chip(state, item.states[state]));
+    const states = STATES.filter((state) => item.states[state]).map((state) =>
+      chip(state, item.states[state]),
+    );
     node.replaceChildren(
-      element("button", {
-        type: "button",
-        class: "row",
-        dataset: { focus: "row" },
-        "aria-current": item.session === this.opened ? "true" : null,
-        onclick: () => this.open(item.session),
-      },
-      element("span", { class: "name" }, item.session_id || "–"),
-      element("span", { class: "when" }, time(item.at)),
-      element("span", { class: "bot" }, item.bot || text("bot.none")),
-      element("span", { class: "states" }, ...states)),
+      element(
+        "button",
+        {
+          type: "button",
+          class: "row",
+          dataset: { focus: "row" },
+          "aria-current": item.session === this.opened ? "true" : null,
+          onclick: () => this.open(item.session),
+        },
+        element("span", { class: "name" }, item.session_id || "–"),
+        element("span", { class: "when" }, time(item.at)),
+        element("span", { class: "bot" }, item.bot || text("bot.none")),
+        element("span", { class: "states" }, ...states),
+      ),
     );
   }
 }

@@ -26,8 +26,11 @@ const SIGNS = {
 export function chip(state, number) {
   const words = number === undefined ? text(`state.${state}`) : `${number}`;
   const label = number === undefined ? null : `${text(`state.${state}`)}: ${number}`;
-  return element("span", { class: "chip", dataset: { state }, title: label },
+  return element(
+    "span",
+    { class: "chip", dataset: { state }, title: label },
     element("span", { class: "sign", "aria-hidden": "true" }, SIGNS[state] ?? "·"),
     words,
-    label && element("span", { class: "hidden" }, ` ${text(`state.${state}`)}`));
+    label && element("span", { class: "hidden" }, ` ${text(`state.${state}`)}`),
+  );
 }

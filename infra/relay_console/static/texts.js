@@ -10,15 +10,15 @@ export function text(key, values = {}) {
   return found.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
-export const has = (key) => key in texts;
-
 /** Load a language and fill the texts that are in the page itself. */
 export async function speak(name) {
   texts = await (await fetch(`/static/${name}.json`)).json();
   document.documentElement.lang = name === "zh" ? "zh-CN" : name;
   for (const node of document.querySelectorAll("[data-text]")) node.textContent = text(node.dataset.text);
-  for (const node of document.querySelectorAll("[data-placeholder]")) node.placeholder = text(node.dataset.placeholder);
-  for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", text(node.dataset.label));
+  for (const node of document.querySelectorAll("[data-placeholder]"))
+    node.placeholder = text(node.dataset.placeholder);
+  for (const node of document.querySelectorAll("[data-label]"))
+    node.setAttribute("aria-label", text(node.dataset.label));
 }
 
 const date = (at) => new Date(at.slice(0, 23) + "Z");

@@ -19,7 +19,7 @@ async function answer(response) {
 }
 
 /**
- * Follow a path while the page is visible: `onChange` gets all that there is, with `reset`, and then each change.
+ * Follow a path while the page is visible: `onChange` gets all, with `reset`, and then each change.
  * `onState` gets true while the console answers. Return a function that ends it.
  */
 export function follow(path, parameters, onChange, onState = () => {}) {
