@@ -1,0 +1,348 @@
+"""What must be true of a world when it has gone quiet: a function for each promise of the relay."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from relay.adapters.dynamodb import from_item
+from relay.domain.attempt import KEY_LIFETIME
+from relay.domain.keys import message_key, session_key
+from relay.domain.timestamps import unix_seconds
+from simulation.faults import Trouble
+from simulation.model_langbot import Accepted, LangBot, Part
+from simulation.people import Said
+from simulation.simulation import Outcome
+
+Key = tuple[str, str]
+
+
+@dataclass
+class Findings:
+    """What a world has left, in the form in which the promises are checked."""
+
+    outcome: Outcome
+    counted: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """What was not as it should be for a reason that the documents name."""
+
+    @cached_property
+    def records(self) -> dict[Key, dict[str, Any]]:
+        items = map(from_item, self.outcome.deployment.tables["MessagesTable"].items.values())
+        return {(item["session"], item["message"]): item for item in items if "state" in item}
+
+    @cached_property
+    def parts(self) -> dict[str, list[dict[str, Any]]]:
+        """The stored parts of each session, in order."""
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for item in self.outcome.deployment.tables["RepliesTable"].items.values():
+            found[item["session"]["S"]].append(from_item(item))
+        return {session: sorted(parts, key=lambda part: part["part"]) for session, parts in found.items()}
+
+    @cached_property
+    def accepted(self) -> dict[str, list[Accepted]]:
+        """What LangBot accepted, by the SQS id of the message."""
+        found: dict[str, list[Accepted]] = defaultdict(list)
+        for bot in self.outcome.langbots.values():
+            for message in bot.accepted:
+                found[message.key.partition(".")[0]].append(message)
+        return found
+
+    @cached_property
+    def emitted(self) -> dict[str, tuple[LangBot, Part]]:
+        """What LangBot emitted, by its digest."""
+        return {
+            hashlib.sha256(part.raw).hexdigest(): (bot, part)
+            for bot in self.outcome.langbots.values()
+            for part in bot.parts
+        }
+
+    @cached_property
+    def events(self) -> dict[str, list[dict[str, Any]]]:
+        """The details of the published events, by their type."""
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for _, kind, detail in self.outcome.deployment.events.published:
+            found[kind].append(detail)
+        return found
+
+    def record_of(self, said: Said) -> dict[str, Any] | None:
+        sent = said.sent
+        return self.records.get((session_key(sent.bot, sent.session_id), message_key(sent.sequence_number)))
+
+    def finals(self, session: str, reply_to: object) -> list[dict[str, Any]]:
+        """Return the stored final parts of a turn."""
+        return [p for p in self.parts.get(session, []) if p["reply_to"] == reply_to and p["is_final"]]
+
+    def setting(self, name: str) -> list[int]:
+        """Return the values that a parameter had."""
+        first = self.outcome.scenario, name.lower().removesuffix("_seconds")
+        return [getattr(*first), *(int(one[name]) for one in self.outcome.diary.deployed)]
+
+
+Promise = Callable[[Findings], Iterator[str]]
+
+
+def goes_quiet(findings: Findings) -> Iterator[str]:
+    """The world goes quiet, within the bound."""
+    if not findings.outcome.quiet:
+        yield "it did not go quiet"
+
+
+def has_one_true_state(findings: Findings) -> Iterator[str]:
+    """Every message sent is in exactly one state, and the state is true."""
+    for said in findings.outcome.diary.said:
+        record = findings.record_of(said)
+        if record is None:
+            yield f"{said.sent.message_id} has no record"
+    for record in findings.records.values():
+        for fault in _faults_of(findings, record):
+            yield f"{record['message_id']} is {record['state']}, {fault}"
+
+
+def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
+    diary, session = findings.outcome.diary, record["session"]
+    ids = {message.id for message in findings.accepted.get(record["message_id"], [])}
+    match record["state"]:
+        case "answered" if "answer_part" in record:
+            if record["answer_part"] not in [part["part"] for part in findings.parts.get(session, [])]:
+                yield "by a push that is not stored"
+        case "answered" if "unfinished" in record:
+            if findings.finals(session, record["answered_by"]):
+                yield "unfinished, and its final part is stored"
+        case "answered":
+            if not findings.finals(session, record["answered_by"]):
+                yield "without a final part"
+            if "indirect" in record:
+                if findings.finals(session, record.get("accepted_message_id")):
+                    yield "indirectly, and it has a reply of its own"
+            elif record["answered_by"] not in ids:
+                # README, Limits: a reply can be recorded for the wrong message if two responses were lost.
+                if _has_unidentified(findings, session):
+                    findings.counted["replies recorded for another message"] += 1
+                else:
+                    yield f"by {record['answered_by']}, which is not among its {ids}"
+        case "delivered":
+            if record.get("expect_reply", True):
+                yield "and waits for nothing any more"
+            if not ids:
+                findings.counted["delivered though refused"] += 1
+                if not (findings.outcome.faults.has(Trouble.LANGBOT)):
+                    yield "and LangBot has not accepted it"
+        case "unanswered":
+            if findings.finals(session, record.get("accepted_message_id")):
+                yield "and its reply is stored"
+        case "parked":
+            on_queue = findings.outcome.deployment.queues["ParkedQueue"].messages.values()
+            if record["message_id"] not in [one.deduplication_id for one in on_queue]:
+                yield "and not on ParkedQueue"
+        case "resent":
+            resend = findings.records.get((session, record["resent_as"]), {})
+            if resend.get("resend_of") != record["message"]:
+                yield "and no message is its resend"
+            if record["message_id"] not in diary.resent:
+                yield "and nobody asked for it"
+        case "dropped":
+            if record["message_id"] not in diary.dropped and "resend_of" not in record:
+                yield "and nobody asked for it"
+        case state:
+            yield f"{state} for ever"
+
+
+def _has_unidentified(findings: Findings, session: str) -> bool:
+    bot, _, session_id = session.partition("#")
+    accepted = findings.outcome.langbots[bot].accepted
+    return any(not message.told for message in accepted if message.session == session_id)
+
+
+def is_accepted_once(findings: Findings) -> Iterator[str]:
+    """LangBot accepted no message twice, except when the outcome was unknown and LangBot forgot the key, or an
+    operator asked for it."""
+    for message_id, accepted in findings.accepted.items():
+        keys: dict[str, set[str]] = defaultdict(set)
+        for message in accepted:
+            keys[message.key.rpartition(".")[0]].add(message.key)
+        for same in keys.values():
+            if len(same) > 1:
+                yield f"{message_id} was accepted under {sorted(same)}"
+        # A key is accepted again only if LangBot forgot it.
+        findings.counted["accepted twice, key forgotten"] += len(accepted) - len(keys)
+        if len(keys) > 1 + max(findings.setting("MAX_RESENDS")):
+            yield f"{message_id} was sent again too often: {sorted(keys)}"
+    by_text: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for message_id, accepted in findings.accepted.items():
+        by_text[accepted[0].session, accepted[0].text].add(message_id)
+    for (_, text), ids in by_text.items():
+        asked = sum(findings.outcome.diary.resent.get(message_id, 0) > 0 for message_id in ids)
+        if len(ids) > 1 + asked:
+            yield f"{text[:10]!r} was resent too often: {sorted(ids)}"
+
+
+def keeps_parts_once(findings: Findings) -> Iterator[str]:
+    """Every part for which the relay answered 2xx is stored once; every part that LangBot delivered is stored.
+    None is refused for good."""
+    stored: dict[str, int] = defaultdict(int)
+    for parts in findings.parts.values():
+        for part in parts:
+            stored[part["digest"]] += 1
+    for digest, times in stored.items():
+        if times > 1:
+            yield f"{digest[:8]} is stored {times} times"
+    for digest, (_, part) in findings.emitted.items():
+        if part.delivered and not stored[digest]:
+            yield f"a part of {part.reply_to or 'a push'} was delivered and is not stored: {part.text!r}"
+    for received in findings.outcome.deployment.received:
+        digest = hashlib.sha256(received.raw).hexdigest()
+        if digest not in findings.emitted:
+            continue
+        if received.answered == 200 and not stored[digest]:
+            yield f"a part was answered 200 and is not stored: {received.raw[:80]!r}"
+        if received.answered and 400 <= received.answered < 500:
+            if received.bot in findings.outcome.diary.secret_gone:
+                findings.counted["parts refused while their secret was away"] += 1
+            else:
+                yield f"a part was answered {received.answered}: {received.raw[:80]!r}"
+
+
+def keeps_order(findings: Findings) -> Iterator[str]:
+    """A session's parts read in emission order; its messages reached LangBot in queue order, resends aside."""
+    for session, parts in findings.parts.items():
+        emitted = [findings.emitted[part["digest"]][1].at for part in parts if part["digest"] in findings.emitted]
+        if emitted != sorted(emitted):
+            yield f"the parts of {session} are out of order"
+    for bot in findings.outcome.langbots.values():
+        reached: dict[str, list[int]] = defaultdict(list)
+        seen: set[str] = set()
+        for message in bot.accepted:
+            message_id = message.key.partition(".")[0]
+            sent_again_by_sweep = message.key.count(".") > 1
+            if message_id not in seen and not sent_again_by_sweep:
+                seen.add(message_id)
+                reached[message.session].append(int(message_id.partition("-")[2]))
+        for session_id, numbers in reached.items():
+            if numbers != sorted(numbers):
+                yield f"the messages of {bot.name} {session_id} arrived as {numbers}"
+
+
+def stores_and_tells_nothing_else(findings: Findings) -> Iterator[str]:
+    """Nothing unsigned was stored; no secret, signature or text is in a log or in an event beyond its contract."""
+    deployment = findings.outcome.deployment
+    for session, parts in findings.parts.items():
+        if any("FORGED" in str(part) for part in parts):
+            yield f"a forged part is stored in {session}"
+    if any(b"FORGED" in raw for raw in deployment.s3.objects.values()):
+        yield "a forged body is in the bucket"
+    for line in findings.outcome.log:
+        if any(word in line for word in ("SECRET", "PRIVATE", "REPLY", "sha256=")):
+            yield f"a log line tells too much: {line[:200]}"
+    for kind, events in findings.events.items():
+        text = json.dumps(events)
+        if "PRIVATE" in text or "SECRET" in text or (kind != "Reply Completed" and "REPLY" in text):
+            yield f"an event {kind} tells too much"
+
+
+def parks_for_good_reasons(findings: Findings) -> Iterator[str]:
+    """No message was parked without having been tried, for the peer's fault before its time, or by anything but
+    LangBot or its own invalidity at once."""
+    refused = {key.partition(".")[0] for bot in findings.outcome.langbots.values() for key in bot.refused}
+    for record in findings.records.values():
+        if "parked_at" not in record:
+            continue
+        parked, reason = record["message_id"], record["reason"]
+        if reason.startswith("tried for"):
+            tried_for = unix_seconds(record["parked_at"]) - unix_seconds(record["first_failed_at"])
+            if tried_for < min(findings.setting("RETRY_FOR_SECONDS")):
+                yield f"{parked} was parked after {tried_for:.0f} s"
+        elif reason.startswith("no bot"):
+            if record["bot"] not in ("nobody", *findings.outcome.diary.secret_gone):
+                yield f"{parked} was parked though its bot is known: {reason}"
+        elif record["attempts"] == 0:
+            if "bot" in record:
+                yield f"{parked} was parked without an attempt: {reason}"
+        elif record.get("action") != "reset" and parked not in refused:
+            yield f"{parked} was parked by another than LangBot: {reason}"
+
+
+def publishes_what_is_true(findings: Findings) -> Iterator[str]:
+    """What was promised to be published was, at least once, with one id for one thing; nothing untrue was."""
+    for kind, at in (("Message Parked", "parked_at"), ("Message Unanswered", "unanswered_at")):
+        told = {(event["data"]["key"]["session"], event["data"]["key"]["message"]) for event in findings.events[kind]}
+        true = {key for key, record in findings.records.items() if at in record}
+        yield from (f"{kind} was not published of {key}" for key in true - told)
+        yield from (f"{kind} was published of {key}" for key in told - true)
+    told = {
+        (event["data"]["read"]["session"], event["data"]["read"]["last"])
+        for event in findings.events["Reply Completed"]
+    }
+    true = {
+        (session, part["part"])
+        for session, parts in findings.parts.items()
+        for part in parts
+        if part["is_final"]
+    }
+    yield from (f"Reply Completed was not published of {key}" for key in true - told)
+    yield from (f"Reply Completed was published of {key}" for key in told - true)
+    things: dict[str, set[str]] = defaultdict(set)
+    ids: dict[str, set[str]] = defaultdict(set)
+    for events in findings.events.values():
+        for event in events:
+            thing = _thing(event)
+            things[event["id"]].add(thing)
+            ids[thing].add(event["id"])
+    yield from (f"one event id for {sorted(same)}" for same in things.values() if len(same) > 1)
+    yield from (f"several event ids for {thing}" for thing, same in ids.items() if len(same) > 1)
+
+
+def _thing(event: dict[str, Any]) -> str:
+    """Return what an event is about; two events about one thing have one id."""
+    data = event["data"]
+    match event["type"]:
+        case "Reply Completed":
+            of = data["read"]["session"], data["read"]["last"]
+        case "Message Parked" | "Message Unanswered":
+            of = data["key"]["session"], data["key"]["message"], event["time"]
+        case _:
+            of = data["bot"], data["unreachable_since"]
+    return f"{event['type']} {of}"
+
+
+def keeps_bots_apart(findings: Findings) -> Iterator[str]:
+    """No bot waited for another's fault longer than the bound; no bot got more than it can hold."""
+    scenario, faults = findings.outcome.scenario, findings.outcome.faults
+    for bot in findings.outcome.langbots.values():
+        if bot.dropped_turns and scenario.max_in_flight:
+            yield f"{bot.name} had {bot.most_in_hand} turns at once, and dropped {bot.dropped_turns}"
+        if bot.healthy:
+            for message in bot.accepted:
+                said = next((one for one in findings.outcome.diary.said if one.text == message.text), None)
+                if said and message.at - said.at > _longest_wait(findings):
+                    yield f"{said.sent.message_id} of {bot.name} waited {message.at - said.at:.0f} s"
+
+
+def _longest_wait(findings: Findings) -> float:
+    faults = findings.outcome.faults
+    aws = (Trouble.SERVICES, Trouble.OUTAGES, Trouble.DEATHS, Trouble.DUPLICATES, Trouble.THROTTLES, Trouble.GARBLED)
+    if any(map(faults.has, (*aws, Trouble.ACTIONS, Trouble.SECRETS, Trouble.OPERATORS))):
+        return findings.outcome.scenario.storm + 3 * KEY_LIFETIME + 4 * max(findings.setting("ANSWER_DEADLINE_SECONDS"))
+    return 60 if findings.outcome.scenario.max_in_flight in (0, 50) else 600
+
+
+PROMISES: tuple[Promise, ...] = (
+    goes_quiet,
+    has_one_true_state,
+    is_accepted_once,
+    keeps_parts_once,
+    keeps_order,
+    stores_and_tells_nothing_else,
+    parks_for_good_reasons,
+    publishes_what_is_true,
+    keeps_bots_apart,
+)
+
+
+def check(outcome: Outcome) -> tuple[list[str], dict[str, int]]:
+    """Return each broken promise, and the counts of what the documents except."""
+    findings = Findings(outcome)
+    broken = [f"{promise.__name__}: {fault}" for promise in PROMISES for fault in promise(findings)]
+    return broken, findings.counted

@@ -1,0 +1,99 @@
+"""The network between push and LangBot: what requests does, with its exceptions."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from requests.exceptions import ConnectionError as RequestsConnectionError
+from requests.exceptions import ConnectTimeout, ReadTimeout
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
+
+from simulation.faults import Faults, Trouble
+from simulation.model_langbot import Answer, LangBot
+from simulation.world import ProcessDied, World
+
+PROXY_REFUSALS = (400, 403, 409, 413, 429, 500, 502, 503, 504)
+"""What a proxy in front of LangBot answers in its place, with HTML."""
+
+PROXY_FAILURES = (500, 502, 503, 504)
+"""What it answers when LangBot has handled the request, and the response was lost."""
+
+
+@dataclass(frozen=True)
+class _Response:
+    status_code: int
+    content: bytes
+    headers: dict[str, str]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def iter_content(self, _size: int) -> Iterator[bytes]:
+        yield self.content
+
+
+class HttpSession:
+    """Stands in for requests.Session; a bot's host is its name."""
+
+    def __init__(self, world: World, faults: Faults, langbots: dict[str, LangBot]) -> None:
+        self.cookies = SimpleNamespace(set_policy=lambda policy: None)
+        self.mount: Callable[..., None] = lambda prefix, adapter: None
+        self._world, self._faults, self._langbots = world, faults, langbots
+
+    def post(self, url: str, data: bytes, headers: dict[str, str], **more: Any) -> _Response:
+        """Post to a bot. Raise as requests does."""
+        connect, read = more["timeout"]
+        bot = self._langbots[urlsplit(url).hostname or ""]
+        path = urlsplit(url).path.removeprefix("/bots/1")
+        chance = self._world.chance("network")
+        self._world.sleep(0.01 + chance.random() * 0.05)
+        broken = ""
+        if self._strikes(bot, Trouble.NETWORK, 0.08):
+            broken = chance.choice(["refused", "slow", "before", "after"])
+        if not bot.up or broken == "refused":
+            self._refuse(url)
+        if broken == "slow":
+            self._world.sleep(connect)
+            raise ConnectTimeout
+        if broken == "before":
+            self._break()
+        proxy = None
+        if self._strikes(bot, Trouble.PROXY, 0.08):
+            if chance.random() < 0.5:
+                return _Response(chance.choice(PROXY_REFUSALS), b"<html>", {})
+            proxy = Answer(chance.choice(PROXY_FAILURES), b"<html>")
+        process = self._world.current.process
+        request = self._world.effect(
+            process, lambda: self._world.spawn(bot.process, lambda: bot.receive(path, headers, data))
+        )
+        if broken == "after":
+            self._world.sleep(chance.random() * 12)
+            self._break()
+        if not request.wait(read):
+            raise ReadTimeout
+        try:
+            answer: Answer = proxy or request.result()
+        except ProcessDied:
+            self._break()
+        if not proxy and answer.status < 300:
+            accepted_id = json.loads(answer.body)["data"]["accepted_message_id"]
+            next(one for one in bot.accepted if one.id == accepted_id).told = True
+        return _Response(answer.status, answer.body, answer.headers)
+
+    def _strikes(self, bot: LangBot, trouble: Trouble, rate: float) -> bool:
+        return not bot.healthy and self._faults.strikes(trouble, rate)
+
+    @staticmethod
+    def _refuse(url: str) -> None:
+        reason = NewConnectionError(None, "Connection refused")  # type: ignore[arg-type]
+        raise RequestsConnectionError(MaxRetryError(None, url, reason))  # type: ignore[arg-type]
+
+    @staticmethod
+    def _break() -> None:
+        raise RequestsConnectionError(ProtocolError("Connection aborted."))

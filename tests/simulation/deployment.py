@@ -1,0 +1,209 @@
+"""The deployed relay in a world: its resources as template.yaml has them."""
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay import Stack
+from simulation.faults import Faults, Trouble
+from simulation.model_aws import Client, Service
+from simulation.model_dynamodb import Dynamodb, DynamoTable, View
+from simulation.model_lambda import InvocationFailed, Lambda, QueueMapping, StreamMapping
+from simulation.model_sqs import Sqs, SqsQueue
+from simulation.model_stores import S3, EventBridge, SecretsManager
+from simulation.template_facts import event_sources, properties
+from simulation.world import Process, World
+from support.environment import VARIABLES
+
+PREFIX = VARIABLES["BOT_SECRET_PREFIX"]
+_QUEUES = {
+    "PushQueue": "relay-push.fifo",
+    "ParkedQueue": "relay-parked.fifo",
+    "SyncQueue": "relay-sync.fifo",
+    "RecheckQueue": "relay-recheck",
+    "SpillQueue": "relay-spill",
+}
+_TABLES = {"MessagesTable": "messages", "RepliesTable": "replies"}
+GATEWAY_TIMEOUT = 15
+"""Seconds that LangBot waits for a response to a callback."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """A request to the callback URL: what callback answered, and what its client saw; None is nothing."""
+
+    at: float
+    bot: str
+    raw: bytes
+    answered: int | None
+    seen: int | None
+
+
+class Deployment:
+    """The relay's resources, and the functions behind them."""
+
+    def __init__(self, world: World, faults: Faults) -> None:
+        self.world, self.faults = world, faults
+        self.queues = {name: _queue(world, name) for name in _QUEUES}
+        self.tables = {name: _table(world, name) for name in _TABLES}
+        self.secrets, self.s3, self.events = SecretsManager(), S3(), EventBridge(faults)
+        services: list[Service] = [
+            Sqs(list(self.queues.values())),
+            Dynamodb(list(self.tables.values())),
+            self.secrets,
+            self.s3,
+            self.events,
+        ]
+        self._services = {service.name: service for service in services}
+        self.functions = Lambda(world, faults, VARIABLES | _settings(self, faults))
+        self.received: list[Received] = []
+        self._aws = Process("aws")
+        self.mappings: list[QueueMapping] = []
+        self.stream_mappings: list[StreamMapping] = []
+        for function in ("push", "callback", "settle", "publish"):
+            for source, mapping in event_sources(f"{function.title()}Function"):
+                self._map(function, source, mapping)
+        world.spawn(self._aws, self._each_minute, world.chance("schedule").random() * 60)
+
+    def client(
+        self, service: str, connect: float = 2, read: float = 3, tries: int = 2
+    ) -> Client:
+        """Make a client, as relay.adapters.aws does."""
+        return Client(self.world, self.faults, self._services[service], tries, read)
+
+    @property
+    def stack(self) -> Stack:
+        """The stack, for people."""
+        return _Stack(
+            deployment=self,
+            push_queue_url=self.queues["PushQueue"].url,
+            parked_queue_url=self.queues["ParkedQueue"].url,
+            messages_table="messages",
+            replies_table="replies",
+            overflow_bucket="bucket",
+        )
+
+    def post(self, bot: str, headers: dict[str, str], raw: bytes) -> int | None:
+        """Post to the callback URL of a bot; return the status, or None if nothing came back."""
+        task = self.world.spawn(self._aws, lambda: self._receive(bot, headers, raw))
+        return task.result() if task.wait(GATEWAY_TIMEOUT) else None
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether anything is still under way."""
+        return (
+            any(mapping.busy or mapping.queue.messages for mapping in self.mappings)
+            or any(lane for mapping in self.stream_mappings for lane in mapping.lanes)
+            or any(
+                "awaiting" in item and item["awaiting"]["S"] != "#operator"
+                for item in self.tables["MessagesTable"].items.values()
+            )
+        )
+
+    def _receive(self, bot: str, headers: dict[str, str], raw: bytes) -> int | None:
+        chance = self.world.chance("gateway")
+        self.world.sleep(chance.random() * 0.05)
+        failure = chance.choice([429, 500, 503, None]) if self.faults.strikes(Trouble.GATEWAY, 0.05) else 0
+        answered = None
+        if failure == 0 or (failure != 429 and chance.random() < 0.5):
+            answered = self._invoke(bot, headers, raw)
+        seen = answered if failure == 0 else failure
+        if seen is None and failure == 0:
+            seen = chance.choice([500, 503])
+        if failure is None:
+            self.world.sleep(GATEWAY_TIMEOUT)
+        self.received.append(Received(self.world.now, bot, raw, answered, seen))
+        return seen
+
+    def _invoke(self, bot: str, headers: dict[str, str], raw: bytes) -> int | None:
+        try:
+            text, encoded = raw.decode(), False
+        except UnicodeDecodeError:
+            text, encoded = base64.b64encode(raw).decode(), True
+        event = {
+            "version": "2.0",
+            "headers": {name.lower(): value for name, value in headers.items()},
+            "pathParameters": {"bot": bot},
+            "body": text,
+            "isBase64Encoded": encoded,
+        }
+        try:
+            status: int = self.functions.invoke("callback", event)["statusCode"]
+        except InvocationFailed:
+            return None
+        return status
+
+    def _map(self, function: str, source: str, mapping: dict[str, Any]) -> None:
+        if source in self.queues:
+            concurrency = mapping["ScalingConfig"]["MaximumConcurrency"]
+            most = 2 if isinstance(concurrency, dict) else concurrency
+            of_queue = QueueMapping(
+                self.functions, function, self.queues[source], mapping["BatchSize"], most
+            )
+            of_queue.start(self._aws)
+            self.mappings.append(of_queue)
+        else:
+            of_stream = StreamMapping(
+                self.functions,
+                function,
+                self.tables[source],
+                mapping["BatchSize"],
+                mapping.get("MaximumRecordAgeInSeconds", 86_400),
+                [json.loads(one["Pattern"]) for one in mapping["FilterCriteria"]["Filters"]],
+            )
+            of_stream.start(self._aws, mapping["ParallelizationFactor"])
+            self.stream_mappings.append(of_stream)
+
+    def _each_minute(self) -> None:
+        while True:
+            self.world.spawn(self._aws, self._sweep)
+            self.world.sleep(60)
+
+    def _sweep(self) -> None:
+        try:
+            self.functions.invoke("sweep", {})
+        except InvocationFailed:
+            self.world.note("sweep", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stack(Stack):
+    """A stack whose clients are the world's. People try five times, as boto3's default is."""
+
+    deployment: Deployment = field(compare=False)
+
+    def client(self, service: str) -> Any:
+        return self.deployment.client(service, tries=5)
+
+
+def _queue(world: World, name: str) -> SqsQueue:
+    queue = properties(name)
+    return SqsQueue(world, _QUEUES[name], queue.get("VisibilityTimeout", 30), queue["MessageRetentionPeriod"])
+
+
+def _table(world: World, name: str) -> DynamoTable:
+    def key(schema: list[dict[str, str]]) -> tuple[str, str]:
+        return schema[0]["AttributeName"], schema[1]["AttributeName"]
+
+    table = properties(name)
+    indexes = {
+        index["IndexName"]: View(key(index["KeySchema"]))
+        for index in table.get("GlobalSecondaryIndexes", [])
+    }
+    return DynamoTable(world, _TABLES[name], key(table["KeySchema"]), indexes)
+
+
+def _settings(deployment: Deployment, faults: Faults) -> dict[str, str]:
+    scenario, queues = faults.scenario, deployment.queues
+    return {
+        "PUSH_QUEUE_URL": queues["PushQueue"].url,
+        "PARKED_QUEUE_URL": queues["ParkedQueue"].url,
+        "SYNC_QUEUE_URL": queues["SyncQueue"].url,
+        "RECHECK_QUEUE_URL": queues["RecheckQueue"].url,
+        "SPILL_QUEUE_URL": queues["SpillQueue"].url,
+        "RETRY_FOR_SECONDS": str(scenario.retry_for),
+        "ANSWER_DEADLINE_SECONDS": str(scenario.answer_deadline),
+        "MAX_IN_FLIGHT": str(scenario.max_in_flight),
+        "MAX_RESENDS": str(scenario.max_resends),
+    }

@@ -1,0 +1,148 @@
+"""What goes wrong in a world, and when: the scenario of a seed."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum, auto
+
+from simulation.world import START, World
+
+
+class Fault(Enum):
+    """How a call of a service fails. After RESPONSE_LOST it has taken effect."""
+
+    THROTTLED = auto()
+    BROKEN = auto()
+    DENIED = auto()
+    UNREACHABLE = auto()
+    HANGS = auto()
+    RESPONSE_LOST = auto()
+
+
+class Trouble(StrEnum):
+    """The kinds of trouble that a world can have; each can be switched off, to shrink a failing seed."""
+
+    SERVICES = "services fail now and then"
+    OUTAGES = "a service is down for a while"
+    DEATHS = "functions die"
+    DUPLICATES = "batches are delivered twice"
+    THROTTLES = "functions are throttled and late"
+    GARBLED = "a function's response is malformed"
+    GATEWAY = "API Gateway fails"
+    NETWORK = "connections to LangBot break"
+    PROXY = "a proxy answers for LangBot"
+    LANGBOT = "LangBot refuses"
+    RESTARTS = "LangBot restarts"
+    SAVES = "a bot is saved"
+    SILENCE = "LangBot accepts and stays silent"
+    ODD_TURNS = "turns merge, are steered, break off, end twice or not at all"
+    SMALL_QUEUES = "LangBot's queues overflow"
+    CLOCKS = "clocks are off"
+    SECRETS = "secrets are missing, scheduled for deletion or rotated"
+    ACTIONS = "producers sync and reset"
+    INVALID = "producers send what no bot takes"
+    OPERATORS = "operators resend and drop"
+    DEPLOYS = "the stack is updated"
+    ATTACKERS = "others post to the callback URL"
+    PUSHES = "a bot pushes"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a seed is about. Times in seconds."""
+
+    seed: int
+    troubles: frozenset[Trouble]
+    messages: int
+    sessions: int
+    bots: int
+    storm: float
+    retry_for: int
+    answer_deadline: int
+    max_in_flight: int
+    max_resends: int
+    releases: tuple[str, ...]
+
+    @classmethod
+    def of(cls, seed: int) -> "Scenario":
+        """Return the scenario of a seed."""
+        chance = random.Random(f"{seed} scenario")
+        bots = chance.choice([1, 2, 2, 3])
+        return cls(
+            seed=seed,
+            troubles=frozenset(trouble for trouble in Trouble if chance.random() < 0.45),
+            messages=chance.choice([4, 8, 12, 16, 24]),
+            sessions=chance.choice([1, 2, 3, 5]),
+            bots=bots,
+            storm=chance.choice([60, 180, 400, 900]),
+            retry_for=chance.choice([60, 300, 900, 3600]),
+            answer_deadline=chance.choice([60, 240, 600, 900]),
+            max_in_flight=chance.choice([0, 2, 3, 5, 50]),
+            max_resends=chance.choice([0, 0, 1, 2]),
+            releases=tuple(chance.choice(["4.10.6", "4.11.0", "4.11.2"]) for _ in range(bots)),
+        )
+
+
+@dataclass(frozen=True)
+class _Outage:
+    service: str
+    begins: float
+    ends: float
+    fault: Fault
+
+
+@dataclass
+class Faults:
+    """Decides which call fails. After the storm none does."""
+
+    world: World
+    scenario: Scenario
+    counted: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        chance = self.world.chance("outages")
+        self.storm_ends = START + self.scenario.storm
+        self._rate = chance.choice([0.01, 0.03, 0.1])
+        self._outages: list[_Outage] = []
+        if self.has(Trouble.OUTAGES):
+            for _ in range(chance.choice([1, 2, 3])):
+                service = chance.choice(["dynamodb", "sqs", "s3", "secretsmanager", "events"])
+                begins = START + chance.random() * self.scenario.storm
+                ends = min(begins + chance.choice([5, 30, 120, 600]), self.storm_ends)
+                self._outages.append(_Outage(service, begins, ends, chance.choice(list(Fault))))
+
+    @property
+    def stormy(self) -> bool:
+        """Tell whether anything may go wrong now."""
+        return self.world.now < self.storm_ends
+
+    def has(self, trouble: Trouble) -> bool:
+        """Tell whether the world has this trouble."""
+        return trouble in self.scenario.troubles
+
+    def strikes(self, trouble: Trouble, rate: float) -> bool:
+        """Tell whether a trouble strikes here and now, as it does in `rate` of the cases."""
+        if not self.stormy or not self.has(trouble) or self.world.chance(trouble).random() >= rate:
+            return False
+        self.counted[trouble] = self.counted.get(trouble, 0) + 1
+        return True
+
+    def of_call(self, service: str, operation: str) -> Fault | None:
+        """Return how a call of a service fails, if it does."""
+        if not self.stormy:
+            return None
+        for outage in self._outages:
+            if outage.service == service and outage.begins <= self.world.now < outage.ends:
+                return _possible(outage.fault, operation)
+        if self.strikes(Trouble.SERVICES, self._rate):
+            return _possible(self.world.chance("fault").choice(list(Fault)), operation)
+        return None
+
+    def outage_lasts(self, services: Iterable[str]) -> float:
+        """Return the seconds for which one of the services was down in all."""
+        return sum(outage.ends - outage.begins for outage in self._outages if outage.service in services)
+
+
+def _possible(fault: Fault, operation: str) -> Fault:
+    # A read that has taken effect is one that has not.
+    return Fault.HANGS if fault is Fault.RESPONSE_LOST and operation.startswith(("get", "query")) else fault

@@ -1,0 +1,182 @@
+"""SQS as its developer guide describes it: groups, visibility, receive counts, deduplication, retention."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulation.model_aws import refusal
+from simulation.world import Task, World
+
+DEDUPLICATION_INTERVAL = 300
+_FIRST_SEQUENCE_NUMBER = 18_849_496_460_467_696_128
+
+
+@dataclass(eq=False)
+class Stored:
+    """A message on a queue."""
+
+    id: str
+    body: str
+    group: str
+    deduplication_id: str
+    number: int
+    sent_at: float
+    attributes: dict[str, Any]
+    visible_at: float
+    receives: int = 0
+    receipt: str = ""
+
+
+@dataclass(eq=False)
+class SqsQueue:
+    """A queue. A FIFO queue holds back a group while one of its messages is in flight."""
+
+    world: World
+    name: str
+    visibility: float
+    retention: float
+    messages: dict[str, Stored] = field(default_factory=dict)
+    expired: list[Stored] = field(default_factory=list)
+    watching: list[Task] = field(default_factory=list)
+    _accepted: dict[tuple[str, str], Stored] = field(default_factory=dict)
+    _sent: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"https://sqs.eu-central-1.amazonaws.com/123456789012/{self.name}"
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:sqs:eu-central-1:123456789012:{self.name}"
+
+    @property
+    def is_fifo(self) -> bool:
+        return self.name.endswith(".fifo")
+
+    def send(self, arguments: dict[str, Any]) -> Stored:
+        """Put a message on the queue, or return the one that has its deduplication id."""
+        group = arguments.get("MessageGroupId", "")
+        deduplication_id = arguments.get("MessageDeduplicationId", "")
+        before = self._accepted.get((group, deduplication_id))
+        if self.is_fifo and before and self.world.now < before.sent_at + DEDUPLICATION_INTERVAL:
+            return before
+        self._sent += 1
+        message = Stored(
+            id=f"{self.name.removeprefix('relay-')[:4]}-{self._sent:04}",
+            body=arguments["MessageBody"],
+            group=group,
+            deduplication_id=deduplication_id,
+            number=_FIRST_SEQUENCE_NUMBER + self._sent * 256,
+            sent_at=self.world.now,
+            attributes=arguments.get("MessageAttributes", {}),
+            visible_at=self.world.now + arguments.get("DelaySeconds", 0),
+        )
+        self.messages[message.id] = message
+        self._accepted[group, deduplication_id] = message
+        self._changed()
+        return message
+
+    def receive(self, most: int, visibility: float | None = None) -> list[Stored]:
+        """Receive up to `most` messages, in order."""
+        now = self.world.now
+        for message in list(self.messages.values()):
+            if message.sent_at + self.retention <= now:
+                self.expired.append(self.messages.pop(message.id))
+        # "When you receive a message with a message group ID, no more messages for the same message group ID
+        # are returned unless you delete the message or it becomes visible." (SQS Developer Guide)
+        busy = {m.group for m in self.messages.values() if m.visible_at > now} if self.is_fifo else set()
+        visible = (m for m in self.messages.values() if m.visible_at <= now and m.group not in busy)
+        received = [message for message, _ in zip(visible, range(most), strict=False)]
+        for message in received:
+            message.receives += 1
+            message.receipt = f"{message.id}/{message.receives}"
+            message.visible_at = now + (self.visibility if visibility is None else visibility)
+        return received
+
+    def in_flight(self, receipt: str, operation: str) -> Stored:
+        """Return the message of a receipt handle. Raise if the handle is no longer good."""
+        message = self.messages.get(receipt.partition("/")[0])
+        if message is None or message.receipt != receipt or message.visible_at <= self.world.now:
+            raise refusal("InvalidParameterValue", operation, "The receipt handle has expired")
+        return message
+
+    def delete(self, receipt: str) -> None:
+        """Delete a message. A FIFO queue keeps it if its visibility time-out is over."""
+        message = self.messages.get(receipt.partition("/")[0])
+        if message is None:
+            return
+        if self.is_fifo:
+            self.in_flight(receipt, "DeleteMessage")
+        del self.messages[message.id]
+        self._changed()
+
+    def set_visibility(self, receipt: str, seconds: float) -> None:
+        """Set when a message in flight is visible again."""
+        self.in_flight(receipt, "ChangeMessageVisibility").visible_at = self.world.now + seconds
+        self._changed()
+
+    def wait(self) -> None:
+        """Wait until the queue may have something to receive."""
+        later = [m.visible_at - self.world.now for m in self.messages.values() if m.visible_at > self.world.now]
+        self.watching.append(self.world.current)
+        self.world.suspend(min(later, default=None))
+
+    def _changed(self) -> None:
+        watching, self.watching = self.watching, []
+        for task in watching:
+            self.world.wake(task)
+
+
+class Sqs:
+    """The service."""
+
+    name, throttled = "sqs", "RequestThrottled"
+
+    def __init__(self, queues: list[SqsQueue]) -> None:
+        self.queues = {queue.url: queue for queue in queues}
+
+    def send_message(self, QueueUrl: str, **arguments: Any) -> dict[str, Any]:  # noqa: N803
+        message = self.queues[QueueUrl].send(arguments)
+        return {"MessageId": message.id, "SequenceNumber": str(message.number)}
+
+    def receive_message(self, QueueUrl: str, **arguments: Any) -> dict[str, Any]:  # noqa: N803
+        received = self.queues[QueueUrl].receive(
+            arguments["MaxNumberOfMessages"], arguments.get("VisibilityTimeout")
+        )
+        return {
+            "Messages": [
+                {
+                    "MessageId": message.id,
+                    "ReceiptHandle": message.receipt,
+                    "Body": message.body,
+                    "Attributes": {"MessageDeduplicationId": message.deduplication_id},
+                }
+                for message in received
+            ]
+        }
+
+    def delete_message(self, QueueUrl: str, ReceiptHandle: str) -> dict[str, Any]:  # noqa: N803
+        self.queues[QueueUrl].delete(ReceiptHandle)
+        return {}
+
+    def change_message_visibility(
+        self, QueueUrl: str, ReceiptHandle: str, VisibilityTimeout: int  # noqa: N803
+    ) -> dict[str, Any]:
+        self.queues[QueueUrl].set_visibility(ReceiptHandle, VisibilityTimeout)
+        return {}
+
+    def change_message_visibility_batch(
+        self, QueueUrl: str, Entries: list[dict[str, Any]]  # noqa: N803
+    ) -> dict[str, Any]:
+        for entry in Entries:
+            self.queues[QueueUrl].set_visibility(entry["ReceiptHandle"], entry["VisibilityTimeout"])
+        return {}
+
+    def get_queue_attributes(self, QueueUrl: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+        queue = self.queues[QueueUrl]
+        visible = sum(m.visible_at <= queue.world.now for m in queue.messages.values())
+        return {
+            "Attributes": {
+                "ApproximateNumberOfMessages": str(visible),
+                "ApproximateNumberOfMessagesNotVisible": str(len(queue.messages) - visible),
+            }
+        }

@@ -1,0 +1,249 @@
+"""Users, operators, and others who can reach the callback URL."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from relay import InvalidMessage, InvalidState, Messages, PushQueue, SentMessage
+from relay.domain.signing import sign
+from simulation.deployment import PREFIX, Deployment
+from simulation.faults import Faults, Trouble
+from simulation.model_langbot import LangBot
+from simulation.world import Process, World
+
+INVALID = (
+    {"text": None},
+    {"bot": "nobody"},
+    {"message": [{"type": "Plain"}]},
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message that a user sent, and what the queue answered."""
+
+    sent: SentMessage
+    text: str
+    at: float
+    fields: dict[str, Any]
+
+
+@dataclass
+class Diary:
+    """What people did, for the checker."""
+
+    said: list[Said] = field(default_factory=list)
+    resent: dict[str, int] = field(default_factory=dict)
+    """How often operators asked to resend a message, by its SQS id."""
+    dropped: set[str] = field(default_factory=set)
+    forged: list[bytes] = field(default_factory=list)
+    secret_gone: list[str] = field(default_factory=list)
+    """Bots whose secret was away for a while."""
+    rotated: list[str] = field(default_factory=list)
+    deployed: list[dict[str, str]] = field(default_factory=list)
+
+
+class People:
+    """All who do something to the relay from outside."""
+
+    def __init__(
+        self, world: World, faults: Faults, deployment: Deployment, langbots: dict[str, LangBot]
+    ) -> None:
+        self.world, self.faults, self.deployment, self.langbots = world, faults, deployment, langbots
+        self.diary = Diary()
+        self._stack = deployment.stack
+
+    def begin(self) -> None:
+        """Let everybody begin."""
+        scenario, chance = self.faults.scenario, self.world.chance("producers")
+        for name, bot in self.langbots.items():
+            self.deployment.secrets.secrets[PREFIX + name] = self._secret(bot)
+        for n in range(scenario.messages):
+            at = chance.random() ** 2 * scenario.storm
+            self._act("user", lambda n=n: self._say(n), at)
+        self._sometimes(Trouble.OPERATORS, [2, 4, 8], "operator", self._operate)
+        self._sometimes(Trouble.ATTACKERS, [2, 5], "attacker", self._forge)
+        self._sometimes(Trouble.SECRETS, [1, 2], "operator", self._change_secret)
+        self._sometimes(Trouble.DEPLOYS, [1, 2], "operator", self._deploy)
+        self._sometimes(Trouble.RESTARTS, [1, 2], "operator", self._restart)
+        self._sometimes(Trouble.SAVES, [1, 2], "operator", self._save)
+        self._sometimes(Trouble.PUSHES, [1, 3], "plugin", self._push)
+
+    def _sometimes(self, trouble: Trouble, times: list[int], who: str, action: Callable[[], None]) -> None:
+        if not self.faults.has(trouble):
+            return
+        chance = self.world.chance(f"times of {trouble}")
+        for _ in range(chance.choice(times)):
+            self._act(who, action, chance.random() * self.faults.scenario.storm * 0.9)
+
+    def _act(self, who: str, action: Callable[[], None], at: float) -> None:
+        def act() -> None:
+            try:
+                action()
+            except (ClientError, BotoCoreError, InvalidState, InvalidMessage) as error:
+                self.world.note(who, f"gives up: {error}")
+
+        self.world.spawn(Process(who), act, at)
+
+    @staticmethod
+    def _secret(bot: LangBot) -> dict[str, Any]:
+        secret = {
+            "url": f"http://{bot.name}/bots/1",
+            "inbound_secret": bot.inbound,
+            "outbound_secret": bot.outbound,
+        }
+        return secret | ({"replies": "push"} if bot.replies_by_push else {})
+
+    # ---------------------------------------------------------------- users
+
+    def _say(self, n: int) -> None:
+        chance, scenario = self.world.chance(f"message {n}"), self.faults.scenario
+        bot = chance.choice(list(self.langbots))
+        session_id = f"s{chance.randrange(scenario.sessions)}"
+        text = f"PRIVATE{n:03} hello"
+        fields: dict[str, Any] = {"bot": bot}
+        if self.faults.has(Trouble.ACTIONS):
+            fields["action"] = chance.choice(["push", "push", "push", "sync", "sync", "reset"])
+            if chance.random() < 0.1:
+                fields["expect_reply"] = False
+        if self.faults.has(Trouble.INVALID) and chance.random() < 0.25:
+            self._say_wrong(session_id, text, fields)
+            return
+        sent = PushQueue(self._stack).push(session_id, text, **fields)
+        self.diary.said.append(Said(sent, text, self.world.now, fields))
+        self.world.note("user", f"says {text[:10]} to {bot} {session_id} {fields} as {sent.message_id}")
+
+    def _say_wrong(self, session_id: str, text: str, fields: dict[str, Any]) -> None:
+        """Send what no bot takes; a program without the library can."""
+        chance = self.world.chance("invalid")
+        bot = fields["bot"]
+        kind = chance.choice(["refused", "unknown bot", "no text", "no JSON"])
+        body = {
+            "refused": f'{{"bot": "{bot}", "session_id": "{session_id}", "text": "REFUSE {text}"}}',
+            "unknown bot": f'{{"bot": "nobody", "session_id": "{session_id}", "text": "{text}"}}',
+            "no text": f'{{"bot": "{bot}", "session_id": "{session_id}"}}',
+            "no JSON": f"{text}",
+        }[kind]
+        group = f"{bot}#{session_id}"
+        response = self._stack.client("sqs").send_message(
+            QueueUrl=self._stack.push_queue_url,
+            MessageBody=body,
+            MessageGroupId=group,
+            MessageDeduplicationId=text,
+        )
+        sent = SentMessage(
+            "nobody" if kind == "unknown bot" else "" if kind == "no JSON" or kind == "no text" else bot,
+            session_id if kind in ("refused", "unknown bot") else group,
+            response["MessageId"],
+            response["SequenceNumber"],
+        )
+        self.diary.said.append(Said(sent, text, self.world.now, {"kind": kind, "bot": bot}))
+        self.world.note("user", f"says {kind} {text[:10]} as {sent.message_id}")
+
+    # ---------------------------------------------------------------- operators
+
+    def _operate(self) -> None:
+        """Resend or drop a parked or unanswered message."""
+        chance, messages = self.world.chance("operators"), Messages(self._stack)
+        found = list(islice(messages.parked(), 5))
+        for name in self.langbots:
+            session = f"s{chance.randrange(self.faults.scenario.sessions)}"
+            found += [one for one in messages.of_session(session, name) if one["state"] == "unanswered"]
+        if not found:
+            return
+        record = chance.choice(found)
+        if chance.random() < 0.7:
+            self.diary.resent[record["message_id"]] = self.diary.resent.get(record["message_id"], 0) + 1
+            self.world.note("operator", f"resends {record['message_id']}")
+            messages.resend(record)
+        else:
+            self.diary.dropped.add(record["message_id"])
+            self.world.note("operator", f"drops {record['message_id']}")
+            messages.drop(record, "no longer needed")
+
+    def _change_secret(self) -> None:
+        chance, secrets = self.world.chance("secrets"), self.deployment.secrets.secrets
+        name = self._some_bot(chance).name
+        bot, path = self.langbots[name], PREFIX + name
+        match chance.choice(["rotate", "rotate", "missing", "deleted"]):
+            case "rotate" if name not in self.diary.rotated:
+                self._rotate(bot, path)
+            case "missing":
+                self._take_away(name, None, missing=True)
+            case "deleted":
+                self._take_away(name, None, missing=False)
+
+    def _take_away(self, name: str, value: None, missing: bool) -> None:
+        self.diary.secret_gone.append(name)
+        secrets, path = self.deployment.secrets.secrets, PREFIX + name
+        if path not in secrets or secrets[path] is None:
+            return
+        kept = secrets[path]
+        self.world.note("operator", f"takes the secret of {name} away")
+        if missing:
+            del secrets[path]
+        else:
+            secrets[path] = value
+        self.world.sleep(self.world.chance("secrets").choice([1, 10, 100]))
+        secrets[path] = kept
+
+    def _rotate(self, bot: LangBot, path: str) -> None:
+        """Rotate both secrets, as docs/bots.md says."""
+        secrets = self.deployment.secrets.secrets
+        old = secrets.get(path)
+        if not old:
+            return
+        self.diary.rotated.append(bot.name)
+        self.world.note("operator", f"rotates the secrets of {bot.name}")
+        new = {name: [f"{old[name]}-2", old[name]] for name in ("inbound_secret", "outbound_secret")}
+        secrets[path] = old | new
+        self.world.sleep(self.world.chance("secrets").choice([0.01, 30, 70]))
+        bot.save(1, inbound=new["inbound_secret"][0], outbound=new["outbound_secret"][0])
+
+    def _deploy(self) -> None:
+        chance = self.world.chance("deploys")
+        settings = {
+            "RETRY_FOR_SECONDS": str(chance.choice([60, 600, 3600])),
+            "ANSWER_DEADLINE_SECONDS": str(chance.choice([60, 300, 900])),
+            "MAX_RESENDS": str(chance.choice([0, 1])),
+        }
+        self.diary.deployed.append(settings)
+        self.world.note("operator", f"deploys {settings}")
+        self.deployment.functions.replace_instances(**settings)
+
+    def _restart(self) -> None:
+        chance = self.world.chance("restarts")
+        self._some_bot(chance).restart(chance.choice([1, 10, 60]))
+
+    def _save(self) -> None:
+        chance = self.world.chance("saves")
+        self._some_bot(chance).save(chance.choice([0.1, 1, 3]))
+
+    def _push(self) -> None:
+        chance = self.world.chance("pushes")
+        self._some_bot(chance).push(f"s{chance.randrange(self.faults.scenario.sessions)}")
+
+    def _some_bot(self, chance: Any) -> LangBot:
+        bot: LangBot = chance.choice([bot for bot in self.langbots.values() if not bot.healthy])
+        return bot
+
+    # ---------------------------------------------------------------- others
+
+    def _forge(self) -> None:
+        """Post what LangBot did not sign."""
+        chance = self.world.chance("attackers")
+        bot = self._some_bot(chance)
+        raw = chance.choice(
+            [
+                b'{"session_id": "s0", "reply_to": "", "is_final": true, "message": [{"type": "Plain", "text": "FORGED"}]}',
+                b"FORGED no JSON",
+                bot.parts[-1].raw.replace(b"{", b'{"more": "FORGED", ', 1) if bot.parts else b"FORGED",
+            ]
+        )
+        timestamp = str(int(self.world.now) - chance.choice([0, 0, 400]))
+        signature = chance.choice(["", "sha256=00", sign("FORGED", timestamp, raw), sign("", timestamp, raw)])
+        self.diary.forged.append(raw)
+        self.deployment.post(bot.name, {"X-LB-Timestamp": timestamp, "X-LB-Signature": signature}, raw)

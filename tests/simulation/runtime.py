@@ -1,0 +1,100 @@
+"""Puts the code of the relay into a world: its clocks, threads, clients and connections are the world's."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import requests
+
+import callback.receiver
+import push.dispatcher
+import relay.adapters.admission_control
+import relay.adapters.aws
+import relay.adapters.bot_registry
+import relay.adapters.langbot
+import relay.adapters.parked_queue
+import relay.client.conversation
+import relay.client.messages
+import relay.client.push_queue
+import relay.cold_start
+import relay.metrics
+import relay.sender
+import sweep.sweeper
+from relay.adapters import admission_control, bot_registry, langbot
+from simulation.simulated_threads import Threads
+from simulation.world import World
+
+LOGGERS = ("relay", "push", "callback", "settle", "sweep", "publish")
+
+_WITH_A_CLOCK: tuple[tuple[Any, type], ...] = (
+    (push.dispatcher, push.dispatcher.Dispatcher),
+    (relay.sender, relay.sender.Sender),
+    (admission_control, admission_control.AdmissionControl),
+    (callback.receiver, callback.receiver.Receiver),
+    (sweep.sweeper, sweep.sweeper.Sweeper),
+)
+_REGISTRY = bot_registry.BotRegistry
+
+
+class LogKeeper(logging.Handler):
+    """Keeps what the functions log: each line with all its fields."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self._world = world
+        self._usual = set(vars(logging.makeLogRecord({})))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {name: value for name, value in vars(record).items() if name not in self._usual}
+        self.lines.append(f"{record.getMessage()} {fields}")
+        fields.pop("trace", None)
+        self._world.note(self._world.current.process.name, f"logs: {record.getMessage()} {fields}")
+
+
+@contextmanager
+def relay_in(world: World, client: Callable[..., Any], session: Callable[[], Any]) -> Iterator[LogKeeper]:
+    """Let the code of the relay run in `world`: `client` makes its boto3 clients, `session` its HTTP sessions."""
+    threads, chance = Threads(world), world.chance("the relay's own")
+    replaced: list[tuple[Any, str, Any]] = [
+        *((module, kind.__name__, partial(kind, clock=world.clock)) for module, kind in _WITH_A_CLOCK),
+        (bot_registry, "BotRegistry", partial(_REGISTRY, clock=world.monotonic)),
+        (bot_registry, "threading", threads.threading),
+        (push.dispatcher, "threading", threads.threading),
+        (push.dispatcher, "ThreadPoolExecutor", threads.pool),
+        (push.dispatcher, "wait", threads.wait),
+        (langbot, "threading", threads.threading),
+        (langbot, "SimpleQueue", threads.queue),
+        (langbot, "time", threads.time),
+        (langbot, "requests", SimpleNamespace(Session=session, exceptions=requests.exceptions)),
+        (relay.adapters.aws, "client", client),
+        (relay.adapters.parked_queue, "time", threads.time),
+        (relay.adapters.parked_queue, "random", chance),
+        (relay.client.conversation, "time", threads.time),
+        (relay.client.messages, "time", threads.time),
+        (relay.client.push_queue, "uuid4", lambda: UUID(int=chance.getrandbits(128))),
+        (relay.cold_start, "end", lambda: None),
+        (relay.metrics.Metrics, "emit", lambda self: self.__init__("")),
+    ]
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
+    keeper = LogKeeper(world)
+    loggers = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, LOGGERS)]
+    for logger, *_ in loggers:
+        logger.addHandler(keeper)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    for owner, name, value in replaced:
+        setattr(owner, name, value)
+    try:
+        yield keeper
+    finally:
+        for owner, name, value in originals:
+            setattr(owner, name, value)
+        for logger, level, propagate in loggers:
+            logger.removeHandler(keeper)
+            logger.setLevel(level)
+            logger.propagate = propagate
