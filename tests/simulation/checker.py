@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from relay.adapters.dynamodb import from_item
@@ -160,16 +161,15 @@ def is_accepted_once(findings: Findings) -> Iterator[str]:
     """LangBot accepted no message twice, except when the outcome was unknown and LangBot forgot the key, or an
     operator asked for it."""
     for message_id, accepted in findings.accepted.items():
-        keys: dict[str, set[str]] = defaultdict(set)
+        times: dict[str, list[Accepted]] = defaultdict(list)
         for message in accepted:
-            keys[message.key.rpartition(".")[0]].add(message.key)
-        for same in keys.values():
-            if len(same) > 1:
-                yield f"{message_id} was accepted under {sorted(same)}"
-        # A key is accepted again only if LangBot forgot it.
-        findings.counted["accepted twice, key forgotten"] += len(accepted) - len(keys)
-        if len(keys) > 1 + max(findings.setting("MAX_RESENDS")):
-            yield f"{message_id} was sent again too often: {sorted(keys)}"
+            times[message.key.rpartition(".")[0]].append(message)
+        for first, second in (pair for same in times.values() for pair in pairwise(same)):
+            if first.key_forgotten_at is None or first.key_forgotten_at > second.at:
+                yield f"{message_id} was accepted under {first.key} and then {second.key}"
+            findings.counted["accepted twice, key forgotten"] += 1
+        if len(times) > 1 + max(findings.setting("MAX_RESENDS")):
+            yield f"{message_id} was sent again too often: {sorted(times)}"
     by_text: dict[tuple[str, str], set[str]] = defaultdict(set)
     for message_id, accepted in findings.accepted.items():
         by_text[accepted[0].session, accepted[0].text].add(message_id)

@@ -112,7 +112,7 @@ def _between(value: Any, low: Any, high: Any) -> bool:
 
 
 @cache
-def test_of(expression: str) -> Test:
+def condition_of(expression: str) -> Test:
     """Return the test that a condition, a filter or a key condition is."""
     reader = _Reader(expression)
     test = reader.any_of()

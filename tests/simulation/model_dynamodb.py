@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulation.dynamodb_expressions import Item, change_of, plain, test_of
+from simulation.dynamodb_expressions import Item, change_of, plain, condition_of
 from simulation.model_aws import refusal
 from simulation.world import World
 
@@ -123,14 +123,14 @@ class Dynamodb:
         table, values = self.tables[TableName], more.get("ExpressionAttributeValues", {})
         view = table.view(more.get("IndexName"))
         condition = more["KeyConditionExpression"]
-        matches = test_of(condition)
+        matches = condition_of(condition)
         hash_value = plain(values[condition.split(" AND ")[0].partition(" = ")[2]])
         items = [item for item in view.of_hash(hash_value) if matches(item, values)]
         if not more.get("ScanIndexForward", True):
             items.reverse()
         page = items[: more.get("Limit")]
         if "FilterExpression" in more:
-            passes = test_of(more["FilterExpression"])
+            passes = condition_of(more["FilterExpression"])
             page = [item for item in page if passes(item, values)]
         if more.get("Select") == "COUNT":
             return {"Count": len(page)}
@@ -142,6 +142,6 @@ class Dynamodb:
     @staticmethod
     def _check(operation: str, item: Item | None, more: dict[str, Any]) -> None:
         condition = more.get("ConditionExpression")
-        if condition and not test_of(condition)(item or {}, more.get("ExpressionAttributeValues", {})):
+        if condition and not condition_of(condition)(item or {}, more.get("ExpressionAttributeValues", {})):
             shown = {"Item": item} if item and "ReturnValuesOnConditionCheckFailure" in more else {}
             raise refusal("ConditionalCheckFailedException", operation, "The conditional request failed", **shown)

@@ -48,7 +48,7 @@ class Accepted:
     text: str
     key: str
     at: float
-    key_forgotten: bool = False
+    key_forgotten_at: float | None = None
     dropped: bool = False
     told: bool = False
     """Whether the response reached push."""
@@ -186,8 +186,6 @@ class LangBot:
         key = headers["X-LB-Idempotency-Key"]
         fields = json.loads(raw)
         session = self._sessions.setdefault(fields["session_id"], _Session())
-        if path == "/sync" and session.sync_open:
-            return _own(409, 40901, "a sync request is already in flight for this session")
         self._expire_keys()
         if key in self._keys:
             return _own(409, 40901, "idempotency key already accepted")
@@ -198,6 +196,8 @@ class LangBot:
         if "REFUSE" in text:
             self.refused.add(key)
             return _own(400, 40001, "failed to parse message: unknown segment")
+        if path == "/sync" and session.sync_open:
+            return _own(409, 40901, "a sync request is already in flight for this session")
         if self._strikes(Trouble.LANGBOT, 0.12):
             return _own(503, 50301, "too many inbound messages are already being processed")
         message = self._accept(fields["session_id"], text, key)
@@ -245,7 +245,7 @@ class LangBot:
     def _forget_keys(self) -> None:
         for _, message in self._keys.values():
             if message:
-                message.key_forgotten = True
+                message.key_forgotten_at = self.world.now
         self._keys.clear()
 
     def _expire_keys(self) -> None:
@@ -253,7 +253,7 @@ class LangBot:
             if at + KEY_LIFETIME <= self.world.now:
                 del self._keys[key]
                 if message:
-                    message.key_forgotten = True
+                    message.key_forgotten_at = self.world.now
 
     # ---------------------------------------------------------------- turns
 
