@@ -15,7 +15,7 @@ from simulation.faults import Faults, Trouble
 from simulation.model_langbot import Answer, LangBot
 from simulation.world import ProcessDied, World
 
-PROXY_REFUSALS = (400, 403, 409, 413, 429, 500, 502, 503, 504)
+PROXY_REFUSALS = (400, 400, 403, 409, 409, 413, 429, 500, 502, 503, 504)
 """What a proxy in front of LangBot answers in its place, with HTML."""
 
 PROXY_FAILURES = (500, 502, 503, 504)
@@ -81,6 +81,8 @@ class HttpSession:
             answer: Answer = proxy or request.result()
         except ProcessDied:
             self._break()
+        if not proxy and headers["X-LB-Idempotency-Key"] in bot.burned:
+            bot.burned[headers["X-LB-Idempotency-Key"]] = process
         if not proxy and answer.status < 300:
             accepted_id = json.loads(answer.body)["data"]["accepted_message_id"]
             next(one for one in bot.accepted if one.id == accepted_id).told = True

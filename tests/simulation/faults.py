@@ -54,6 +54,8 @@ class Scenario:
     seed: int
     troubles: frozenset[Trouble]
     messages: int
+    burst: bool
+    """Whether all messages come at once."""
     sessions: int
     bots: int
     storm: float
@@ -68,11 +70,13 @@ class Scenario:
         """Return the scenario of a seed."""
         chance = random.Random(f"{seed} scenario")
         bots = chance.choice([1, 2, 2, 3])
+        share = chance.choice([0.08, 0.35, 0.6])
         return cls(
             seed=seed,
-            troubles=frozenset(trouble for trouble in Trouble if chance.random() < 0.45),
+            troubles=frozenset(trouble for trouble in Trouble if chance.random() < share),
             messages=chance.choice([4, 8, 12, 16, 24]),
-            sessions=chance.choice([1, 2, 3, 5]),
+            burst=chance.random() < 0.3,
+            sessions=chance.choice([1, 2, 3, 5, 12]),
             bots=bots,
             storm=chance.choice([60, 180, 400, 900]),
             retry_for=chance.choice([60, 300, 900, 3600]),
@@ -103,6 +107,7 @@ class Faults:
         chance = self.world.chance("outages")
         self.storm_ends = START + self.scenario.storm
         self._rate = chance.choice([0.01, 0.03, 0.1])
+        self._strength = {trouble: chance.choice([0.5, 1, 3]) for trouble in Trouble}
         self._outages: list[_Outage] = []
         if self.has(Trouble.OUTAGES):
             for _ in range(chance.choice([1, 2, 3])):
@@ -121,11 +126,14 @@ class Faults:
         return trouble in self.scenario.troubles
 
     def strikes(self, trouble: Trouble, rate: float) -> bool:
-        """Tell whether a trouble strikes here and now, as it does in `rate` of the cases."""
-        if not self.stormy or not self.has(trouble) or self.world.chance(trouble).random() >= rate:
+        """Tell whether a trouble strikes here and now, as it does in about `rate` of the cases."""
+        if not self.stormy or not self.has(trouble) or not self._draw(trouble, rate):
             return False
         self.counted[trouble] = self.counted.get(trouble, 0) + 1
         return True
+
+    def _draw(self, trouble: Trouble, rate: float) -> bool:
+        return self.world.chance(trouble).random() < min(rate * self._strength[trouble], 0.6)
 
     def of_call(self, service: str, operation: str) -> Fault | None:
         """Return how a call of a service fails, if it does."""

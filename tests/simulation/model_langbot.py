@@ -110,6 +110,8 @@ class LangBot:
         self.parts: list[Part] = []
         self.refused: set[str] = set()
         """The keys of messages that it refused as invalid."""
+        self.burned: dict[str, Process | None] = {}
+        """The keys that it used up by refusing, each with the process that was told so, if one was."""
         self.healthy = False
         self.most_in_hand = 0
         self.dropped_turns = 0
@@ -195,10 +197,13 @@ class LangBot:
         text = "".join(segment.get("text", "") for segment in fields["message"])
         if "REFUSE" in text:
             self.refused.add(key)
+            self.burned[key] = None
             return _own(400, 40001, "failed to parse message: unknown segment")
         if path == "/sync" and session.sync_open:
+            self.burned[key] = None
             return _own(409, 40901, "a sync request is already in flight for this session")
         if self._strikes(Trouble.LANGBOT, 0.12):
+            self.burned[key] = None
             return _own(503, 50301, "too many inbound messages are already being processed")
         message = self._accept(fields["session_id"], text, key)
         if path == "/sync":
@@ -280,7 +285,7 @@ class LangBot:
             self.world.note(self.name, f"stays silent on {message.id}")
             self.world.sleep(chance.choice([1, 20, 120]))
         else:
-            self.world.sleep(chance.choice([0.1, 0.5, 2, 5, 20]) * chance.random())
+            self.world.sleep(chance.choice([0.1, 0.5, 2, 5, 20, 60]) * chance.random())
             self._reply(session, message)
         session.busy = False
         self._running -= 1

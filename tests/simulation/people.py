@@ -62,7 +62,7 @@ class People:
         for name, bot in self.langbots.items():
             self.deployment.secrets.secrets[PREFIX + name] = self._secret(bot)
         for n in range(scenario.messages):
-            at = chance.random() ** 2 * scenario.storm
+            at = chance.random() * 5 if scenario.burst else chance.random() ** 2 * scenario.storm
             self._act("user", lambda n=n: self._say(n), at)
         self._sometimes(Trouble.OPERATORS, [2, 4, 8], "operator", self._operate)
         self._sometimes(Trouble.ATTACKERS, [2, 5], "attacker", self._forge)
@@ -159,6 +159,8 @@ class People:
             self.diary.resent[record["message_id"]] = self.diary.resent.get(record["message_id"], 0) + 1
             self.world.note("operator", f"resends {record['message_id']}")
             messages.resend(record)
+            if chance.random() < 0.3:  # another operator has the same list before them
+                messages.resend(record)
         else:
             self.diary.dropped.add(record["message_id"])
             self.world.note("operator", f"drops {record['message_id']}")
