@@ -88,7 +88,6 @@ SLOW_OR_UNCOUNTED = frozenset(Trouble) - {
     Trouble.INVALID,
     Trouble.PUSHES,
     Trouble.SECRETS,
-    Trouble.SMALL_QUEUES,
 }
 """Without these no attempt lasts longer than a second, and every message that LangBot has uses a slot."""
 
@@ -122,7 +121,7 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
         else:
             yield "and LangBot never accepted it"
     match record["state"]:
-        case "answered" if "answer_part" in record:
+        case "answered" if not record["answered_by"]:
             if record["answer_part"] not in [part["part"] for part in findings.parts.get(session, [])]:
                 yield "by a push that is not stored"
         case "answered" if "unfinished" in record:
@@ -339,7 +338,7 @@ def keeps_bots_apart(findings: Findings) -> Iterator[str]:
         if bot.most_in_hand > scenario.max_in_flight > 0 and not faults.scenario.troubles & SLOW_OR_UNCOUNTED:
             yield f"{bot.name} had {bot.most_in_hand} turns at once of {scenario.max_in_flight}"
         if bot.healthy:
-            for message in bot.accepted:
+            for message in {one.text: one for one in reversed(bot.accepted)}.values():
                 said = next((one for one in findings.outcome.diary.said if one.text == message.text), None)
                 if said and message.at - said.at > _longest_wait(findings):
                     yield f"{said.sent.message_id} of {bot.name} waited {message.at - said.at:.0f} s"

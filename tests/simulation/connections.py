@@ -81,8 +81,8 @@ class HttpSession:
             answer: Answer = proxy or request.result()
         except ProcessDied:
             self._break()
-        if not proxy and headers["X-LB-Idempotency-Key"] in bot.burned:
-            bot.burned[headers["X-LB-Idempotency-Key"]] = process
+        if answer.burned:
+            bot.burned[answer.burned] = process
         if not proxy and answer.status < 300:
             accepted_id = json.loads(answer.body)["data"]["accepted_message_id"]
             next(one for one in bot.accepted if one.id == accepted_id).told = True

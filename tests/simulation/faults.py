@@ -65,6 +65,11 @@ class Scenario:
     max_resends: int
     releases: tuple[str, ...]
 
+    @property
+    def active(self) -> float:
+        """Seconds for which people do something: operators have to wait for what is unanswered."""
+        return self.storm + (self.answer_deadline + 120 if Trouble.OPERATORS in self.troubles else 0)
+
     @classmethod
     def of(cls, seed: int) -> "Scenario":
         """Return the scenario of a seed."""

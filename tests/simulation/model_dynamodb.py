@@ -10,7 +10,7 @@ from simulation.dynamodb_expressions import Item, change_of, plain, condition_of
 from simulation.model_aws import refusal
 from simulation.world import World
 
-MAX_INDEX_LAG = 0.9
+MAX_INDEX_LAG = 0.95
 """Seconds by which an index is behind its table at the most."""
 
 MAX_ITEM_BYTES = 400 * 1024
@@ -70,7 +70,7 @@ class DynamoTable:
             del self.items[key]
         else:
             self.items[key] = new
-        lag = self.world.now + self.world.chance("index lag").random() * MAX_INDEX_LAG
+        lag = self.world.now + self.world.chance("index lag").random() ** 0.5 * MAX_INDEX_LAG
         shown_at = max(lag, self._pending[-1][0]) if self._pending else lag
         self._pending.append((shown_at, key, old, new))
         for tell in self.on_change:

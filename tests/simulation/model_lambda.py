@@ -100,7 +100,7 @@ class Lambda:
             return idle.pop()
         self.instances += 1
         skew = (self.world.chance("skew").random() * 2 - 1) * MAX_SKEW
-        process = Process(f"{function}.{self.instances}", skew if self.faults.has(Trouble.CLOCKS) else 0)
+        process = Process(f"{function}.{self.instances}", True, skew if self.faults.has(Trouble.CLOCKS) else 0)
         app: dict[str, Any] = {"__name__": f"{function}.app"}
         with patch.dict(os.environ, self.settings):
             exec(_CODE[function], app)  # as Lambda does: each instance has a module of its own

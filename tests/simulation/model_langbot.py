@@ -88,10 +88,12 @@ class Answer:
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    burned: str | None = None
+    """The key that it uses up by refusing."""
 
 
-def _own(status: int, code: int | str, text: str, data: Any = None) -> Answer:
-    return Answer(status, json.dumps({"code": code, "msg": text, "data": data}).encode())
+def _own(status: int, code: int | str, text: str, data: Any = None, burned: str | None = None) -> Answer:
+    return Answer(status, json.dumps({"code": code, "msg": text, "data": data}).encode(), burned=burned)
 
 
 class LangBot:
@@ -103,7 +105,7 @@ class LangBot:
         self.world, self.faults, self.name = world, faults, name
         self.release, self._post = RELEASES[release], post
         self.chance = world.chance(f"langbot {name}")
-        self.inbound, self.outbound = f"SECRET-in-{name}", f"SECRET-out-{name}"
+        self.inbound, self.outbound = (f"SECRET-{way}-of-{name}-0123456789" for way in ("in", "out"))
         self.process = Process(f"langbot {name}")
         self.up, self.found = True, True
         self.accepted: list[Accepted] = []
@@ -116,10 +118,11 @@ class LangBot:
         self.most_in_hand = 0
         self.dropped_turns = 0
         limit = faults.scenario.max_in_flight or 50
-        self.max_waiting, self.workers = 2 * limit, max(1, limit * 2 // 5)
+        # LangBot holds 100 turns, of which it runs 20, and MaxInFlight is 50 by default.
+        self.max_waiting, self.workers = 2 * limit, 20
         self.outbound_limit = self.release.outbound_limit
         if faults.has(Trouble.SMALL_QUEUES):
-            self.outbound_limit = 3
+            self.workers, self.outbound_limit = max(1, limit * 2 // 5), 3
         self.replies_by_push = faults.has(Trouble.PUSHES) and self.chance.random() < 0.3
         self.zone = self.chance.choice([0, 0, 8, -5, 5.5]) * 3600
         self.clock_error = self.chance.uniform(-200, 200) if faults.has(Trouble.CLOCKS) else 0.0
@@ -197,14 +200,11 @@ class LangBot:
         text = "".join(segment.get("text", "") for segment in fields["message"])
         if "REFUSE" in text:
             self.refused.add(key)
-            self.burned[key] = None
-            return _own(400, 40001, "failed to parse message: unknown segment")
+            return self._burn(key, 400, 40001, "failed to parse message: unknown segment")
         if path == "/sync" and session.sync_open:
-            self.burned[key] = None
-            return _own(409, 40901, "a sync request is already in flight for this session")
+            return self._burn(key, 409, 40901, "a sync request is already in flight for this session")
         if self._strikes(Trouble.LANGBOT, 0.12):
-            self.burned[key] = None
-            return _own(503, 50301, "too many inbound messages are already being processed")
+            return self._burn(key, 503, 50301, "too many inbound messages are already being processed")
         message = self._accept(fields["session_id"], text, key)
         if path == "/sync":
             return self._sync(session, message)
@@ -212,6 +212,10 @@ class LangBot:
             return _own(500, "internal_error", "internal error")
         data = {"accepted_message_id": message.id, "aggregating": True, "session_id": message.session}
         return _own(202, 0, "accepted", data)
+
+    def _burn(self, key: str, status: int, code: int, text: str) -> Answer:
+        self.burned[key] = None
+        return _own(status, code, text, burned=key)
 
     def _accept(self, session: str, text: str, key: str) -> Accepted:
         self._ids += 1
@@ -285,7 +289,8 @@ class LangBot:
             self.world.note(self.name, f"stays silent on {message.id}")
             self.world.sleep(chance.choice([1, 20, 120]))
         else:
-            self.world.sleep(chance.choice([0.1, 0.5, 2, 5, 20, 60]) * chance.random())
+            slow = [60] if self.faults.has(Trouble.SILENCE) else []
+            self.world.sleep(chance.choice([0.1, 0.5, 2, 5, 20, *slow]) * chance.random())
             self._reply(session, message)
         session.busy = False
         self._running -= 1

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -64,7 +63,7 @@ class People:
         for n in range(scenario.messages):
             at = chance.random() * 5 if scenario.burst else chance.random() ** 2 * scenario.storm
             self._act("user", lambda n=n: self._say(n), at)
-        self._sometimes(Trouble.OPERATORS, [2, 4, 8], "operator", self._operate)
+        self._sometimes(Trouble.OPERATORS, [4, 8, 16], "operator", self._operate)
         self._sometimes(Trouble.ATTACKERS, [2, 5], "attacker", self._forge)
         self._sometimes(Trouble.SECRETS, [1, 2], "operator", self._change_secret)
         self._sometimes(Trouble.DEPLOYS, [1, 2], "operator", self._deploy)
@@ -77,7 +76,7 @@ class People:
             return
         chance = self.world.chance(f"times of {trouble}")
         for _ in range(chance.choice(times)):
-            self._act(who, action, chance.random() * self.faults.scenario.storm * 0.9)
+            self._act(who, action, chance.random() * self.faults.scenario.active)
 
     def _act(self, who: str, action: Callable[[], None], at: float) -> None:
         def act() -> None:
@@ -148,10 +147,7 @@ class People:
     def _operate(self) -> None:
         """Resend or drop a parked or unanswered message."""
         chance, messages = self.world.chance("operators"), Messages(self._stack)
-        found = list(islice(messages.parked(), 5))
-        for name in self.langbots:
-            session = f"s{chance.randrange(self.faults.scenario.sessions)}"
-            found += [one for one in messages.of_session(session, name) if one["state"] == "unanswered"]
+        found = list(messages.to_handle())
         if not found:
             return
         record = chance.choice(found)

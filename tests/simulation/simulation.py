@@ -34,7 +34,7 @@ class Outcome:
 
 
 def bound(scenario: Scenario) -> float:
-    """Return the seconds after the storm within which the world must be quiet.
+    """Return the seconds after all troubles within which the world must be quiet.
 
     A function that died leaves its message invisible for 480 s, and a sync call for as long again. A recheck
     comes after up to 665 s. A session's sync calls and the messages of a bot that replies by pushes go one by
@@ -65,7 +65,7 @@ def simulate(scenario: Scenario) -> Outcome:
         people = People(world, faults, deployment, langbots)
         people.begin()
         world.spawn(Process("observer"), lambda: _stop_when_quiet(world, faults, deployment, langbots))
-        world.run(faults.storm_ends + bound(scenario))
+        world.run(START + scenario.active + bound(scenario))
         return Outcome(
             scenario, world, faults, deployment, langbots, people.diary, log.lines, quiet=world.stopped
         )
@@ -74,7 +74,7 @@ def simulate(scenario: Scenario) -> Outcome:
 def _stop_when_quiet(
     world: World, faults: Faults, deployment: Deployment, langbots: dict[str, LangBot]
 ) -> None:
-    world.sleep(faults.scenario.storm)
+    world.sleep(faults.scenario.active)
     quiet_before = False
     while True:
         world.sleep(QUIET_CHECK)

@@ -2,14 +2,17 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+import callback.receiver
+import push.dispatcher
+import relay.sender
 from callback.receiver import Receiver
 from push.dispatcher import Dispatcher
 from relay.adapters.admission_control import AdmissionControl
@@ -19,7 +22,7 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
-from relay.domain import attempt, event, part, retry
+from relay.domain import admission, attempt, event, part, retry
 from relay.domain.admission import Decision
 from relay.domain.attempt import AttemptHistory, Outcome, Verdict
 from relay.domain.keys import part_key
@@ -27,14 +30,31 @@ from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import Stamp, utc_text
 from relay.sender import Sender
+from simulation.faults import Scenario, Trouble
 from simulation.model_lambda import Lambda
 
 AWS_ERRORS = (ClientError, BotoCoreError)
-VARIANTS: dict[str, Callable[[], Any]] = {}
 
 
-def variant(target: Any, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register what is decorated as a variant, in place of `name` of a class or a module.
+@dataclass(frozen=True)
+class Variant:
+    """A mistake, and what the world is like in which it shows."""
+
+    world: dict[str, Any]
+    applied: Callable[[], AbstractContextManager[None]]
+
+    def scenario(self, seed: int) -> Scenario:
+        """Return the scenario of a seed in such a world."""
+        return replace(Scenario.of(seed), **self.world)
+
+
+VARIANTS: dict[str, Variant] = {}
+
+
+def variant(
+    owner: Any, name: str, *troubles: Trouble, **world: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register what is decorated as a mistake in `name` of a class or a module, which shows in such a world.
 
     It is given the original before its arguments.
     """
@@ -42,16 +62,11 @@ def variant(target: Any, name: str) -> Callable[[Callable[..., Any]], Callable[.
     def register(bad: Callable[..., Any]) -> Callable[..., Any]:
         @contextmanager
         def applied() -> Iterator[None]:
-            owner = __import__(target, fromlist=["_"]) if isinstance(target, str) else target
             good = getattr(owner, name)
-
-            def called(*arguments: Any, **named: Any) -> Any:
-                return bad(good, *arguments, **named)
-
-            with patch.object(owner, name, called):
+            with patch.object(owner, name, lambda *arguments, **named: bad(good, *arguments, **named)):
                 yield
 
-        VARIANTS[bad.__name__] = applied
+        VARIANTS[bad.__name__] = Variant({"troubles": frozenset(troubles)} | world, applied)
         return bad
 
     return register
@@ -60,17 +75,17 @@ def variant(target: Any, name: str) -> Callable[[Callable[..., Any]], Callable[.
 # ---------------------------------------------------------------- push
 
 
-@variant("push.dispatcher", "idempotency_key")
+@variant(push.dispatcher, "idempotency_key", Trouble.LANGBOT)
 def reuse_the_key_after_a_503(_: Any, message_id: str, history: AttemptHistory) -> str:
     return f"{message_id}.0"
 
 
-@variant(AttemptHistory, "after")
+@variant(AttemptHistory, "after", Trouble.NETWORK)
 def take_a_fresh_key_after_an_unknown_outcome(good: Any, self: AttemptHistory, *outcome: Any) -> AttemptHistory:
     return replace(good(self, *outcome), keys_used=self.keys_used + 1, outcome_unknown=False)
 
 
-@variant("relay.sender", "classify")
+@variant(relay.sender, "classify", Trouble.PROXY)
 def trust_a_bare_409(good: Any, action: Any, response: attempt.Response, *more: Any) -> Outcome:
     if response.status == 409:
         return Outcome(Verdict.ACCEPTED, "answered 409")
@@ -78,7 +93,7 @@ def trust_a_bare_409(good: Any, action: Any, response: attempt.Response, *more: 
     return outcome
 
 
-@variant("relay.sender", "classify")
+@variant(relay.sender, "classify", Trouble.PROXY)
 def park_on_a_400_of_a_proxy(good: Any, action: Any, response: attempt.Response, *more: Any) -> Outcome:
     outcome: Outcome = good(action, response, *more)
     if response.status == 400:
@@ -86,17 +101,17 @@ def park_on_a_400_of_a_proxy(good: Any, action: Any, response: attempt.Response,
     return outcome
 
 
-@variant("push.dispatcher", "conclude")
+@variant(push.dispatcher, "conclude", Trouble.LANGBOT, Trouble.NETWORK)
 def park_before_the_time_is_up(good: Any, delivery: Any, tried: Any, now: float, policy: retry.Policy) -> Any:
     return good(delivery, tried, now, replace(policy, retry_for=20))
 
 
-@variant(Dispatcher, "_deliver_session")
+@variant(Dispatcher, "_deliver_session", Trouble.SERVICES, burst=True, messages=24, sessions=1)
 def go_on_behind_a_failed_message(_: Any, self: Any, session: list[Any], batch: Any) -> list[Any]:
     return [queued for queued in session if self._deliver_one(queued, batch)]
 
 
-@variant(MessagesTable, "write")
+@variant(MessagesTable, "write", Trouble.SERVICES)
 def swallow_an_error_of_the_table(good: Any, *arguments: Any, **named: Any) -> Any:
     try:
         return good(*arguments, **named)
@@ -104,13 +119,13 @@ def swallow_an_error_of_the_table(good: Any, *arguments: Any, **named: Any) -> A
         return True
 
 
-@variant(MessagesTable, "write")
+@variant(MessagesTable, "write", Trouble.DUPLICATES)
 def overwrite_a_record_that_has_ended(_: Any, self: Any, record: Any, if_new: bool = False) -> bool:
     written: bool = self._table.put(record)
     return written
 
 
-@variant(ParkedQueue, "put")
+@variant(ParkedQueue, "put", Trouble.SERVICES, Trouble.ACTIONS, messages=24)
 def park_without_a_look_at_the_answer(good: Any, *arguments: Any) -> None:
     try:
         good(*arguments)
@@ -118,12 +133,12 @@ def park_without_a_look_at_the_answer(good: Any, *arguments: Any) -> None:
         return
 
 
-@variant("relay.domain.admission", "decide")
+@variant(admission, "decide", Trouble.SILENCE)
 def admit_every_message(_: Any, *state: Any) -> Decision:
     return Decision.GO
 
 
-@variant("relay.domain.admission", "free_slots")
+@variant(admission, "free_slots", burst=True, messages=24, sessions=12, max_in_flight=3)
 def count_the_index_as_consistent(_: Any, most: int, in_flight: int, *state: Any) -> int:
     return max(0, most - in_flight)
 
@@ -133,7 +148,7 @@ def count_no_message_in_flight(_: Any, *bot: Any) -> int:
     return 0
 
 
-@variant(BotRegistry, "get")
+@variant(BotRegistry, "get", Trouble.SERVICES)
 def take_a_secret_that_cannot_be_read_for_none(good: Any, self: Any, name: str) -> Any:
     try:
         return good(self, name)
@@ -141,7 +156,7 @@ def take_a_secret_that_cannot_be_read_for_none(good: Any, self: Any, name: str) 
         raise UnknownBot(f"no bot {name!r}") from None
 
 
-@variant(MessagesTable, "mark_resent")
+@variant(MessagesTable, "mark_resent", Trouble.OPERATORS, Trouble.SILENCE, messages=24)
 def let_each_copy_of_a_resend_through(good: Any, self: Any, original: Any, *resend: Any) -> Any:
     return self.read(original) or good(self, original, *resend)
 
@@ -155,21 +170,21 @@ def log_what_is_sent(good: Any, self: Any, bot: Any, action: Any, body: bytes, *
 # ---------------------------------------------------------------- callback
 
 
-@variant(RepliesTable, "store")
+@variant(RepliesTable, "store", Trouble.ODD_TURNS)
 def deduplicate_on_session_reply_and_sequence(good: Any, self: Any, item: Any, raw: bytes) -> Any:
     same = ("reply_to", "sequence")
     known = self.parts_after(item["session"], "")
     return not any(all(one[name] == item[name] for name in same) for one in known) and good(self, item, raw)
 
 
-@variant(RepliesTable, "store")
+@variant(RepliesTable, "store", Trouble.ODD_TURNS)
 def drop_what_comes_after_the_first_final(good: Any, self: Any, item: Any, raw: bytes) -> Any:
     known = self.parts_after(item["session"], "")
     ended = any(one["is_final"] and one["reply_to"] == item["reply_to"] != "" for one in known)
     return not ended and good(self, item, raw)
 
 
-@variant(Receiver, "receive")
+@variant(Receiver, "receive", Trouble.ATTACKERS)
 def parse_before_verifying(good: Any, self: Receiver, bot_name: str, headers: Any, raw: bytes) -> None:
     try:
         part.parse_part(raw)
@@ -179,7 +194,7 @@ def parse_before_verifying(good: Any, self: Receiver, bot_name: str, headers: An
     good(self, bot_name, headers, raw)
 
 
-@variant(Receiver, "_verify")
+@variant(Receiver, "_verify", Trouble.SERVICES)
 def refuse_what_cannot_be_verified_yet(good: Any, *arguments: Any) -> Any:
     try:
         return good(*arguments)
@@ -187,23 +202,23 @@ def refuse_what_cannot_be_verified_yet(good: Any, *arguments: Any) -> Any:
         raise NotAuthentic(Refusal.MISMATCH, "cannot be verified") from None
 
 
-@variant("callback.receiver", "secret_used")
+@variant(callback.receiver, "secret_used", Trouble.ATTACKERS)
 def take_any_signature_for_good(_: Any, *arguments: Any) -> int:
     return 0
 
 
-@variant(Lambda, "invoke")
+@variant(Lambda, "invoke", Trouble.SERVICES)
 def answer_429_when_a_part_cannot_be_kept(good: Any, self: Any, function: str, given: Any) -> Any:
     response = good(self, function, given)
     return response | {"statusCode": 429} if response.get("statusCode") == 503 else response
 
 
-@variant(SpillQueue, "put")
+@variant(SpillQueue, "put", Trouble.SERVICES, Trouble.OUTAGES)
 def answer_200_without_spilling(_: Any, *callback: Any) -> None:
     return None
 
 
-@variant("callback.receiver", "reply_part")
+@variant(callback.receiver, "reply_part", Trouble.SERVICES, Trouble.OUTAGES, Trouble.GATEWAY)
 def order_parts_by_their_reception(good: Any, callback: Any, *body: Any) -> Any:
     item = good(callback, *body)
     stamp = Stamp(utc_text(callback.received_at).removesuffix("Z"))
@@ -213,31 +228,18 @@ def order_parts_by_their_reception(good: Any, callback: Any, *body: Any) -> Any:
 # ---------------------------------------------------------------- settle, sweep, publish
 
 
-@variant(MessagesTable, "mark_answered")
-def settle_nothing_directly(_: Any, *arguments: Any, **named: Any) -> None:
-    return None
-
-
-@variant(MessagesTable, "find_by_reply_to")
+@variant(MessagesTable, "find_by_reply_to", Trouble.SILENCE)
 def settle_the_first_open_message(_: Any, self: Any, reply_to: str, session: str) -> Any:
     return next(iter(self.open_messages(session)), None)
 
 
-@variant(MessagesTable, "mark_unanswered")
-def mark_unanswered_whatever_came(_: Any, self: Any, key: Any, now: float, last_error: str) -> bool:
-    change = "SET #state = :unanswered, unanswered_at = :now, last_error = :error REMOVE awaiting, due_at"
-    values = {":unanswered": "unanswered", ":now": utc_text(now), ":error": last_error}
-    changed: bool = self._table.update(key, change, "", values)
-    return changed
-
-
-@variant(EventBus, "publish")
+@variant(EventBus, "publish", Trouble.SERVICES)
 def forget_the_events_that_the_bus_refused(good: Any, *arguments: Any) -> set[str]:
     good(*arguments)
     return set()
 
 
-@variant("relay.domain.event", "_event")
+@variant(event, "_event", Trouble.DUPLICATES)
 def give_each_copy_of_an_event_its_own_id(good: Any, *arguments: Any, **named: Any) -> event.Event:
     made: event.Event = good(*arguments, **named)
     give_each_copy_of_an_event_its_own_id.number += 1  # type: ignore[attr-defined]

@@ -21,12 +21,14 @@ class Killed(BaseException):
 class Process:
     """What lives and dies together: an instance of a function, a LangBot, a person.
 
-    `skew` in seconds is how far its clock is ahead. `fuse` counts the side effects until its death, which is
+    `runs_relay` says that it runs code of the relay, whose errors are its own affair; an error anywhere else ends
+    the simulation. `skew` in seconds is how far its clock is ahead. `fuse` counts the side effects until its death, which is
     `before` the last of them or after it. A frozen process takes no step: Lambda freezes an instance between
     two invocations.
     """
 
     name: str
+    runs_relay: bool = False
     skew: float = 0
     fuse: int | None = None
     before: bool = False
@@ -77,6 +79,8 @@ class Task:
         except Killed:
             self.error = ProcessDied(self.process.name)
         except Exception as error:
+            if not self.process.runs_relay:
+                raise
             self.error = error
         self.done = True
         self.process.tasks.remove(self)
