@@ -217,8 +217,8 @@ class Dispatcher:
         if "awaiting" in conclusion.record:
             batch.opened.add(message.session)
         fields = _attempt_fields(attempt.outcome, now - queued.queued_at) | {"retry_in": conclusion.retry_in}
-        written = self._finish(queued, conclusion.record, fields)
-        return conclusion.retry_in if written else None
+        tried_again = self._finish(queued, conclusion.record, fields)
+        return conclusion.retry_in if tried_again else None
 
     def _park(self, delivery: Delivery, reason: str, bot: str) -> None:
         """Park a message without an attempt."""
@@ -233,22 +233,24 @@ class Dispatcher:
         more: Mapping[str, object] = {},
         if_new: bool = False,
     ) -> bool:
-        """Write down what became of a message; return False if its record says that it ended before.
+        """Write down what became of a message; return whether it is tried again.
 
-        The log gets `more`.
+        Another delivery of the message may know better: it has ended it, or used more keys. The log gets
+        `more`.
         """
         # The record comes first: if push dies between the two, it says what is still to do.
         written = self.messages_table.write(record, if_new)
         key = record_key(record["session"], record["message"])
-        self._complete(queued, record if written else self.messages_table.read(key))
+        current = record if written else self.messages_table.read(key)
+        self._complete(queued, current)
         fields = {
             "session": record["session"],
             "message_id": queued.message_id,
             "attempts": record["attempts"],
         }
-        text = record["state"] if written else f"{record['state']}, but it ended before"
+        text = record["state"] if written else f"{record['state']}, but another delivery knows better"
         log.log(_LOG_LEVELS.get(record["state"], logging.INFO), text, extra={**fields, **more})
-        return written
+        return current is not None and current["state"] == State.RETRYING
 
     def _complete(self, queued: QueuedMessage, record: MessageRecord | None) -> None:
         """Complete what follows from a record, also for a push that died after it wrote it: a parked message

@@ -52,6 +52,15 @@ def test_a_late_copy_of_a_message_that_was_refused_first_is_not_accepted_twice(t
     assert statuses(talk) == [429, 202, 409]
 
 
+def test_a_late_copy_of_a_message_does_not_give_back_a_key_that_was_used_up(talk, workers, dispatcher):
+    talk.bot.answer_with(OVERLOADED)
+    message = queued(talk)
+    deliver(dispatcher, message)
+    assert deliver(workers.at(time.time() + 3).dispatcher(), message) == [message.message_id]
+    deliver(workers.at(time.time() + 70).dispatcher(), again(message))
+    assert statuses(talk) == [503, 409, 202]
+
+
 def test_a_function_that_died_after_a_refusal_leaves_the_key(talk, workers, dispatcher):
     talk.bot.answer_with(Answer(429), Answer(), Answer(429))
     message = queued(talk)

@@ -56,10 +56,14 @@ class MessagesTable:
         """Write a record as a whole; a body that it cannot hold goes to the overflow bucket.
 
         Only a record that says `retrying` is replaced, and with `if_new` none. Return whether it was written:
-        SQS can deliver a message twice at the same time, and the other delivery may have ended it.
+        SQS can deliver a message twice, and the other delivery may have ended it, or used more keys.
         """
-        condition = IS_NEW if if_new else f"{IS_NEW} OR #state = :retrying"
-        values = {} if if_new else {":retrying": State.RETRYING}
+        condition, values = IS_NEW, dict[str, Any]()
+        if not if_new:
+            condition, values = f"{IS_NEW} OR #state = :retrying", {":retrying": State.RETRYING}
+            if record["state"] == State.RETRYING:
+                condition += " AND refusals <= :refusals"
+                values[":refusals"] = record["refusals"]
         without_body = {name: value for name, value in record.items() if name != "body"}
         path = message_path(record["message_id"])
         raw = record["body"].encode()
