@@ -180,8 +180,8 @@ def _has_unidentified(findings: Findings, session: str) -> bool:
 
 
 def is_accepted_once(findings: Findings) -> Iterator[str]:
-    """LangBot accepted no message twice, except when the outcome was unknown and LangBot forgot the key, or an
-    operator asked for it."""
+    """LangBot accepted no message twice, except when the outcome was unknown and LangBot forgot the key, or
+    an operator asked for it."""
     for message_id, accepted in findings.accepted.items():
         times: dict[str, list[Accepted]] = defaultdict(list)
         for message in accepted:
@@ -202,18 +202,18 @@ def is_accepted_once(findings: Findings) -> Iterator[str]:
 
 
 def keeps_parts_once(findings: Findings) -> Iterator[str]:
-    """Every part for which the relay answered 2xx is stored once; every part that LangBot delivered is stored.
-    None is refused for good."""
+    """Every part for which the relay answered 2xx is stored once; every part that LangBot delivered is
+    stored. None is refused for good."""
     stored: dict[str, int] = defaultdict(int)
-    for parts in findings.parts.values():
-        for part in parts:
-            stored[part["digest"]] += 1
+    for items in findings.parts.values():
+        for item in items:
+            stored[item["digest"]] += 1
     for digest, times in stored.items():
         if times > 1:
             yield f"{digest[:8]} is stored {times} times"
     for digest, (_, part) in findings.emitted.items():
         if part.delivered and not stored[digest]:
-            yield f"a part of {part.reply_to or 'a push'} was delivered and is not stored: {part.text!r}"
+            yield f"a part of {part.reply_to or 'a push'} was delivered and is not stored: {part.text[:40]!r}"
     for received in findings.outcome.deployment.received:
         digest = hashlib.sha256(received.raw).hexdigest()
         if digest not in findings.emitted:
@@ -228,11 +228,17 @@ def keeps_parts_once(findings: Findings) -> Iterator[str]:
 
 
 def keeps_order(findings: Findings) -> Iterator[str]:
-    """A session's parts read in emission order; its messages reached LangBot in queue order, resends aside."""
+    """A session's parts read in emission order; its messages reached LangBot in queue order, resends
+    aside."""
     for session, parts in findings.parts.items():
-        emitted = [findings.emitted[part["digest"]][1].at for part in parts if part["digest"] in findings.emitted]
+        emitted = [
+            findings.emitted[part["digest"]][1].at for part in parts if part["digest"] in findings.emitted
+        ]
         if emitted != sorted(emitted):
-            yield f"the parts of {session} are out of order"
+            if findings.outcome.langbots[session.partition("#")[0]].clock_was_set:
+                findings.counted["sessions out of order, LangBot's clock was set"] += 1
+            else:
+                yield f"the parts of {session} are out of order"
     for bot in findings.outcome.langbots.values():
         reached: dict[str, list[int]] = defaultdict(list)
         seen: set[str] = set()
@@ -248,7 +254,8 @@ def keeps_order(findings: Findings) -> Iterator[str]:
 
 
 def stores_and_tells_nothing_else(findings: Findings) -> Iterator[str]:
-    """Nothing unsigned was stored; no secret, signature or text is in a log or in an event beyond its contract."""
+    """Nothing unsigned was stored; no secret, signature or text is in a log, or in an event beyond its
+    contract."""
     deployment = findings.outcome.deployment
     for session, parts in findings.parts.items():
         if any("FORGED" in str(part) for part in parts):
@@ -265,8 +272,8 @@ def stores_and_tells_nothing_else(findings: Findings) -> Iterator[str]:
 
 
 def parks_for_good_reasons(findings: Findings) -> Iterator[str]:
-    """No message was parked without having been tried, for the peer's fault before its time, or by anything but
-    LangBot or its own invalidity at once."""
+    """No message was parked without having been tried, for the peer's fault before its time, or by anything
+    but LangBot or its own invalidity at once."""
     refused = {key.partition(".")[0] for bot in findings.outcome.langbots.values() for key in bot.refused}
     for record in findings.records.values():
         if "parked_at" not in record:
@@ -289,7 +296,10 @@ def parks_for_good_reasons(findings: Findings) -> Iterator[str]:
 def publishes_what_is_true(findings: Findings) -> Iterator[str]:
     """What was promised to be published was, at least once, with one id for one thing; nothing untrue was."""
     for kind, at in (("Message Parked", "parked_at"), ("Message Unanswered", "unanswered_at")):
-        told = {(event["data"]["key"]["session"], event["data"]["key"]["message"]) for event in findings.events[kind]}
+        told = {
+            (event["data"]["key"]["session"], event["data"]["key"]["message"])
+            for event in findings.events[kind]
+        }
         true = {key for key, record in findings.records.items() if at in record}
         yield from (f"{kind} was not published of {key}" for key in true - told)
         yield from (f"{kind} was published of {key}" for key in told - true)
@@ -318,7 +328,7 @@ def publishes_what_is_true(findings: Findings) -> Iterator[str]:
 
 def _thing(event: dict[str, Any]) -> str:
     """Return what an event is about; two events about one thing have one id."""
-    data = event["data"]
+    data, of = event["data"], tuple[str, ...]()
     match event["type"]:
         case "Reply Completed":
             of = data["read"]["session"], data["read"]["last"]
@@ -346,9 +356,20 @@ def keeps_bots_apart(findings: Findings) -> Iterator[str]:
 
 def _longest_wait(findings: Findings) -> float:
     faults = findings.outcome.faults
-    aws = (Trouble.SERVICES, Trouble.OUTAGES, Trouble.DEATHS, Trouble.DUPLICATES, Trouble.THROTTLES, Trouble.GARBLED)
+    aws = (
+        Trouble.SERVICES,
+        Trouble.OUTAGES,
+        Trouble.DEATHS,
+        Trouble.DUPLICATES,
+        Trouble.THROTTLES,
+        Trouble.GARBLED,
+    )
     if any(map(faults.has, (*aws, Trouble.ACTIONS, Trouble.SECRETS, Trouble.OPERATORS))):
-        return findings.outcome.scenario.storm + 3 * KEY_LIFETIME + 4 * max(findings.setting("ANSWER_DEADLINE_SECONDS"))
+        return (
+            findings.outcome.scenario.storm
+            + 3 * KEY_LIFETIME
+            + 4 * max(findings.setting("ANSWER_DEADLINE_SECONDS"))
+        )
     return 60 if findings.outcome.scenario.max_in_flight in (0, 50) else 600
 
 

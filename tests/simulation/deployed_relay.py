@@ -45,8 +45,8 @@ class Deployment:
 
     def __init__(self, world: World, faults: Faults) -> None:
         self.world, self.faults = world, faults
-        self.queues = {name: _queue(world, name) for name in _QUEUES}
-        self.tables = {name: _table(world, name) for name in _TABLES}
+        self.queues = {name: queue_of(world, name) for name in _QUEUES}
+        self.tables = {name: table_of(world, name) for name in _TABLES}
         self.secrets, self.s3, self.events = SecretsManager(), S3(), EventBridge(faults)
         services: list[Service] = [
             Sqs(list(self.queues.values())),
@@ -54,6 +54,7 @@ class Deployment:
             self.secrets,
             self.s3,
             self.events,
+            _Logs(),
         ]
         self._services = {service.name: service for service in services}
         self.functions = Lambda(world, faults, VARIABLES | _settings(self, faults))
@@ -66,9 +67,7 @@ class Deployment:
                 self._map(function, source, mapping)
         world.spawn(self._aws, self._each_minute, world.chance("schedule").random() * 60)
 
-    def client(
-        self, service: str, connect: float = 2, read: float = 3, tries: int = 2
-    ) -> Client:
+    def client(self, service: str, connect: float = 2, read: float = 3, tries: int = 2) -> Client:
         """Make a client, as relay.adapters.aws does."""
         return Client(self.world, self.faults, self._services[service], tries, read)
 
@@ -82,6 +81,9 @@ class Deployment:
             messages_table="messages",
             replies_table="replies",
             overflow_bucket="bucket",
+            bot_secret_prefix=PREFIX,
+            default_callback_url="https://callbacks/default",
+            log_groups={},
         )
 
     def post(self, bot: str, headers: dict[str, str], raw: bytes) -> int | None:
@@ -138,9 +140,7 @@ class Deployment:
         if source in self.queues:
             concurrency = mapping["ScalingConfig"]["MaximumConcurrency"]
             most = 2 if isinstance(concurrency, dict) else concurrency
-            of_queue = QueueMapping(
-                self.functions, function, self.queues[source], mapping["BatchSize"], most
-            )
+            of_queue = QueueMapping(self.functions, function, self.queues[source], mapping["BatchSize"], most)
             of_queue.start(self._aws)
             self.mappings.append(of_queue)
         else:
@@ -167,29 +167,37 @@ class Deployment:
             self.world.note("sweep", "failed")
 
 
+class _Logs:
+    """CloudWatch Logs, of which people have a client and here call nothing."""
+
+    name, throttled = "logs", ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Stack(Stack):
     """A stack whose clients are the world's. People try five times, as boto3's default is."""
 
     deployment: Deployment = field(compare=False)
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str) -> Any:  # type: ignore[override]
         return self.deployment.client(service, tries=5)
 
 
-def _queue(world: World, name: str) -> SqsQueue:
+def queue_of(world: World, name: str) -> SqsQueue:
+    """Return a queue of the template, empty."""
     queue = properties(name)
     return SqsQueue(world, _QUEUES[name], queue.get("VisibilityTimeout", 30), queue["MessageRetentionPeriod"])
 
 
-def _table(world: World, name: str) -> DynamoTable:
+def table_of(world: World, name: str) -> DynamoTable:
+    """Return a table of the template, empty."""
+
     def key(schema: list[dict[str, str]]) -> tuple[str, str]:
         return schema[0]["AttributeName"], schema[1]["AttributeName"]
 
     table = properties(name)
     indexes = {
-        index["IndexName"]: View(key(index["KeySchema"]))
-        for index in table.get("GlobalSecondaryIndexes", [])
+        index["IndexName"]: View(key(index["KeySchema"])) for index in table.get("GlobalSecondaryIndexes", [])
     }
     return DynamoTable(world, _TABLES[name], key(table["KeySchema"]), indexes)
 

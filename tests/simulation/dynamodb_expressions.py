@@ -17,7 +17,7 @@ Test = Callable[[Item, Mapping[str, Any]], bool]
 Change = Callable[[Item, Mapping[str, Any]], Item]
 
 _TOKEN = re.compile(r"\s*(<>|<=|>=|[=<>(),+]|[#:]?\w+)")
-_COMPARISONS = {"=": operator.eq, "<>": operator.ne, "<": operator.lt, ">": operator.gt}
+_COMPARISONS = {"=": operator.eq, "<>": operator.ne, "<": operator.lt, ">": operator.gt, "<=": operator.le}
 
 
 def plain(value: Any) -> Any:
@@ -88,7 +88,9 @@ class _Reader:
                 low = self.operand()
                 self.take("AND")
                 high = self.operand()
-                return lambda item, values: _between(left(item, values), low(item, values), high(item, values))
+                return lambda item, values: _between(
+                    left(item, values), low(item, values), high(item, values)
+                )
             case sign:
                 right, compare = self.operand(), _COMPARISONS[sign]
                 return lambda item, values: _compare(compare, left(item, values), right(item, values))

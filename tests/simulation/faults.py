@@ -73,7 +73,7 @@ class Scenario:
     @classmethod
     def of(cls, seed: int) -> "Scenario":
         """Return the scenario of a seed."""
-        chance = random.Random(f"{seed} scenario")
+        chance = random.Random(f"{seed} scenario")  # noqa: S311 - no secret
         bots = chance.choice([1, 2, 2, 3])
         share = chance.choice([0.08, 0.35, 0.6])
         return cls(

@@ -28,7 +28,8 @@ class Exceptions:
 
 def refusal(code: str, operation: str, message: str = "", **more: Any) -> ClientError:
     """Return the error with which a service refuses a call."""
-    return Exceptions.of(code)({"Error": {"Code": code, "Message": message}, **more}, operation)
+    response: Any = {"Error": {"Code": code, "Message": message}, **more}
+    return Exceptions.of(code)(response, operation)
 
 
 class Service(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulation.dynamodb_expressions import Item, change_of, plain, condition_of
+from simulation.dynamodb_expressions import Item, change_of, condition_of, plain
 from simulation.model_aws import refusal
 from simulation.world import World
 
@@ -20,7 +20,7 @@ Key = tuple[str, str]
 
 @dataclass(eq=False)
 class View:
-    """Items in the order of their keys: a table, or one of its indexes. `key` names hash key and range key."""
+    """Items in the order of their keys: a table, or one of its indexes. `key` names hash and range key."""
 
     key: tuple[str, str]
     items: dict[str, list[tuple[str, Key, Item]]] = field(default_factory=dict)
@@ -95,12 +95,12 @@ class Dynamodb:
     def __init__(self, tables: list[DynamoTable]) -> None:
         self.tables = {table.name: table for table in tables}
 
-    def get_item(self, TableName: str, Key: Item, **_: Any) -> dict[str, Any]:  # noqa: N803
+    def get_item(self, TableName: str, Key: Item, **_: Any) -> dict[str, Any]:
         table = self.tables[TableName]
         item = table.items.get(table.key_of(Key))
         return {"Item": item} if item else {}
 
-    def put_item(self, TableName: str, Item: Item, **more: Any) -> dict[str, Any]:  # noqa: N803
+    def put_item(self, TableName: str, Item: Item, **more: Any) -> dict[str, Any]:
         table = self.tables[TableName]
         if sum(len(value["S"]) for value in Item.values() if "S" in value) > MAX_ITEM_BYTES:
             raise refusal("ValidationException", "PutItem", "Item size has exceeded the maximum allowed size")
@@ -109,7 +109,7 @@ class Dynamodb:
         table.put(key, Item)
         return {}
 
-    def update_item(self, TableName: str, Key: Item, **more: Any) -> dict[str, Any]:  # noqa: N803
+    def update_item(self, TableName: str, Key: Item, **more: Any) -> dict[str, Any]:
         table = self.tables[TableName]
         key = table.key_of(Key)
         old = table.items.get(key)
@@ -119,7 +119,7 @@ class Dynamodb:
         returned = {"ALL_OLD": old or {}, "ALL_NEW": new}.get(more.get("ReturnValues", ""), {})
         return {"Attributes": returned} if returned else {}
 
-    def query(self, TableName: str, **more: Any) -> dict[str, Any]:  # noqa: N803
+    def query(self, TableName: str, **more: Any) -> dict[str, Any]:
         table, values = self.tables[TableName], more.get("ExpressionAttributeValues", {})
         view = table.view(more.get("IndexName"))
         condition = more["KeyConditionExpression"]
@@ -144,4 +144,6 @@ class Dynamodb:
         condition = more.get("ConditionExpression")
         if condition and not condition_of(condition)(item or {}, more.get("ExpressionAttributeValues", {})):
             shown = {"Item": item} if item and "ReturnValuesOnConditionCheckFailure" in more else {}
-            raise refusal("ConditionalCheckFailedException", operation, "The conditional request failed", **shown)
+            raise refusal(
+                "ConditionalCheckFailedException", operation, "The conditional request failed", **shown
+            )

@@ -5,6 +5,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +17,7 @@ from simulation.model_dynamodb import DynamoTable
 from simulation.model_sqs import SqsQueue, Stored
 from simulation.simulated_threads import Threads
 from simulation.template_facts import ROOT, properties
-from simulation.world import Killed, Process, ProcessDied, Task, World
+from simulation.world import Process, ProcessDied, Task, World
 
 MAX_SKEW = 0.4
 """Seconds by which the clock of an instance is off at the most."""
@@ -27,7 +28,10 @@ MAX_EFFECTS = 14
 STREAM_RETENTION = 86_400
 
 FUNCTIONS = ("push", "callback", "settle", "sweep", "publish")
-_CODE = {name: compile((ROOT / f"functions/{name}/app.py").read_text(), f"{name}/app.py", "exec") for name in FUNCTIONS}
+_CODE = {
+    name: compile((ROOT / f"functions/{name}/app.py").read_text(), f"{name}/app.py", "exec")
+    for name in FUNCTIONS
+}
 
 
 class InvocationFailed(Exception):
@@ -100,10 +104,12 @@ class Lambda:
             return idle.pop()
         self.instances += 1
         skew = (self.world.chance("skew").random() * 2 - 1) * MAX_SKEW
-        process = Process(f"{function}.{self.instances}", True, skew if self.faults.has(Trouble.CLOCKS) else 0)
+        process = Process(
+            f"{function}.{self.instances}", True, skew if self.faults.has(Trouble.CLOCKS) else 0
+        )
         app: dict[str, Any] = {"__name__": f"{function}.app"}
         with patch.dict(os.environ, self.settings):
-            exec(_CODE[function], app)  # as Lambda does: each instance has a module of its own
+            exec(_CODE[function], app)  # noqa: S102 - each instance has a module of its own
         if "ThreadPoolExecutor" in app:
             app["ThreadPoolExecutor"] = Threads(self.world).pool
         return Instance(process, app["handler"], self.settings)
@@ -150,7 +156,7 @@ class QueueMapping:
             receipts = {message.id: message.receipt for message in batch}
             # "at least once": the same batch can reach two instances.
             twice = self.service.faults.strikes(Trouble.DUPLICATES, 0.05)
-            other = world.spawn(world.current.process, lambda: self._deliver(event, {})) if twice else None
+            other = world.spawn(world.current.process, partial(self._deliver, event, {})) if twice else None
             self._deliver(event, receipts)
             if other:
                 other.wait()
@@ -217,12 +223,12 @@ class StreamMapping:
         for lane in range(lanes):
             self.lanes.append(deque())
             self._watching.append(None)
-            self.service.world.spawn(process, lambda lane=lane: self._poll(lane))
+            self.service.world.spawn(process, partial(self._poll, lane))
 
     def _changed(self, old: Item, new: Item) -> None:
         world = self.service.world
         images = {"OldImage": old, "NewImage": new}
-        change = {name: image for name, image in images.items() if image}
+        change: dict[str, Any] = {name: image for name, image in images.items() if image}
         if not any(matches(pattern, {"dynamodb": change}) for pattern in self.filters):
             return
         self._number += 1
@@ -237,7 +243,9 @@ class StreamMapping:
         world, entries, size = self.service.world, self.lanes[lane], self.batch_size
         while True:
             while entries and entries[0][0] + self.max_age <= world.now:
-                world.note(self.function, f"record {entries.popleft()[1]['dynamodb']['SequenceNumber']} is too old")
+                world.note(
+                    self.function, f"record {entries.popleft()[1]['dynamodb']['SequenceNumber']} is too old"
+                )
             if not entries:
                 self._watching[lane] = world.current
                 world.suspend()

@@ -5,14 +5,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from relay.domain.signing import sign
 from simulation.faults import Faults, Trouble
+from simulation.model_dynamodb import MAX_ITEM_BYTES
 from simulation.world import Process, World
 
 KEY_LIFETIME = 600
-MAX_KEYS = 4096
 SYNC_WAIT = 60
 CALLBACK_DELAYS = (0, 1, 2, 4)
 """Seconds before each of the four attempts to deliver a part."""
@@ -29,13 +30,12 @@ class Release:
     drops_waiting_turns: bool
     outbound_limit: int
     saving_drops_callbacks: bool
-    forgets_all_keys: bool
 
 
 RELEASES = {
-    "4.10.6": Release(None, False, 1000, False, True),
-    "4.11.0": Release(POSTS_AT_ONCE, True, 100, True, False),
-    "4.11.2": Release(POSTS_AT_ONCE, True, 100, True, False),
+    "4.10.6": Release(None, False, 1000, False),
+    "4.11.0": Release(POSTS_AT_ONCE, True, 100, True),
+    "4.11.2": Release(POSTS_AT_ONCE, True, 100, True),
 }
 
 
@@ -126,6 +126,7 @@ class LangBot:
         self.replies_by_push = faults.has(Trouble.PUSHES) and self.chance.random() < 0.3
         self.zone = self.chance.choice([0, 0, 8, -5, 5.5]) * 3600
         self.clock_error = self.chance.uniform(-200, 200) if faults.has(Trouble.CLOCKS) else 0.0
+        self.clock_was_set = False
         self._keys: dict[str, tuple[float, Accepted | None]] = {}
         self._sessions: dict[str, _Session] = {}
         self._waiting: deque[Accepted] = deque()
@@ -145,6 +146,8 @@ class LangBot:
         self._waiting.clear()
         self._running = self._posts = 0
         self.up = False
+        if self.faults.has(Trouble.CLOCKS):
+            self.clock_error, self.clock_was_set = self.chance.uniform(-200, 200), True
         self.world.sleep(seconds)
         self.up = True
 
@@ -280,7 +283,7 @@ class LangBot:
                 self._waiting.remove(message)
                 session.busy = True
                 self._running += 1
-                self.world.spawn(self.process, lambda message=message: self._turn(message))
+                self.world.spawn(self.process, partial(self._turn, message))
 
     def _turn(self, message: Accepted) -> None:
         session = self._sessions[message.session]
@@ -300,11 +303,13 @@ class LangBot:
         chance, replies = self.chance, 1
         kind = "whole"
         if self.faults.has(Trouble.ODD_TURNS) and chance.random() < 0.4:
-            kind = chance.choice(["breaks", "unmarked", "several", "empty"])
+            kind = chance.choice(["breaks", "unmarked", "several", "several", "empty", "empty", "huge"])
             replies = chance.choice([2, 3]) if kind == "several" else 1
         push = self.replies_by_push or (self.faults.has(Trouble.PUSHES) and chance.random() < 0.2)
         for number in range(replies):
             text = f"REPLY {message.id} {number}:"
+            if kind == "huge":
+                text += "x" * MAX_ITEM_BYTES
             count = 1 if push else chance.choice([1, 1, 2, 4, 7])
             for n in range(count):
                 text += f" word{n}"
@@ -329,7 +334,12 @@ class LangBot:
     # ---------------------------------------------------------------- callbacks
 
     def _emit(
-        self, session: _Session, session_id: str, reply_to: str, is_final: bool, segments: list[dict[str, Any]]
+        self,
+        session: _Session,
+        session_id: str,
+        reply_to: str,
+        is_final: bool,
+        segments: list[dict[str, Any]],
     ) -> None:
         session.sequence += 1
         body = {

@@ -116,7 +116,9 @@ class SqsQueue:
 
     def wait(self) -> None:
         """Wait until the queue may have something to receive."""
-        later = [m.visible_at - self.world.now for m in self.messages.values() if m.visible_at > self.world.now]
+        later = [
+            m.visible_at - self.world.now for m in self.messages.values() if m.visible_at > self.world.now
+        ]
         self.watching.append(self.world.current)
         self.world.suspend(min(later, default=None))
 
@@ -134,11 +136,11 @@ class Sqs:
     def __init__(self, queues: list[SqsQueue]) -> None:
         self.queues = {queue.url: queue for queue in queues}
 
-    def send_message(self, QueueUrl: str, **arguments: Any) -> dict[str, Any]:  # noqa: N803
+    def send_message(self, QueueUrl: str, **arguments: Any) -> dict[str, Any]:
         message = self.queues[QueueUrl].send(arguments)
         return {"MessageId": message.id, "SequenceNumber": str(message.number)}
 
-    def receive_message(self, QueueUrl: str, **arguments: Any) -> dict[str, Any]:  # noqa: N803
+    def receive_message(self, QueueUrl: str, **arguments: Any) -> dict[str, Any]:
         received = self.queues[QueueUrl].receive(
             arguments["MaxNumberOfMessages"], arguments.get("VisibilityTimeout")
         )
@@ -154,24 +156,29 @@ class Sqs:
             ]
         }
 
-    def delete_message(self, QueueUrl: str, ReceiptHandle: str) -> dict[str, Any]:  # noqa: N803
+    def delete_message(self, QueueUrl: str, ReceiptHandle: str) -> dict[str, Any]:
         self.queues[QueueUrl].delete(ReceiptHandle)
         return {}
 
     def change_message_visibility(
-        self, QueueUrl: str, ReceiptHandle: str, VisibilityTimeout: int  # noqa: N803
+        self,
+        QueueUrl: str,
+        ReceiptHandle: str,
+        VisibilityTimeout: int,
     ) -> dict[str, Any]:
         self.queues[QueueUrl].set_visibility(ReceiptHandle, VisibilityTimeout)
         return {}
 
     def change_message_visibility_batch(
-        self, QueueUrl: str, Entries: list[dict[str, Any]]  # noqa: N803
+        self,
+        QueueUrl: str,
+        Entries: list[dict[str, Any]],
     ) -> dict[str, Any]:
         for entry in Entries:
             self.queues[QueueUrl].set_visibility(entry["ReceiptHandle"], entry["VisibilityTimeout"])
         return {}
 
-    def get_queue_attributes(self, QueueUrl: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+    def get_queue_attributes(self, QueueUrl: str, **_: Any) -> dict[str, Any]:
         queue = self.queues[QueueUrl]
         visible = sum(m.visible_at <= queue.world.now for m in queue.messages.values())
         return {

@@ -17,7 +17,7 @@ class SecretsManager:
     name: str = "secretsmanager"
     throttled: str = "ThrottlingException"
 
-    def get_secret_value(self, SecretId: str) -> dict[str, Any]:  # noqa: N803
+    def get_secret_value(self, SecretId: str) -> dict[str, Any]:
         if SecretId not in self.secrets:
             raise refusal("ResourceNotFoundException", "GetSecretValue", "can't find the specified secret")
         value = self.secrets[SecretId]
@@ -34,11 +34,11 @@ class S3:
     name: str = "s3"
     throttled: str = "SlowDown"
 
-    def put_object(self, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:  # noqa: N803
+    def put_object(self, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:
         self.objects[Key] = Body
         return {}
 
-    def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+    def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:
         # The roles may not list the bucket.
         if Key not in self.objects:
             raise refusal("AccessDenied", "GetObject", "Access Denied")
@@ -54,7 +54,7 @@ class EventBridge:
     name: str = "events"
     throttled: str = "ThrottlingException"
 
-    def put_events(self, Entries: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803
+    def put_events(self, Entries: list[dict[str, str]]) -> dict[str, Any]:
         results = []
         for entry in Entries:
             if self.faults.strikes(Trouble.SERVICES, 0.2):

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from relay import InvalidMessage, InvalidState, Messages, PushQueue, SentMessage
 from relay.domain.signing import sign
-from simulation.deployment import PREFIX, Deployment
+from simulation.deployed_relay import PREFIX, Deployment
 from simulation.faults import Faults, Trouble
 from simulation.model_langbot import LangBot
 from simulation.world import Process, World
@@ -62,7 +63,7 @@ class People:
             self.deployment.secrets.secrets[PREFIX + name] = self._secret(bot)
         for n in range(scenario.messages):
             at = chance.random() * 5 if scenario.burst else chance.random() ** 2 * scenario.storm
-            self._act("user", lambda n=n: self._say(n), at)
+            self._act("user", partial(self._say, n), at)
         self._sometimes(Trouble.OPERATORS, [4, 8, 16], "operator", self._operate)
         self._sometimes(Trouble.ATTACKERS, [2, 5], "attacker", self._forge)
         self._sometimes(Trouble.SECRETS, [1, 2], "operator", self._change_secret)
@@ -163,18 +164,18 @@ class People:
             messages.drop(record, "no longer needed")
 
     def _change_secret(self) -> None:
-        chance, secrets = self.world.chance("secrets"), self.deployment.secrets.secrets
+        chance = self.world.chance("secrets")
         name = self._some_bot(chance).name
         bot, path = self.langbots[name], PREFIX + name
         match chance.choice(["rotate", "rotate", "missing", "deleted"]):
             case "rotate" if name not in self.diary.rotated:
                 self._rotate(bot, path)
             case "missing":
-                self._take_away(name, None, missing=True)
+                self._take_away(name, missing=True)
             case "deleted":
-                self._take_away(name, None, missing=False)
+                self._take_away(name, missing=False)
 
-    def _take_away(self, name: str, value: None, missing: bool) -> None:
+    def _take_away(self, name: str, missing: bool) -> None:
         self.diary.secret_gone.append(name)
         secrets, path = self.deployment.secrets.secrets, PREFIX + name
         if path not in secrets or secrets[path] is None:
@@ -184,7 +185,7 @@ class People:
         if missing:
             del secrets[path]
         else:
-            secrets[path] = value
+            secrets[path] = None
         self.world.sleep(self.world.chance("secrets").choice([1, 10, 100]))
         secrets[path] = kept
 
@@ -236,7 +237,7 @@ class People:
         bot = self._some_bot(chance)
         raw = chance.choice(
             [
-                b'{"session_id": "s0", "reply_to": "", "is_final": true, "message": [{"type": "Plain", "text": "FORGED"}]}',
+                b'{"session_id": "s0", "is_final": true, "message": [{"type": "Plain", "text": "FORGED"}]}',
                 b"FORGED no JSON",
                 bot.parts[-1].raw.replace(b"{", b'{"more": "FORGED", ', 1) if bot.parts else b"FORGED",
             ]

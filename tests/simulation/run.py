@@ -99,9 +99,9 @@ def prove(seeds: range) -> Tally:
         for tally in processes.map(run_seeds, batches):
             total.add(tally)
             done = total.seeds * 40 // len(seeds)
-            bar = f"\r[{'#' * done}{'.' * (40 - done)}] {total.seeds} of {len(seeds)} seeds, {len(total.failed)} failed"
-            print(bar, end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+            bar = f"\r[{'#' * done:40}] {total.seeds} of {len(seeds)} seeds, {len(total.failed)} failed"
+            if sys.stderr.isatty():
+                print(bar, end="\n" if total.seeds == len(seeds) else "", file=sys.stderr, flush=True)
     return total
 
 
@@ -109,7 +109,9 @@ def main() -> int:
     """Run one seed with its trace, or many."""
     parser = argparse.ArgumentParser(prog="simulation.run", description=__doc__)
     parser.add_argument("--seed", type=int, help="run this one, and print its trace")
-    parser.add_argument("--shrink", action="store_true", help="look for a smaller scenario that fails as well")
+    parser.add_argument(
+        "--shrink", action="store_true", help="look for a smaller scenario that fails as well"
+    )
     parser.add_argument("--without", action="append", default=[], choices=[t.name for t in Trouble])
     parser.add_argument("--messages", type=int)
     parser.add_argument("--seeds", type=int, default=10_000, help="how many, from --first on")
@@ -129,8 +131,9 @@ def _prove(seeds: range) -> int:
     for seed, broken in sorted(total.failed.items())[:20]:
         print(f"seed {seed}: {broken[0]}")
     print(
-        f"{total.seeds:,} seeds, {total.seconds / SECONDS_A_YEAR:.2f} simulated years, {total.messages:,} messages, "
-        f"{total.parts:,} parts, {total.faults:,} faults: {len(total.failed)} seeds broke a promise."
+        f"{total.seeds:,} seeds, {total.seconds / SECONDS_A_YEAR:.2f} simulated years, "
+        f"{total.messages:,} messages, {total.parts:,} parts, {total.faults:,} faults: "
+        f"{len(total.failed)} seeds broke a promise."
     )
     for what, times in sorted(total.counted.items()):
         print(f"  {times:,} {what}")
@@ -140,7 +143,9 @@ def _prove(seeds: range) -> int:
 def _replay(scenario: Scenario) -> int:
     print(*trace(scenario), sep="\n")
     print(f"\nseed {scenario.seed}, {scenario.messages} messages: {', '.join(sorted(scenario.troubles))}")
-    left_out = " ".join(f"--without {t.name}" for t in sorted(Scenario.of(scenario.seed).troubles - scenario.troubles))
+    left_out = " ".join(
+        f"--without {t.name}" for t in sorted(Scenario.of(scenario.seed).troubles - scenario.troubles)
+    )
     print(f"python -m simulation.run --seed {scenario.seed} --messages {scenario.messages} {left_out}")
     broken = broken_promises(scenario)
     print(*(broken or ["every promise was kept"]), sep="\n")

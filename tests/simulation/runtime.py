@@ -58,7 +58,7 @@ class LogKeeper(logging.Handler):
 
 @contextmanager
 def relay_in(world: World, client: Callable[..., Any], session: Callable[[], Any]) -> Iterator[LogKeeper]:
-    """Let the code of the relay run in `world`: `client` makes its boto3 clients, `session` its HTTP sessions."""
+    """Let the code of the relay run in `world`, with the boto3 clients and HTTP sessions that these make."""
     threads, chance = Threads(world), world.chance("the relay's own")
     replaced: list[tuple[Any, str, Any]] = [
         *((module, kind.__name__, partial(kind, clock=world.clock)) for module, kind in _WITH_A_CLOCK),

@@ -100,4 +100,3 @@ class _Queue:
             self._waiting.append(self._world.current)
             self._world.suspend(ends_at - self._world.now)
         return self._values.popleft()
-

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulation.connections import HttpSession
-from simulation.deployment import Deployment
+from simulation.deployed_relay import Deployment
 from simulation.faults import Faults, Scenario
 from simulation.model_langbot import LangBot
 from simulation.people import Diary, People

@@ -18,7 +18,7 @@ def _tagged(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
         return {tag: loader.construct_scalar(node)}
     if isinstance(node, yaml.SequenceNode):
         return {tag: loader.construct_sequence(node, deep=True)}
-    return {tag: loader.construct_mapping(node, deep=True)}
+    raise NotImplementedError(tag)
 
 
 _Loader.add_multi_constructor("!", _tagged)
@@ -41,7 +41,9 @@ def event_sources(function: str) -> list[tuple[str, dict[str, Any]]]:
     """Return the event sources of a function that Lambda polls: the source's logical id, and all else."""
     events = properties(function)["Events"].values()
     polled = [event["Properties"] for event in events if event["Type"] in ("SQS", "DynamoDB")]
-    return [(source.get("Queue", source.get("Stream"))["GetAtt"].partition(".")[0], source) for source in polled]
+    return [
+        (source.get("Queue", source.get("Stream"))["GetAtt"].partition(".")[0], source) for source in polled
+    ]
 
 
 @cache

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 import callback.receiver
 import push.dispatcher
 import relay.sender
-from callback.receiver import Receiver
+from callback.receiver import NotVerified, Receiver
 from push.dispatcher import Dispatcher
 from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
@@ -81,8 +81,11 @@ def reuse_the_key_after_a_503(_: Any, message_id: str, history: AttemptHistory) 
 
 
 @variant(AttemptHistory, "after", Trouble.NETWORK)
-def take_a_fresh_key_after_an_unknown_outcome(good: Any, self: AttemptHistory, *outcome: Any) -> AttemptHistory:
-    return replace(good(self, *outcome), keys_used=self.keys_used + 1, outcome_unknown=False)
+def take_a_fresh_key_after_an_unknown_outcome(
+    good: Any, self: AttemptHistory, *outcome: Any
+) -> AttemptHistory:
+    after: AttemptHistory = good(self, *outcome)
+    return replace(after, keys_used=self.keys_used + 1, outcome_unknown=False)
 
 
 @variant(relay.sender, "classify", Trouble.PROXY)
@@ -125,7 +128,7 @@ def overwrite_a_record_that_has_ended(_: Any, self: Any, record: Any, if_new: bo
     return written
 
 
-@variant(ParkedQueue, "put", Trouble.SERVICES, Trouble.ACTIONS, messages=24)
+@variant(ParkedQueue, "put", Trouble.SERVICES, Trouble.OUTAGES, Trouble.ACTIONS, messages=24)
 def park_without_a_look_at_the_answer(good: Any, *arguments: Any) -> None:
     try:
         good(*arguments)
@@ -198,7 +201,7 @@ def parse_before_verifying(good: Any, self: Receiver, bot_name: str, headers: An
 def refuse_what_cannot_be_verified_yet(good: Any, *arguments: Any) -> Any:
     try:
         return good(*arguments)
-    except AWS_ERRORS:
+    except NotVerified:
         raise NotAuthentic(Refusal.MISMATCH, "cannot be verified") from None
 
 

@@ -21,10 +21,10 @@ class Killed(BaseException):
 class Process:
     """What lives and dies together: an instance of a function, a LangBot, a person.
 
-    `runs_relay` says that it runs code of the relay, whose errors are its own affair; an error anywhere else ends
-    the simulation. `skew` in seconds is how far its clock is ahead. `fuse` counts the side effects until its death, which is
-    `before` the last of them or after it. A frozen process takes no step: Lambda freezes an instance between
-    two invocations.
+    `runs_relay` says that it runs code of the relay, whose errors are its own affair; an error anywhere else
+    ends the simulation. `skew` in seconds is how far its clock is ahead. `fuse` counts the side effects until
+    its death, which is `before` the last of them or after it. A frozen process takes no step: Lambda freezes
+    an instance between two invocations.
     """
 
     name: str
@@ -109,7 +109,7 @@ class World:
     def chance(self, of: str) -> random.Random:
         """Return the source of chance of one thing; what one thing draws changes no other's."""
         if of not in self._chances:
-            self._chances[of] = random.Random(f"{self.seed} {of}")
+            self._chances[of] = random.Random(f"{self.seed} {of}")  # noqa: S311 - no secret
         return self._chances[of]
 
     def note(self, who: str, what: str) -> None:

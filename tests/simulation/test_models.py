@@ -1,0 +1,223 @@
+"""The models of AWS do what the emulator of the local stack does, as far as the relay can see it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
+
+from relay.adapters.admission_control import AdmissionControl
+from relay.adapters.bot_registry import BotRegistry, UnknownBot
+from relay.adapters.dynamodb import Table
+from relay.adapters.messages_table import MessagesTable
+from relay.adapters.overflow_bucket import OverflowBucket
+from relay.adapters.replies_table import RepliesTable
+from relay.domain.keys import message_key, record_key
+from relay.domain.part import VerifiedCallback, parse_part, reply_part, sync_reply_body
+from relay.domain.record import State
+from relay.domain.settlement import FinalPart
+from relay.domain.timestamps import utc_text
+from relay.errors import InvalidState
+from simulation.deployed_relay import queue_of, table_of
+from simulation.faults import Faults, Scenario
+from simulation.model_aws import Client, Service
+from simulation.model_dynamodb import MAX_ITEM_BYTES, Dynamodb
+from simulation.model_sqs import Sqs
+from simulation.model_stores import S3, SecretsManager
+from simulation.world import START, Process, World
+from support.deployed import Deployed
+
+NOW = 1_795_352_448.0
+Clients = Callable[[str], Any]
+
+
+def in_a_world(clients: Callable[[World], list[Service]], observe: Callable[[Clients], Any]) -> Any:
+    """Return what is observed of the models."""
+    world = World(0)
+    scenario = Scenario.of(0)
+    faults = Faults(world, scenario)
+    world.now = START + scenario.storm
+    services = {service.name: Client(world, faults, service, 1, 3) for service in clients(world)}
+    process = Process("test", runs_relay=True)
+    task = world.spawn(process, lambda: observe(services.__getitem__))
+    world.run(START + 10_000)
+    return task.result()
+
+
+def message_of(session: str, number: int, state: State, **more: Any) -> Any:
+    return {
+        "session": session,
+        "message": message_key(str(number)),
+        "message_id": f"{session}-{number}",
+        "state": state,
+        "attempts": 1,
+        "body": "{}",
+        "queued_at": utc_text(NOW),
+        "updated_at": utc_text(NOW),
+        "expires_at": int(NOW) + 86_400,
+        **more,
+    }
+
+
+def part_of(session: str, reply_to: str, text: str) -> tuple[Any, bytes]:
+    session_id = session.partition("#")[2]
+    raw = sync_reply_body(
+        session_id, reply_to, [{"type": "Plain", "text": text}], "2026-11-22T13:00:48.000001"
+    )
+    callback = VerifiedCallback("model", raw, NOW, NOW, None, 0)
+    return reply_part(callback, parse_part(raw), 1), raw
+
+
+def outcome(action: Callable[[], Any]) -> Any:
+    """Return what an action returns, or the error that it raises."""
+    try:
+        return action()
+    except InvalidState as error:
+        return str(error)
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+
+
+def test_records_change_alike(deployed: Deployed) -> None:
+    session = f"model#{uuid4().hex}"
+    awaited = f"in_{uuid4().hex}"
+
+    def observe(clients: Clients, table: str, bucket: str) -> list[Any]:
+        messages = MessagesTable(Table(clients("dynamodb"), table), OverflowBucket(clients("s3"), bucket))
+        retrying = message_of(session, 1, State.RETRYING, refusals=1, unknown=False)
+        delivered = message_of(
+            session,
+            1,
+            State.DELIVERED,
+            delivered_at=utc_text(NOW),
+            accepted_message_id=awaited,
+            awaited_reply=awaited,
+            awaiting="model",
+            due_at=utc_text(NOW + 60),
+        )
+        part, _ = part_of(session, awaited, "hello")
+        key = record_key(session, delivered["message"])
+        return [
+            messages.write(retrying),
+            messages.write(retrying, if_new=True),
+            messages.write(retrying | {"refusals": 0}),
+            messages.write(delivered),
+            messages.write(retrying),
+            outcome(lambda: messages.mark_resent(key, message_key("2"), NOW)),
+            messages.mark_unanswered(key, NOW + 61, "no reply"),
+            messages.mark_answered(key, FinalPart.of(part)),
+            messages.mark_answered(key, FinalPart.of(part)),
+            messages.mark_dropped(key, "late", NOW),
+            messages.write(message_of(session, 3, State.RETRYING, body="x" * MAX_ITEM_BYTES, refusals=0)),
+            list(messages.of_session(session)),
+        ]
+
+    def models(world: World) -> list[Service]:
+        return [Dynamodb([table_of(world, "MessagesTable")]), S3()]
+
+    expected = observe(deployed.client, deployed.stack.messages_table, deployed.stack.overflow_bucket)
+    assert in_a_world(models, lambda clients: observe(clients, "messages", "bucket")) == expected
+
+
+def test_parts_are_stored_alike(deployed: Deployed) -> None:
+    session = f"model#{uuid4().hex}"
+
+    def observe(clients: Clients, table: str, bucket: str) -> list[Any]:
+        replies = RepliesTable(Table(clients("dynamodb"), table), OverflowBucket(clients("s3"), bucket))
+        first, second = part_of(session, "in_1", "hello"), part_of(session, "in_2", "x" * MAX_ITEM_BYTES)
+        stored = [replies.store(*first), replies.store(*second), replies.store(*first)]
+        return [*stored, list(replies.parts_after(session, "")), replies.clock_offset(session)]
+
+    def models(world: World) -> list[Service]:
+        return [Dynamodb([table_of(world, "RepliesTable")]), S3()]
+
+    expected = observe(deployed.client, deployed.stack.replies_table, deployed.stack.overflow_bucket)
+    assert in_a_world(models, lambda clients: observe(clients, "replies", "bucket")) == expected
+
+
+def test_a_bot_is_admitted_alike(deployed: Deployed) -> None:
+    bot = f"model-{uuid4().hex[:12]}"
+
+    def observe(clients: Clients, table: str) -> list[str]:
+        control = AdmissionControl(Table(clients("dynamodb"), table), 2, 900, clock=lambda: NOW)
+        seen = []
+        for _ in range(4):
+            admitted = control.admit(bot, needs_slot=True, max_duration=12)
+            seen.append(type(admitted).__name__)
+        return seen
+
+    expected = observe(deployed.client, deployed.stack.messages_table)
+    assert expected == ["Permit", "Permit", "Deferred", "Deferred"]
+
+    def models(world: World) -> list[Service]:
+        return [Dynamodb([table_of(world, "MessagesTable")])]
+
+    assert in_a_world(models, lambda clients: observe(clients, "messages")) == expected
+
+
+def test_a_fifo_queue_holds_back_a_group_alike(deployed: Deployed) -> None:
+    def observe(sqs: Any, url: str) -> list[Any]:
+        def send(body: str, group: str) -> str:
+            sent = sqs.send_message(
+                QueueUrl=url, MessageBody=body, MessageGroupId=group, MessageDeduplicationId=body
+            )
+            message_id: str = sent["MessageId"]
+            return message_id
+
+        def receive() -> tuple[str | None, str]:
+            found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1, AttributeNames=["All"])
+            for message in found.get("Messages", []):
+                return message["Body"], message["ReceiptHandle"]
+            return None, ""
+
+        same = send("a1", "a") == send("a1", "a")
+        send("a2", "a")
+        send("b1", "b")
+        (first, handle), (second, _), (third, _) = receive(), receive(), receive()
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
+        again, handle = receive()
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=handle)
+        return [same, first, second, third, again, receive()[0], receive()[0]]
+
+    attributes = {"FifoQueue": "true", "VisibilityTimeout": "480"}
+    name = f"model-{uuid4().hex[:12]}.fifo"
+    real = deployed.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    expected = observe(deployed.client("sqs"), real)
+    assert expected == [True, "a1", "b1", None, "a1", "a2", None]
+    urls: list[str] = []
+
+    def models(world: World) -> list[Service]:
+        queue = queue_of(world, "PushQueue")
+        urls.append(queue.url)
+        return [Sqs([queue])]
+
+    assert in_a_world(models, lambda clients: observe(clients("sqs"), urls[0])) == expected
+
+
+def test_a_secret_is_missing_or_scheduled_for_deletion_alike(deployed: Deployed) -> None:
+    prefix = f"model-{uuid4().hex[:12]}/bots/"
+    secret = json.dumps({"url": "http://bot/1", "inbound_secret": "in" * 9, "outbound_secret": "out" * 9})
+
+    def observe(secretsmanager: Any, prefix: str) -> list[str | None]:
+        registry = BotRegistry(secretsmanager, prefix)
+        seen: list[str | None] = []
+        for name in ("good", "missing", "deleted"):
+            try:
+                seen.append(registry.get(name).url)
+            except UnknownBot:
+                seen.append(None)
+        return seen
+
+    real = deployed.client("secretsmanager")
+    for name in ("good", "deleted"):
+        real.create_secret(Name=prefix + name, SecretString=secret)
+    real.delete_secret(SecretId=f"{prefix}deleted")
+    expected = observe(real, prefix)
+    assert expected == ["http://bot/1", None, None]
+    secrets = {f"{prefix}good": json.loads(secret), f"{prefix}deleted": None}
+
+    def models(_: World) -> list[Service]:
+        return [SecretsManager(secrets)]
+
+    assert in_a_world(models, lambda clients: observe(clients("secretsmanager"), prefix)) == expected
