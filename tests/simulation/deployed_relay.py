@@ -12,7 +12,7 @@ from simulation.model_dynamodb import Dynamodb, DynamoTable, View
 from simulation.model_lambda import InvocationFailed, Lambda, QueueMapping, StreamMapping
 from simulation.model_sqs import Sqs, SqsQueue
 from simulation.model_stores import S3, EventBridge, SecretsManager
-from simulation.template_facts import event_sources, properties
+from simulation.template_facts import default_of, event_sources, properties
 from simulation.world import Process, World
 from support.environment import VARIABLES
 
@@ -139,7 +139,7 @@ class Deployment:
     def _map(self, function: str, source: str, mapping: dict[str, Any]) -> None:
         if source in self.queues:
             concurrency = mapping["ScalingConfig"]["MaximumConcurrency"]
-            most = 2 if isinstance(concurrency, dict) else concurrency
+            most = default_of(concurrency["Ref"]) if isinstance(concurrency, dict) else concurrency
             of_queue = QueueMapping(self.functions, function, self.queues[source], mapping["BatchSize"], most)
             of_queue.start(self._aws)
             self.mappings.append(of_queue)
