@@ -9,7 +9,7 @@ from relay import Stack
 from simulation.faults import Faults, Trouble
 from simulation.model_aws import Client, Service
 from simulation.model_dynamodb import Dynamodb, DynamoTable, View
-from simulation.model_lambda import InvocationFailed, Lambda, QueueMapping, StreamMapping
+from simulation.model_lambda import STREAM_RETENTION, InvocationFailed, Lambda, QueueMapping, StreamMapping
 from simulation.model_sqs import Sqs, SqsQueue
 from simulation.model_stores import S3, EventBridge, SecretsManager
 from simulation.template_facts import default_of, event_sources, properties
@@ -149,7 +149,7 @@ class Deployment:
                 function,
                 self.tables[source],
                 mapping["BatchSize"],
-                mapping.get("MaximumRecordAgeInSeconds", 86_400),
+                mapping.get("MaximumRecordAgeInSeconds", STREAM_RETENTION),
                 [json.loads(one["Pattern"]) for one in mapping["FilterCriteria"]["Filters"]],
             )
             of_stream.start(self._aws, mapping["ParallelizationFactor"])

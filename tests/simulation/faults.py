@@ -1,7 +1,6 @@
 """What goes wrong in a world, and when: the scenario of a seed."""
 
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
@@ -150,10 +149,6 @@ class Faults:
         if self.strikes(Trouble.SERVICES, self._rate):
             return _possible(self.world.chance("fault").choice(list(Fault)), operation)
         return None
-
-    def outage_lasts(self, services: Iterable[str]) -> float:
-        """Return the seconds for which one of the services was down in all."""
-        return sum(outage.ends - outage.begins for outage in self._outages if outage.service in services)
 
 
 def _possible(fault: Fault, operation: str) -> Fault:

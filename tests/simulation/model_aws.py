@@ -45,7 +45,6 @@ class Client:
 
     def __init__(self, world: World, faults: Faults, service: Service, tries: int, read: float) -> None:
         self.exceptions = Exceptions()
-        self.meta = SimpleNamespace(region_name="eu-central-1")
         self._world, self._faults, self._service = world, faults, service
         self._tries, self._read = tries, read
         self._chance = world.chance(f"latency of {service.name}")

@@ -26,6 +26,7 @@ MAX_EFFECTS = 14
 """The side effect at which an instance dies is one of the first so many of an invocation."""
 
 STREAM_RETENTION = 86_400
+"""Seconds."""
 
 FUNCTIONS = ("push", "callback", "settle", "sweep", "publish")
 _CODE = {
@@ -44,7 +45,6 @@ class Instance:
 
     process: Process
     handler: Callable[[Any, Any], Any]
-    settings: dict[str, str]
 
 
 @dataclass(eq=False)
@@ -55,7 +55,6 @@ class Lambda:
     faults: Faults
     settings: dict[str, str]
     instances: int = 0
-    invocations: int = 0
     _idle: dict[str, list[Instance]] = field(default_factory=dict)
 
     def invoke(self, function: str, event: Any) -> Any:
@@ -69,7 +68,6 @@ class Lambda:
         if self.faults.strikes(Trouble.DEATHS, 0.08):
             chance = world.chance("deaths")
             process.fuse, process.before = chance.randint(1, MAX_EFFECTS), chance.random() < 0.5
-        self.invocations += 1
         world.note(process.name, "is invoked")
         timeout = properties(f"{function.title()}Function")["Timeout"]
         ends_at = world.now + timeout
@@ -112,7 +110,7 @@ class Lambda:
             exec(_CODE[function], app)  # noqa: S102 - each instance has a module of its own
         if "ThreadPoolExecutor" in app:
             app["ThreadPoolExecutor"] = Threads(self.world).pool
-        return Instance(process, app["handler"], self.settings)
+        return Instance(process, app["handler"])
 
 
 def batch_failures(response: Any, ids: list[str]) -> list[str] | None:
@@ -136,7 +134,6 @@ class QueueMapping:
     queue: SqsQueue
     batch_size: int
     concurrency: int
-    paused: bool = False
     busy: int = 0
 
     def start(self, process: Process) -> None:
@@ -146,7 +143,7 @@ class QueueMapping:
     def _poll(self) -> None:
         world = self.service.world
         while True:
-            batch = [] if self.paused else self.queue.receive(self.batch_size)
+            batch = self.queue.receive(self.batch_size)
             if not batch:
                 self.queue.wait()
                 continue

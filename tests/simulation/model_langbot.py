@@ -49,7 +49,6 @@ class Accepted:
     key: str
     at: float
     key_forgotten_at: float | None = None
-    dropped: bool = False
     told: bool = False
     """Whether the response reached push."""
     answers: Callable[[list[dict[str, Any]], bool], None] | None = None
@@ -230,7 +229,7 @@ class LangBot:
             return message
         self._waiting.append(message)
         if self.release.drops_waiting_turns and len(self._waiting) > self.max_waiting:
-            self._waiting.popleft().dropped = True
+            self._waiting.popleft()
             self.dropped_turns += 1
         self.most_in_hand = max(self.most_in_hand, len(self._waiting) + self._running)
         # A callback never came before its 202: the nearest was 24 ms after it.

@@ -14,12 +14,6 @@ from simulation.faults import Faults, Trouble
 from simulation.model_langbot import LangBot
 from simulation.world import Process, World
 
-INVALID = (
-    {"text": None},
-    {"bot": "nobody"},
-    {"message": [{"type": "Plain"}]},
-)
-
 
 @dataclass(frozen=True)
 class Said:
@@ -39,7 +33,6 @@ class Diary:
     resent: dict[str, int] = field(default_factory=dict)
     """How often operators asked to resend a message, by its SQS id."""
     dropped: set[str] = field(default_factory=set)
-    forged: list[bytes] = field(default_factory=list)
     secret_gone: list[str] = field(default_factory=list)
     """Bots whose secret was away for a while."""
     rotated: list[str] = field(default_factory=list)
@@ -244,5 +237,4 @@ class People:
         )
         timestamp = str(int(self.world.now) - chance.choice([0, 0, 400]))
         signature = chance.choice(["", "sha256=00", sign("FORGED", timestamp, raw), sign("", timestamp, raw)])
-        self.diary.forged.append(raw)
         self.deployment.post(bot.name, {"X-LB-Timestamp": timestamp, "X-LB-Signature": signature}, raw)

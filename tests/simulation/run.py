@@ -14,9 +14,6 @@ from simulation.simulation import simulate
 from simulation.world import START
 
 SECONDS_A_YEAR = 365.25 * 86_400
-TRACE_LINES = 60
-"""Lines of the trace of a failing seed that are shown, the last before the end."""
-
 AT_ONCE = 20
 """Seeds that a process gets at once."""
 
@@ -128,8 +125,10 @@ def main() -> int:
 
 def _prove(seeds: range) -> int:
     total = prove(seeds)
-    for seed, broken in sorted(total.failed.items())[:20]:
+    for seed, broken in sorted(total.failed.items()):
         print(f"seed {seed}: {broken[0]}")
+    if total.failed:
+        _replay(shrink(Scenario.of(min(total.failed))))
     print(
         f"{total.seeds:,} seeds, {total.seconds / SECONDS_A_YEAR:.2f} simulated years, "
         f"{total.messages:,} messages, {total.parts:,} parts, {total.faults:,} faults: "
