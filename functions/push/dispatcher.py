@@ -218,7 +218,8 @@ class Dispatcher:
             batch.opened.add(message.session)
         fields = _attempt_fields(attempt.outcome, now - queued.queued_at) | {"retry_in": conclusion.retry_in}
         tried_again = self._finish(queued, conclusion.record, fields)
-        return conclusion.retry_in if tried_again else None
+        # Another delivery was refused under the key that LangBot knows: then nothing was accepted.
+        return (conclusion.retry_in or RETRY_AFTER_ERROR) if tried_again else None
 
     def _park(self, delivery: Delivery, reason: str, bot: str) -> None:
         """Park a message without an attempt."""

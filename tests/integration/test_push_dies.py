@@ -61,6 +61,31 @@ def test_a_late_copy_of_a_message_does_not_give_back_a_key_that_was_used_up(talk
     assert statuses(talk) == [503, 409, 202]
 
 
+def test_two_deliveries_at_once_of_a_refused_message_do_not_make_it_delivered(talk, workers, dispatcher):
+    talk.bot.answer_with(OVERLOADED)
+    message = again(queued(talk))
+    deliver(dispatcher, message)
+    late = workers.at(time.time() + 3).dispatcher()
+    table = ReadsNothingAtFirst(late.messages_table)
+    assert deliver(replace(late, messages_table=table), message) == [message.message_id]
+    deliver(workers.at(time.time() + 70).dispatcher(), again(message))
+    assert statuses(talk) == [503, 409, 202]
+
+
+class ReadsNothingAtFirst:
+    """MessagesTable, as a delivery sees it that read it before the other one wrote the record."""
+
+    def __init__(self, messages_table):
+        self.messages_table, self.reads = messages_table, 0
+
+    def read(self, key):
+        self.reads += 1
+        return self.messages_table.read(key) if self.reads > 1 else None
+
+    def __getattr__(self, name):
+        return getattr(self.messages_table, name)
+
+
 def test_a_function_that_died_after_a_refusal_leaves_the_key(talk, workers, dispatcher):
     talk.bot.answer_with(Answer(429), Answer(), Answer(429))
     message = queued(talk)

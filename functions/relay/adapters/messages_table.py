@@ -61,7 +61,7 @@ class MessagesTable:
         condition, values = IS_NEW, dict[str, Any]()
         if not if_new:
             condition, values = f"{IS_NEW} OR #state = :retrying", {":retrying": State.RETRYING}
-            if record["state"] == State.RETRYING:
+            if "refusals" in record and record["state"] != State.PARKED:
                 condition += " AND refusals <= :refusals"
                 values[":refusals"] = record["refusals"]
         without_body = {name: value for name, value in record.items() if name != "body"}

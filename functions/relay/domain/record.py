@@ -132,6 +132,9 @@ def accepted_record(
         record["awaited_reply"] = outcome.accepted_message_id or unidentified_reply(message.session)
     if outcome.accepted_message_id is not None:
         record["accepted_message_id"] = outcome.accepted_message_id
+    else:
+        # Only its key says so, which another delivery can have used up by a refusal.
+        record["refusals"] = delivery.history.keys_used
     if outcome.reply:
         record["answered_by"] = record["awaited_reply"]
         record["answered_at"] = utc_text(now)
