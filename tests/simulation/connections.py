@@ -15,11 +15,8 @@ from simulation.faults import Faults, Trouble
 from simulation.model_langbot import Answer, LangBot
 from simulation.world import ProcessDied, World
 
-PROXY_REFUSALS = (400, 400, 403, 409, 409, 413, 429, 500, 502, 503, 504)
-"""What a proxy in front of LangBot answers in its place, with HTML."""
-
-PROXY_FAILURES = (500, 502, 503, 504)
-"""What it answers when LangBot has handled the request, and the response was lost."""
+PROXY_ANSWERS = (400, 400, 403, 409, 409, 413, 429, 500, 502, 503, 504)
+"""What a proxy in front of LangBot answers in its place, with HTML: before LangBot sees the request, or after."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +62,9 @@ class HttpSession:
             self._break()
         proxy = None
         if self._strikes(bot, Trouble.PROXY, 0.08):
+            proxy = Answer(chance.choice(PROXY_ANSWERS), b"<html>")
             if chance.random() < 0.5:
-                return _Response(chance.choice(PROXY_REFUSALS), b"<html>", {})
-            proxy = Answer(chance.choice(PROXY_FAILURES), b"<html>")
+                return _Response(proxy.status, proxy.body, proxy.headers)
         process = self._world.current.process
         request = self._world.effect(
             process, lambda: self._world.spawn(bot.process, lambda: bot.receive(path, headers, data))

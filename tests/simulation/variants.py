@@ -88,7 +88,16 @@ def take_a_fresh_key_after_an_unknown_outcome(
     return replace(after, keys_used=self.keys_used + 1, outcome_unknown=False)
 
 
-@variant(relay.sender, "classify", Trouble.PROXY)
+@variant(AttemptHistory, "after", Trouble.PROXY, messages=24)
+def take_a_fresh_key_after_any_refusal(
+    good: Any, self: AttemptHistory, outcome: Outcome, *more: Any
+) -> AttemptHistory:
+    after: AttemptHistory = good(self, outcome, *more)
+    refused = outcome.verdict is Verdict.REFUSED and not self.outcome_unknown
+    return replace(after, keys_used=self.keys_used + 1) if refused else after
+
+
+@variant(relay.sender, "classify", Trouble.PROXY, messages=24)
 def trust_a_bare_409(good: Any, action: Any, response: attempt.Response, *more: Any) -> Outcome:
     if response.status == 409:
         return Outcome(Verdict.ACCEPTED, "answered 409")
@@ -96,7 +105,7 @@ def trust_a_bare_409(good: Any, action: Any, response: attempt.Response, *more: 
     return outcome
 
 
-@variant(relay.sender, "classify", Trouble.PROXY)
+@variant(relay.sender, "classify", Trouble.PROXY, messages=24)
 def park_on_a_400_of_a_proxy(good: Any, action: Any, response: attempt.Response, *more: Any) -> Outcome:
     outcome: Outcome = good(action, response, *more)
     if response.status == 400:
@@ -125,6 +134,13 @@ def swallow_an_error_of_the_table(good: Any, *arguments: Any, **named: Any) -> A
 @variant(MessagesTable, "write", Trouble.DUPLICATES)
 def overwrite_a_record_that_has_ended(_: Any, self: Any, record: Any, if_new: bool = False) -> bool:
     written: bool = self._table.put(record)
+    return written
+
+
+@variant(MessagesTable, "write", Trouble.DUPLICATES, Trouble.LANGBOT)
+def let_a_late_copy_give_back_a_key(_: Any, self: Any, record: Any, if_new: bool = False) -> bool:
+    condition, values = "attribute_not_exists(#session) OR #state = :retrying", {":retrying": "retrying"}
+    written: bool = self._table.put(record, condition, values)
     return written
 
 
