@@ -16,7 +16,7 @@ from simulation.model_langbot import Answer, LangBot
 from simulation.world import ProcessDied, World
 
 PROXY_ANSWERS = (400, 400, 403, 409, 409, 413, 429, 500, 502, 503, 504)
-"""What a proxy in front of LangBot answers in its place, with HTML: before LangBot sees the request, or after."""
+"""What a proxy in front of LangBot answers in its place, with HTML: before it sees the request, or after."""
 
 
 @dataclass(frozen=True)
