@@ -176,7 +176,8 @@ class Overview:
                 in_flight = self._messages_table.count_awaiting(name, 100)
             last = self._delivered.get(name)
             success = last.delivered_at if last else None
-            if last and success != before.get("last_success") and self._is_due(f"skew {name}", 60, now):
+            moved = success != before.get("last_success") or skew is None
+            if last and moved and self._is_due(f"skew {name}", 60, now):
                 newest = self._replies_table.newest(last.session, 1)
                 skew = clock_skew(newest[0]) if newest else skew
             bot = bot_item(name, BotState.of(item), in_flight, now)

@@ -86,6 +86,16 @@ def test_the_overview_reads_no_record_that_has_ended_again(deployed, talk, reads
     assert reads.calls["Query"] <= 4 + len(items)
 
 
+def test_the_clock_skew_of_a_bot_is_found_once_it_has_replied(deployed, talk, clock):
+    sent = talk.push("SILENT")
+    reply_to = deployed.state(sent, "delivered")["accepted_message_id"]
+    source = caught_up(Overview(deployed.stack, clock))
+    assert source.poll()[f"bot:{talk.name}"]["skew"] is None
+    reply(talk, reply_to)
+    clock.now += 61
+    assert 0 <= source.poll()[f"bot:{talk.name}"]["skew"] < 60
+
+
 def test_a_message_that_changes_later_is_seen_to_change(deployed, talk, session, clock):
     sent, _ = park(talk)
     source = caught_up(Overview(deployed.stack, clock))
