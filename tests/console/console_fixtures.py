@@ -94,8 +94,9 @@ def open_console(chromium: "Browser", console: "RunningConsole", **context: Any)
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator["Browser"]:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=WITHIN)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

@@ -14,8 +14,6 @@ from support.deployed import IN
 from support.parked_messages import on_parked_queue, park
 from support.waiting import eventually
 
-expect.set_options(timeout=WITHIN)
-
 
 def send(console, text, action="push"):
     console.page.select_option("#action", action)
@@ -68,19 +66,20 @@ def test_a_message_that_is_not_valid_is_refused_with_its_reason(console, talk, f
     expect(console.page.locator("#text")).to_have_value("" if field == "#text" else "hello")
 
 
-def test_messages_wait_while_the_bot_is_down_and_drain_when_it_is_back(console, talk):
-    talk.bot.answer_with(*[Answer(drop=True)] * 3)
+def test_messages_wait_while_the_bot_is_down_and_drain_when_it_is_back(console, talk, monkeypatch):
+    card = console.page.locator(".card", has_text=talk.name)
     start(console, talk)
+    with monkeypatch.context() as down:
+        down.setattr(talk.bot, "choose_answer", lambda _: Answer(drop=True))
+        for text in ("one", "two"):
+            send(console, text)
+        expect(console.message("one").locator(".chip")).to_have_attribute("data-state", "retrying")
+        expect(console.message("two").locator(".chip")).to_have_attribute("data-state", "queued")
+        expect(card).to_have_attribute("data-circuit", re.compile("open|probing"))
     for text in ("one", "two"):
-        send(console, text)
-    expect(console.message("one").locator(".chip")).to_have_attribute("data-state", "retrying")
-    expect(console.message("two").locator(".chip")).to_have_attribute("data-state", "queued")
-    expect(console.page.locator(".card", has_text=talk.name)).to_have_attribute(
-        "data-circuit", re.compile("open|probing")
-    )
-    for text in ("one", "two"):
-        expect(console.message(text).locator(".chip")).to_have_attribute("data-state", "answered")
-    expect(console.page.locator(".card", has_text=talk.name)).to_have_attribute("data-circuit", "closed")
+        chip = console.message(text).locator(".chip")
+        expect(chip).to_have_attribute("data-state", "answered", timeout=4 * WITHIN)
+    expect(card).to_have_attribute("data-circuit", "closed")
 
 
 # ---------------------------------------------------------------- resend and drop

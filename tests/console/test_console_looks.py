@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from console.console_fixtures import NARROW, WITHIN, open_console
+from console.console_fixtures import NARROW, open_console
 from local.local_stack import local_stack
 from local.sample_bot import Answer, SampleBot
 from relay import Stack
@@ -19,8 +19,6 @@ from support.callbacks import part_body, post_part, reply
 from support.console_server import serve_console
 from support.deployed import IN, OUT, Deployed, Talk
 from support.parked_messages import park
-
-expect.set_options(timeout=WITHIN)
 
 STATIC = Path(__file__).parents[2] / "infra/relay_console/static"
 STATE = {"en": "State of the stack", "zh": "堆栈状态"}

@@ -6,18 +6,16 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from console.console_fixtures import WITHIN
+from console.console_fixtures import open_console
 from local.sample_bot import Answer
 from relay.domain.part import VerifiedCallback, parse_part, reply_part
 from support.bots import change_secret
 from support.callbacks import part_body, post_part, reply, signed_headers
+from support.console_server import serve_console
 from support.deployed import OUT
 from support.parked_messages import park
 from support.queued_messages import deliver, queued
-from support.waiting import eventually
 from support.workers import final_part
-
-expect.set_options(timeout=WITHIN)
 
 HTML = '<img src=x onerror="document.title=1"><script>document.title=1</script><b>bold</b>'
 
@@ -98,18 +96,16 @@ def test_a_hidden_tab_watches_nothing_and_catches_up_when_it_is_shown(console, t
 
 
 def test_a_streamed_reply_grows_in_place(console, talk):
-    talk.push("LONG:40:150")
+    reply_to = talk.deployed.state(talk.push("SILENT"), "delivered")["accepted_message_id"]
     console.open(talk.session)
-    bubble = console.page.locator(".turn .bubble")
-    expect(bubble).to_have_count(1)
-    early = len(bubble.inner_text())
-    expect(console.page.locator(".turn .chip")).to_have_attribute("data-state", "growing")
-    expect(bubble).to_contain_text("w040")
-    assert early < len(bubble.inner_text())
-    expect(bubble).to_have_count(1)
-    expect(console.page.locator(".turn .chip")).to_have_attribute("data-state", "finished")
-    expect(console.page.locator(".turn .open")).to_contain_text("parts: 40")
-    expect(console.message("LONG").locator(".chip")).to_have_attribute("data-state", "answered")
+    bubble, chip = console.page.locator(".turn .bubble"), console.page.locator(".turn .chip")
+    for number, state in ((1, "growing"), (2, "growing"), (3, "finished")):
+        text = " ".join(f"word{n}" for n in range(1, number + 1))
+        reply(talk, reply_to, final=number == 3, text=text, sequence=number)
+        expect(bubble).to_have_text([text])
+        expect(chip).to_have_attribute("data-state", state)
+        expect(console.page.locator(".turn .open")).to_contain_text(f"parts: {number}")
+    expect(console.message("SILENT").locator(".chip")).to_have_attribute("data-state", "answered")
 
 
 def test_several_replies_in_a_turn_are_several_bubbles(console, talk):
@@ -254,24 +250,36 @@ def test_each_part_of_a_turn_can_be_chosen(console, talk):
 # ---------------------------------------------------------------- bots, queues, refused callbacks
 
 
-def test_a_bot_that_fails_and_what_waits_for_it_are_shown(console, talk):
-    talk.bot.answer_with(*[Answer(500)] * 2)
-    talk.push("first", session=f"a {talk.session}")
-    eventually(lambda: len(talk.bot.received) >= 2)
+def test_the_bots_and_the_queues_are_shown(console, talk):
+    talk.deployed.state(talk.push("hello"), "answered")
     card = console.page.locator(".card", has_text=talk.name)
-    expect(card.locator(".chip")).to_have_text(re.compile("circuit open|probing|circuit closed"))
-    queue = console.page.locator("[data-queue=push] td").first
-    expect(queue).to_have_text(re.compile(r"\d+"))
-    expect(card.locator("dt:text-is('last success') + dd")).to_contain_text("ago")
     expect(card.locator(".chip")).to_have_text("circuit closed")
-    expect(card.locator("dt:text-is('clock skew') + dd")).to_contain_text("s")
+    shown = {
+        "in flight": r"\d+",
+        "free slots": r"\d+",
+        "failures in a row": "0",
+        "last success": r"\d+ s ago",
+    }
+    for name, value in shown.items():
+        expect(card.locator(f"dt:text-is('{name}') + dd")).to_have_text(re.compile(f"^{value}$"))
+    rows = console.page.locator(".queues tbody tr")
+    expect(rows.locator("th")).to_have_text(["Push", "Parked", "Sync", "Spill", "Recheck"])
+    expect(rows.locator("td:nth-of-type(1)")).to_have_text([re.compile(r"^\d+$")] * 5)
 
 
-def test_refused_callbacks_are_counted_by_their_reasons(console, talk):
+def test_what_waits_for_an_operator_is_in_its_queue_with_its_age(console, talk):
+    park(talk)
+    row = console.page.locator("[data-queue=parked][data-depth=some]")
+    expect(row.locator("td:nth-of-type(2)")).to_have_text(re.compile(r"\d+ (s|min)"))
+
+
+def test_refused_callbacks_are_counted_by_their_reasons(chromium, talk):
     raw = part_body(talk)
     assert post_part(talk, raw, signed_headers(raw, secret="forged")).status_code == 401
-    console.page.reload()
-    expect(console.protocol()).to_contain_text("A refused part is stored nowhere")
+    with serve_console(talk.deployed.stack) as running, open_console(chromium, running) as console:
+        count = console.protocol().locator("dt:text-is('signature wrong') + dd")
+        expect(count).to_have_text(re.compile(r"^[1-9]\d*$"))
+        expect(console.protocol()).to_contain_text("A refused part is stored nowhere")
 
 
 # ---------------------------------------------------------------- hostile texts

@@ -17,8 +17,6 @@ from support.console_server import serve_console
 from support.deployed import Deployed
 from support.samples import message_record
 
-expect.set_options(timeout=4 * WITHIN)
-
 SESSIONS = 10_000
 PARTS = 5_000
 WRONG = 7_777
@@ -102,7 +100,7 @@ def test_ten_thousand_sessions_are_painted_at_once_and_searched(
 ):
     with open_console(chromium, crowded_console) as console:
         # The first page makes the console read them all.
-        expect(console.page.locator("#session-count")).to_have_text(f"{SESSIONS}")
+        expect(console.page.locator("#session-count")).to_have_text(f"{SESSIONS}", timeout=4 * WITHIN)
     with open_console(chromium, crowded_console) as console:
         page = console.page
         page.locator("#session-list button").first.wait_for()
