@@ -116,6 +116,7 @@ endef
 	@.local/uv/bin/pip install -q uv==$(UV)
 	@.local/uv/bin/uv venv -q --clear --python .local/uv/bin/python .local/langbot
 	@.local/uv/bin/uv pip install --python .local/langbot/bin/python -c $< langbot==$(LANGBOT)
+	@rm -f .local/.langbot-*
 	@touch $@
 
 # The browser of Debian and of what comes from it; on other systems it has to be there already.
