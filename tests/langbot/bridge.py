@@ -1,6 +1,10 @@
 """The deployed local stack and a real LangBot, connected to each other."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from langbot.peer.model import Model
 from langbot.peer.peer import Peer
@@ -22,6 +26,24 @@ class Bridge:
     to_bot: Proxy
     to_relay: Proxy
     push_queue: PushQueue
+
+    @contextmanager
+    def known_as(self, name: str, **secret: Any) -> Iterator[str]:
+        """Let the relay know LangBot's bot by another name and secret, and LangBot call back under it."""
+        value = {
+            "url": self.to_bot.url,
+            "inbound_secret": self.peer.settings.inbound_secret,
+            "outbound_secret": self.peer.settings.outbound_secret,
+        }
+        self.deployed.client("secretsmanager").create_secret(
+            Name=self.deployed.local.outputs["BotSecretPrefix"] + name,
+            SecretString=json.dumps(value | secret),
+        )
+        before, self.to_relay.target = self.to_relay.target, self.deployed.callback_url(name)
+        try:
+            yield name
+        finally:
+            self.to_relay.target = before
 
     def conversation(self, session_id: str, bot: str = "default") -> Conversation:
         return Conversation(self.deployed.stack, session_id, bot)

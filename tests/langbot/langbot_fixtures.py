@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from langbot.bridge import Bridge
 from langbot.peer.model import Model
@@ -15,11 +16,26 @@ from local.local_stack import LOCAL, local_stack
 from relay import PushQueue, Stack
 from support.deployed import Deployed
 
+LANGBOT = LOCAL / "langbot"
 TIMINGS = pytest.StashKey[dict[str, float]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TIMINGS] = {}
+    config.addinivalue_line("markers", "since(release): tests what LangBot has from this release on")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests of what the installed release of LangBot does not have."""
+    installed = next(LANGBOT.glob("lib/*/site-packages/langbot-*.dist-info"), None)
+    release = Version(installed.stem.removeprefix("langbot-")) if installed else None
+
+    def too_new(item: pytest.Item) -> bool:
+        since = item.get_closest_marker("since")
+        return bool(since and release and release < Version(since.args[0]))
+
+    config.hook.pytest_deselected(items=[item for item in items if too_new(item)])
+    items[:] = [item for item in items if not too_new(item)]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -30,10 +46,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def langbot_venv() -> Path:
     """The environment that LangBot is installed in."""
-    venv = LOCAL / "langbot"
-    if not venv.exists():
+    if not LANGBOT.exists():
         pytest.fail("LangBot is not installed; run these tests by `make test-langbot`, which installs it")
-    return venv
+    return LANGBOT
 
 
 @pytest.fixture(scope="session")

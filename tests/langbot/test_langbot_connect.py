@@ -15,7 +15,7 @@ from relay.domain.bot import Bot, parse_bot
 from support.command_line import CommandLine
 from support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(1200)  # the first test boots LangBot
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.since("4.11.2")]  # the first test boots LangBot
 
 Relay = Callable[..., "CompletedProcess[str]"]
 

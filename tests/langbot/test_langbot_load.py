@@ -65,6 +65,7 @@ def replies(bridge: Bridge, session: str) -> int:
     )
 
 
+@pytest.mark.since("4.10.7")  # earlier releases drop nothing
 def test_langbot_drops_the_oldest_without_admission_control(bridge: Bridge, session: str) -> None:
     with max_in_flight(bridge, 0):
         sent = push(bridge, session)

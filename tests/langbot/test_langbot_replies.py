@@ -1,7 +1,6 @@
 """The replies of a real LangBot are in RepliesTable as it meant them."""
 
 from base64 import b64decode
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -15,20 +14,17 @@ pytestmark = pytest.mark.timeout(1200)  # the first test boots LangBot
 FORTY_WORDS = "".join(f"w{n:03} " for n in range(1, 41))
 
 
-@pytest.fixture(params=[True, False], ids=["streaming", "not streaming"])
-def streaming(request: pytest.FixtureRequest, bridge: Bridge) -> Iterator[None]:
-    bridge.peer.reconfigure(streaming=request.param)
-    yield
-    bridge.peer.reconfigure(streaming=True)
-
-
-@pytest.mark.usefixtures("streaming")
-def test_plain_message_is_answered_in_one_turn(bridge: Bridge, session: str) -> None:
-    sent = bridge.push_queue.push(session, "hello")
+@pytest.mark.parametrize(
+    ("text", "reply"),
+    [("hello", "echo: hello"), ("REPLIES:1", "reply 1")],
+    ids=["streaming", "not streaming"],
+)
+def test_plain_message_is_answered_in_one_turn(bridge: Bridge, session: str, text: str, reply: str) -> None:
+    sent = bridge.push_queue.push(session, text)
 
     turn = bridge.conversation(session).wait(sent, timeout=180)
 
-    assert turn.text == "echo: hello"
+    assert turn.text == reply
     assert bridge.conversation(session).turns() == [turn]
     record = bridge.deployed.state(sent, "answered")
     assert record["accepted_message_id"] == record["answered_by"] == turn.reply_to
@@ -46,13 +42,13 @@ def test_streamed_reply_comes_in_parts_and_reads_as_the_last(bridge: Bridge, ses
 
 
 def test_several_replies_of_one_turn_are_all_read(bridge: Bridge, session: str) -> None:
-    bridge.push_queue.push(session, "MULTI")
+    bridge.push_queue.push(session, "REPLIES:3")
 
     parts = eventually(lambda: (p := bridge.conversation(session).parts())[2:] and p, what="three parts")
 
     assert [(part["sequence"], part["is_final"]) for part in parts] == [(1, True)] * 3
     (turn,) = bridge.conversation(session).turns()
-    assert [segment["text"] for segment in turn.message] == ["part 1 of 3", "part 2 of 3", "part 3 of 3"]
+    assert [segment["text"] for segment in turn.message] == ["reply 1", "reply 2", "reply 3"]
 
 
 def test_merged_messages_are_answered_under_the_first_ones_id(bridge: Bridge, session: str) -> None:
@@ -89,7 +85,7 @@ def test_image_arrives_whole(bridge: Bridge, session: str, kilobytes: int) -> No
 
 
 def test_turn_that_breaks_off_stays_unfinished_and_the_next_is_answered(bridge: Bridge, session: str) -> None:
-    broken = bridge.push_queue.push(session, "LONG:60:20 MIDFAIL")
+    broken = bridge.push_queue.push(session, "LONG:60:20 BREAK")
     after = bridge.push_queue.push(session, "and now?")
 
     assert bridge.conversation(session).wait(after, timeout=180).text == "echo: and now?"
@@ -112,6 +108,17 @@ def test_push_is_the_probable_reply_until_the_own_reply_comes(bridge: Bridge, se
 
     assert bridge.conversation(session).wait(sent, timeout=180).text == "echo: HOLD it"
     eventually(lambda: "probable" not in bridge.deployed.state(sent, "answered"))
+
+
+@pytest.mark.since("4.10.9")  # earlier releases have no test console
+def test_reply_to_langbots_own_console_is_kept_and_answers_nothing(bridge: Bridge) -> None:
+    session = bridge.peer.talk_in_console("hello")
+
+    assert session.startswith("wizard-")
+    conversation = bridge.conversation(session)
+    (turn,) = eventually(lambda: [t for t in conversation.turns() if t.finished], what="the reply")
+    assert turn.text == "echo: hello"
+    assert {call.status for call in bridge.to_relay.of(session)} == {200}
 
 
 def test_each_message_gets_its_own_reply_though_a_sync_call_follows(bridge: Bridge, session: str) -> None:

@@ -1,6 +1,7 @@
 """A stub of an OpenAI-compatible model; the last user text says what it answers.
 
-LONG:n:ms streams n words, ms apart; HOLD answers when `release` is called. Any other text is echoed.
+LONG:n:ms streams n words, ms apart; HOLD answers when `release` is called. Any other text is echoed. With
+BREAK the stream breaks off after 20 words.
 """
 
 import json
@@ -12,6 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 MAX_HOLD_SECONDS = 500
+
+
+class BreaksOff(Exception):
+    """The model fails in the midst of its answer."""
 
 
 class Model:
@@ -45,6 +50,8 @@ class Model:
         if long := re.search(r"LONG:(\d+):(\d+)", text):
             count, gap = (int(number) for number in long.groups())
             for n in range(1, count + 1):
+                if "BREAK" in text and n > 20:
+                    raise BreaksOff
                 yield f"w{n:03} "
                 time.sleep(gap / 1000)
         else:
@@ -67,10 +74,13 @@ def _handler(model: Model) -> type[BaseHTTPRequestHandler]:
             words = model.answer(_last_user_text(request["messages"]))
             if request.get("stream"):
                 self.start("text/event-stream")
-                for word in words:
-                    self.event(
-                        {"index": 0, "delta": {"role": "assistant", "content": word}, "finish_reason": None}
-                    )
+                try:
+                    for word in words:
+                        delta = {"role": "assistant", "content": word}
+                        self.event({"index": 0, "delta": delta, "finish_reason": None})
+                except BreaksOff:
+                    self.wfile.write(b'data: {"error": {"message": "told to break off"}}\n\n')
+                    return
                 self.event({"index": 0, "delta": {}, "finish_reason": "stop"})
                 self.wfile.write(b"data: [DONE]\n\n")
             else:

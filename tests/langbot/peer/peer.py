@@ -7,10 +7,11 @@ import socket
 import subprocess
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import requests
 
@@ -18,9 +19,11 @@ from relay.domain.signing import sign
 
 PLUGIN = Path(__file__).with_name("plugin")
 RUNTIME = Path(__file__).with_name("plugin_runtime.py")
+LANGBOT = Path(__file__).with_name("patient_langbot.py")
 RUNNER = "plugin:relay/Peer/default"
+AGENT = "plugin:relay/Peer/agent"
 DISCARD = "DISCARD"
-"""LangBot accepts messages with this in their text, and discards them."""
+"""LangBot accepts messages that begin with this, and discards them."""
 
 HOLDS = 30
 """Turns that LangBot keeps, here and not the 100 that it keeps by default: its work for each takes long."""
@@ -39,13 +42,11 @@ class PeerFailed(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a test sets in LangBot; `stride` in model chunks a part, `aggregation_delay` in seconds."""
+    """What a test sets in LangBot; `aggregation_delay` in seconds."""
 
     callback_url: str
     inbound_secret: str
     outbound_secret: str
-    streaming: bool = True
-    stride: int = 8
     aggregation: bool = False
     aggregation_delay: float = 1.5
 
@@ -93,7 +94,7 @@ class Peer:
         }
         runtime = ["rt", "--ws-control-port", control, "--ws-debug-port", debug, "--skip-deps-check"]
         self._spawn("runtime", ["python", str(RUNTIME), *runtime], environment)
-        self._spawn("langbot", ["langbot", "--standalone-runtime"], environment)
+        self._spawn("langbot", ["python", str(LANGBOT), "--standalone-runtime"], environment)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,15 +130,14 @@ class Peer:
         self._pipeline = self._call("POST", "pipelines", pipeline)["uuid"]
         self.settings = settings
         self._save_pipeline()
-        route = {"event_pattern": "message.received", "enabled": True}
-        unwanted = {"field": "message_text", "operator": "contains", "value": DISCARD}
-        routes = [
-            route | {"target_type": "discard", "target_uuid": "", "filters": [unwanted], "priority": 1},
-            route | {"target_type": "pipeline", "target_uuid": self._pipeline, "filters": [], "priority": 0},
-        ]
-        bot = {"name": "peer", "description": "", "adapter": "http_bot", "enable": True}
-        settings_of_bot = {"adapter_config": self._adapter(), "event_bindings": routes}
-        self._bot = self._call("POST", "platform/bots", bot | settings_of_bot)["uuid"]
+        bot = {"name": "peer", "description": "", "adapter": "http_bot", "enable": False}
+        self._bot = self._call("POST", "platform/bots", bot | {"adapter_config": self._adapter()})["uuid"]
+        if self._call("GET", f"platform/bots/{self._bot}")["bot"].get("event_bindings") == []:
+            # 4.11.0 gives a bot no routes. Later releases give it some, earlier ones have none.
+            route = {"event_pattern": "message.received", "target_type": "pipeline"}
+            self.save_bot(event_bindings=[route | {"target_uuid": self._pipeline}])
+        # As LangBot's form does it: 4.10.6 cannot change a bot that was created enabled.
+        self.save_bot(enable=True)
 
     def reconfigure(self, **changes: Any) -> None:
         """Change fields of Settings while LangBot runs.
@@ -148,9 +148,54 @@ class Peer:
         before, self.settings = self.settings, replace(self.settings, **changes)
         bot_settings = ("callback_url", "inbound_secret", "outbound_secret")
         if any(getattr(before, name) != getattr(self.settings, name) for name in bot_settings):
-            self._call("PUT", f"platform/bots/{self._bot}", {"adapter_config": self._adapter()})
+            self.save_bot(adapter_config=self._adapter())
         if replace(before, **{name: getattr(self.settings, name) for name in bot_settings}) != self.settings:
             self._save_pipeline()
+
+    def save_bot(self, **fields: Any) -> None:
+        """Change fields of the bot, which reloads it."""
+        self.change_bot(self._bot, **fields)
+
+    def add_agent(self, kind: Literal["agent", "event_processor"] = "agent", runner: str = AGENT) -> str:
+        """Create an agent, or a processor for beside a route; return its id."""
+        config = {"runner": {"id": runner}, "runner_config": {runner: self._runs_model()} if runner else {}}
+        agent = {"name": "peer", "kind": kind, "component_ref": runner, "config": config}
+        uuid: str = self._call("POST", "agents", agent)["uuid"]
+        return uuid
+
+    def remove_agent(self, agent: str) -> None:
+        self._call("DELETE", f"agents/{agent}")
+
+    @contextmanager
+    def routed(self, *agents: str) -> Iterator[None]:
+        """Let the bot's messages go to these agents, instead of to its pipeline, until the end."""
+        default = self._call("GET", f"platform/bots/{self._bot}")["bot"]["event_bindings"]
+        route = {"event_pattern": "message.received", "target_type": "agent"}
+        self.save_bot(event_bindings=[route | {"target_uuid": agent} for agent in agents])
+        try:
+            yield
+        finally:
+            self.save_bot(event_bindings=default)
+
+    @contextmanager
+    def processed(self, processor: str) -> Iterator[None]:
+        """Let a processor have the bot's messages as well as its pipeline, until the end."""
+        self.save_bot(plugin_processors=[{"processor_uuid": processor, "enabled": True}])
+        try:
+            yield
+        finally:
+            self.save_bot(plugin_processors=[])
+
+    def failed_routes(self) -> set[str]:
+        """Return why messages of the bot got nowhere, since the bot was last saved."""
+        status = self._call("GET", f"platform/bots/{self._bot}/event-routes/status")
+        routes = status["routes"] + status["unmatched_events"]
+        return {route["reason"] for route in routes if route["failure_code"]}
+
+    def runs(self, agent: str) -> dict[str, str]:
+        """Return how an agent's runs have ended, by the id of the message that each was for."""
+        ended = [run for run in self._call("GET", f"agents/{agent}/runs")["items"] if run["finished_at"]]
+        return {run["event_id"].removeprefix(f"platform:{self._bot}:"): run["status"] for run in ended}
 
     def add_webhook(self, url: str) -> Callable[[], Any]:
         """Have LangBot ask `url` about each message before its pipeline; return what undoes that."""
@@ -185,6 +230,12 @@ class Peer:
         """Save fields of a bot, as its form does."""
         self._call("PUT", f"platform/bots/{uuid}", fields)
 
+    def talk_in_console(self, text: str) -> str:
+        """Send a message to the bot as LangBot's own console does; return the session that it makes."""
+        path = f"platform/bots/{self._bot}/test-inbound"
+        session: str = self._call("POST", path, {"message": text})["session_id"]
+        return session
+
     def post(self, session_id: str, text: str, key: str = "") -> requests.Response:
         """Post a message straight to the bot, signed, with an idempotency key if there is one."""
         body = json.dumps({"session_id": session_id, "message": [{"type": "Plain", "text": text}]}).encode()
@@ -205,6 +256,9 @@ class Peer:
             "callback_max_retries": 3,
         }
 
+    def _runs_model(self) -> dict[str, Any]:
+        return {"model": {"primary": self._model, "fallbacks": []}}
+
     def _save_pipeline(self) -> None:
         path = f"pipelines/{self._pipeline}"
         config = self._call("GET", path)["pipeline"]["config"]
@@ -212,15 +266,12 @@ class Peer:
             "enabled": self.settings.aggregation,
             "delay": self.settings.aggregation_delay,
         }
+        config["trigger"]["ignore-rules"] = {"prefix": [DISCARD], "regexp": []}
         config["safety"]["rate-limit"] = {"window-length": 60, "limitation": 100_000, "strategy": "drop"}
-        config["ai"]["runner"] = {"id": RUNNER, "expire-time": 0}
-        config["ai"]["runner_config"] = {
-            RUNNER: {
-                "model": {"primary": self._model, "fallbacks": []},
-                "stream": self.settings.streaming,
-                "stride": self.settings.stride,
-            }
-        }
+        # Releases before 4.11 read `runner` and its own settings, later ones `id` and `runner_config`.
+        config["ai"]["runner"] = {"id": RUNNER, "runner": "local-agent", "expire-time": 0}
+        config["ai"]["runner_config"] = {RUNNER: self._runs_model()}
+        config["ai"]["local-agent"] = config["ai"].get("local-agent", {}) | self._runs_model()
         self._call("PUT", path, {"config": config})
 
     def _install_plugin(self) -> None:
@@ -239,10 +290,11 @@ class Peer:
         def installed() -> bool:
             runtime = self._call("GET", task)["runtime"]
             if runtime.get("exception"):
-                raise self._failed(f"the runner plugin was not installed: {runtime['exception']}")
-            return bool(runtime["done"]) and RUNNER in str(self._call("GET", "pipelines/_/metadata"))
+                raise self._failed(f"the plugin was not installed: {runtime['exception']}")
+            plugins = self._call("GET", "plugins")["plugins"]
+            return bool(runtime["done"]) and [plugin["status"] for plugin in plugins] == ["initialized"]
 
-        self._until("lists the runner", installed)
+        self._until("has the plugin", installed)
 
     def _spawn(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         with (self._home / f"{name}.log").open("wb") as log:

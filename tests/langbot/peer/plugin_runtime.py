@@ -2,15 +2,15 @@
 
 from typing import Any
 
+import websockets
 from langbot_plugin.cli import main
-from langbot_plugin.runtime.io.controllers.ws.server import WebSocketServerController
 
-bind = WebSocketServerController.__init__
-
-
-def bind_loopback(self: Any, port: int, *args: Any, **kwargs: Any) -> None:
-    bind(self, port, *args, **kwargs | {"host": "127.0.0.1"})
+serve = websockets.serve
 
 
-WebSocketServerController.__init__ = bind_loopback
+def serve_on_loopback(handler: Any, host: str, port: int, **settings: Any) -> Any:
+    return serve(handler, "127.0.0.1", port, **settings)
+
+
+websockets.serve = serve_on_loopback
 main()
