@@ -150,7 +150,7 @@ def test_run_that_a_reload_cancels_leaves_its_message_open(bridge: Bridge, sessi
     (sent,) = hold(bridge, session, "it")
     record = bridge.deployed.state(sent, "delivered")
 
-    bridge.peer.save_bot(enable=True)  # LangBot reloads a bot that is saved
+    bridge.peer.change_bot(enable=True)  # LangBot reloads a bot that is saved
 
     run = eventually(lambda: bridge.peer.runs(agent).get(record["accepted_message_id"]), what="the run's end")
     assert run == "cancelled"

@@ -73,12 +73,12 @@ def test_refused_message_gets_a_fresh_key(bridge: Bridge, session: str) -> None:
 
 
 def test_message_waits_while_langbot_does_not_have_the_bot(bridge: Bridge, session: str) -> None:
-    bridge.peer.save_bot(enable=False)
+    bridge.peer.change_bot(enable=False)
     try:
         sent = bridge.push_queue.push(session, "are you there?")
         eventually(lambda: bridge.to_bot.of(session), what="LangBot refuses the message")
     finally:
-        bridge.peer.save_bot(enable=True)
+        bridge.peer.change_bot(enable=True)
 
     assert bridge.conversation(session).wait(sent, timeout=180).text == "echo: are you there?"
     *refused, accepted = [attempt.status for attempt in bridge.to_bot.of(session)]

@@ -135,9 +135,9 @@ class Peer:
         if self._call("GET", f"platform/bots/{self._bot}")["bot"].get("event_bindings") == []:
             # 4.11.0 gives a bot no routes. Later releases give it some, earlier ones have none.
             route = {"event_pattern": "message.received", "target_type": "pipeline"}
-            self.save_bot(event_bindings=[route | {"target_uuid": self._pipeline}])
+            self.change_bot(event_bindings=[route | {"target_uuid": self._pipeline}])
         # As LangBot's form does it: 4.10.6 cannot change a bot that was created enabled.
-        self.save_bot(enable=True)
+        self.change_bot(enable=True)
 
     def reconfigure(self, **changes: Any) -> None:
         """Change fields of Settings while LangBot runs.
@@ -148,13 +148,13 @@ class Peer:
         before, self.settings = self.settings, replace(self.settings, **changes)
         bot_settings = ("callback_url", "inbound_secret", "outbound_secret")
         if any(getattr(before, name) != getattr(self.settings, name) for name in bot_settings):
-            self.save_bot(adapter_config=self._adapter())
+            self.change_bot(adapter_config=self._adapter())
         if replace(before, **{name: getattr(self.settings, name) for name in bot_settings}) != self.settings:
             self._save_pipeline()
 
-    def save_bot(self, **fields: Any) -> None:
+    def change_bot(self, **fields: Any) -> None:
         """Change fields of the bot, which reloads it."""
-        self.change_bot(self._bot, **fields)
+        self.save_bot(self._bot, **fields)
 
     def add_agent(self, kind: Literal["agent", "event_processor"] = "agent", runner: str = AGENT) -> str:
         """Create an agent, or a processor for beside a route; return its id."""
@@ -171,20 +171,20 @@ class Peer:
         """Let the bot's messages go to these agents, instead of to its pipeline, until the end."""
         default = self._call("GET", f"platform/bots/{self._bot}")["bot"]["event_bindings"]
         route = {"event_pattern": "message.received", "target_type": "agent"}
-        self.save_bot(event_bindings=[route | {"target_uuid": agent} for agent in agents])
+        self.change_bot(event_bindings=[route | {"target_uuid": agent} for agent in agents])
         try:
             yield
         finally:
-            self.save_bot(event_bindings=default)
+            self.change_bot(event_bindings=default)
 
     @contextmanager
     def processed(self, processor: str) -> Iterator[None]:
         """Let a processor have the bot's messages as well as its pipeline, until the end."""
-        self.save_bot(plugin_processors=[{"processor_uuid": processor, "enabled": True}])
+        self.change_bot(plugin_processors=[{"processor_uuid": processor, "enabled": True}])
         try:
             yield
         finally:
-            self.save_bot(plugin_processors=[])
+            self.change_bot(plugin_processors=[])
 
     def failed_routes(self) -> set[str]:
         """Return why messages of the bot got nowhere, since the bot was last saved."""
