@@ -30,7 +30,7 @@ _PAGE = 20
 _RECHECKED = 300
 """Newest messages that are looked through for ones that came into the index behind newer ones."""
 
-_OPEN, _TROUBLED = 6, 2
+_OPEN, _TROUBLED = 3, 1
 """Records that are read again each time: of messages that wait, and of parked and unanswered ones."""
 
 _MAX_TO_HANDLE = 100
@@ -61,7 +61,7 @@ Item = dict[str, Any]
 class Overview:
     """Reads what the left column and the state of the stack show; see Source in watcher.py."""
 
-    busy_interval = 2.0
+    busy_interval = 3.0
     idle_interval = 5.0
 
     def __init__(self, stack: Stack, clock: Clock = time.time) -> None:
