@@ -15,6 +15,7 @@ from support.bots import change_secret
 from support.json_inputs import JSON, damaged, nearly, written
 from support.queued_messages import deliver, queued
 from support.raw_server import serving
+from support.waiting import eventually
 
 SECONDS = 1
 """The deadline of an attempt."""
@@ -127,6 +128,8 @@ def http(status, body=b"", *headers):
 
 RARE = [
     (Answer(b"HTTP/1.1 202 x\r\nX: ", 1, "never ends"), "push", 1),
+    # Its thread and its connection stayed after the deadline.
+    (Answer(b"HTTP/1.1 202 x\r\n\r\n", 1, "never ends"), "push", 1),
     (Answer(b"HTTP/1.1 202 x\r\nContent-Length: 9\r\n\r\n", 1, "is silent"), "sync", 1),
     # 30 MB of blanks in 30 KB
     (Answer(http(202, gzip.compress(b" " * 30_000_000), b"Content-Encoding: gzip")), "push", 1),
@@ -151,10 +154,13 @@ def test_any_response_ends_in_a_verdict_and_a_record(talk, workers, fuzzer, monk
         answer, action, receive_count = given
         # After a 401 it is asked once more, with the next secret.
         bot.responses[:] = [answer.play] * 2
+        bot.requests.clear()
         message = queued(talk, receive_count=receive_count, action=action)
         began = time.monotonic()
         deliver(dispatcher, message)
         assert time.monotonic() - began < 30
+        # The bot serves one connection at a time: no attempt before has left one open.
+        eventually(lambda: bot.requests, within=30, what="the end of an attempt before")
         record = workers.record(message)
         for name in ("reason", "last_error"):
             assert len(record.get(name, "")) <= MAX_REASON

@@ -230,6 +230,30 @@ def test_a_response_that_drips_for_ever_ends_at_the_deadline(post, monkeypatch, 
         post(bot.url)
 
 
+@pytest.mark.parametrize(
+    "beginning",
+    [b"HTTP/1.1 202 A\r\n\r\n", b"HTTP/1.1 202 A\r\nConnection: close\r\nContent-Length: 99999\r\n\r\n"],
+    ids=["no length", "close"],
+)
+def test_a_response_up_to_the_end_of_its_connection_is_shut_down(post, monkeypatch, beginning):
+    shut_down = threading.Event()
+
+    def drip(connection):
+        connection.sendall(beginning)
+        try:
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.1)
+        except OSError:
+            shut_down.set()
+
+    monkeypatch.setattr(langbot, "ATTEMPT_TIMEOUT", {"push": 1})
+    with serving(drip) as bot:
+        with pytest.raises(NoResponse, match="no response within 1 s"):
+            post(bot.url)
+        assert shut_down.wait(30)
+
+
 def test_informational_responses_are_not_the_response(post):
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
     with serving(hints + OK, OK) as bot:

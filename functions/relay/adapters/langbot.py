@@ -140,19 +140,24 @@ class _Call:
         self._call = call
         self._results: SimpleQueue[Response | Exception] = SimpleQueue()
         self.connection: HTTPConnection | None = None
+        self.sock: socket.socket | None = None
         threading.Thread(target=self._run, daemon=True).start()
 
     @classmethod
     def uses(cls, connection: HTTPConnection) -> None:
-        """Note the connection that this thread's call uses."""
-        cls._of_thread.call.connection = connection
+        """Note the connection that this thread's call uses, and its socket.
+
+        A connection drops its socket while it reads a response that ends with the connection.
+        """
+        call = cls._of_thread.call
+        call.connection, call.sock = connection, connection.sock
 
     def result(self, seconds: float) -> Response:
         """Return what the call returns, or raise what it raises; raise TimeoutError after so many seconds."""
         try:
             result = self._results.get(timeout=max(seconds, 0))
         except Empty:
-            sock = self.connection.sock if self.connection else None
+            sock = (self.connection.sock if self.connection else None) or self.sock
             if sock:
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
@@ -186,6 +191,10 @@ class _HttpConnection(HTTPConnection):
     def request(self, *arguments: Any, **named: Any) -> None:
         _Call.uses(self)
         super().request(*arguments, **named)
+
+    def getresponse(self) -> Any:
+        _Call.uses(self)
+        return super().getresponse()
 
     def _new_conn(self) -> socket.socket:
         # The address that the connection has, not one that the name had when somebody looked it up before.
