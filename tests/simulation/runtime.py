@@ -28,6 +28,8 @@ from relay.adapters import admission_control, bot_registry, langbot
 from simulation.simulated_threads import Threads
 from simulation.world import World
 
+relay.cold_start.end()
+
 LOGGERS = ("relay", "push", "callback", "settle", "sweep", "publish")
 
 _WITH_A_CLOCK: tuple[tuple[Any, type], ...] = (

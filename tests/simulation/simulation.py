@@ -66,6 +66,7 @@ def simulate(scenario: Scenario) -> Outcome:
         people.begin()
         world.spawn(Process("observer"), lambda: _stop_when_quiet(world, faults, deployment, langbots))
         world.run(START + scenario.active + bound(scenario))
+        world.close()
         return Outcome(
             scenario, world, faults, deployment, langbots, people.diary, log.lines, quiet=world.stopped
         )

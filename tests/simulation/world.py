@@ -83,7 +83,7 @@ class Task:
                 raise
             self.error = error
         self.done = True
-        self.process.tasks.remove(self)
+        self.world.ended(self)
         for task in self._waiting:
             self.world.wake(task)
 
@@ -103,6 +103,7 @@ class World:
         self._agenda: list[tuple[float, int, Task, int]] = []
         self._numbers = count()
         self._current: Task | None = None
+        self._tasks: dict[Task, None] = {}
         self._chances: dict[str, random.Random] = {}
         self._hub = getcurrent()
 
@@ -142,12 +143,20 @@ class World:
         task = Task(self, process, action)
         task.steps.parent = self._hub
         process.tasks.append(task)
+        self._tasks[task] = None
         self._schedule(task, delay)
         return task
+
+    def ended(self, task: "Task") -> None:
+        """Forget a task that has ended."""
+        task.process.tasks.remove(task)
+        del self._tasks[task]
 
     def suspend(self, seconds: float | None = None) -> None:
         """Stop the task that runs until another one wakes it, or so many seconds have gone by."""
         task = self.current
+        if task.process.dead:
+            raise Killed
         task.turn += 1
         if seconds is not None:
             self._schedule(task, seconds)
@@ -195,6 +204,14 @@ class World:
             self.now, self._current = moment, task
             task.steps.switch()
             self._current = None
+
+    def close(self) -> None:
+        """End all tasks, so that Python can free the world: it never frees a greenlet that is stopped."""
+        for task in list(self._tasks):
+            task.process.dead = True
+            self._current = task
+            task.steps.switch()
+        self._current = None
 
     def _die(self, process: Process) -> None:
         self.note(process.name, "dies")
