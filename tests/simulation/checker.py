@@ -176,7 +176,8 @@ def _refusal_was_lost(findings: Findings, message_id: str) -> bool:
 def _has_unidentified(findings: Findings, session: str) -> bool:
     bot, _, session_id = session.partition("#")
     accepted = findings.outcome.langbots[bot].accepted
-    return any(not message.told for message in accepted if message.session == session_id)
+    not_written = any(map(findings.outcome.faults.has, (Trouble.SERVICES, Trouble.OUTAGES, Trouble.DEATHS)))
+    return not_written or any(not one.told for one in accepted if one.session == session_id)
 
 
 def is_accepted_once(findings: Findings) -> Iterator[str]:
@@ -343,11 +344,14 @@ def keeps_bots_apart(findings: Findings) -> Iterator[str]:
     """No bot waited for another's fault longer than the bound; no bot got more than it can hold."""
     scenario, faults = findings.outcome.scenario, findings.outcome.faults
     for bot in findings.outcome.langbots.values():
-        if bot.dropped_turns and scenario.max_in_flight:
+        if bot.dropped_turns and faults.has(Trouble.SILENCE):
+            # A slot is given back after 180 s, and the silent turns of one session run one after the other.
+            findings.counted["turns dropped behind silent ones"] += bot.dropped_turns
+        elif bot.dropped_turns and scenario.max_in_flight:
             yield f"{bot.name} had {bot.most_in_hand} turns at once, and dropped {bot.dropped_turns}"
         if bot.most_in_hand > scenario.max_in_flight > 0 and not faults.scenario.troubles & SLOW_OR_UNCOUNTED:
             yield f"{bot.name} had {bot.most_in_hand} turns at once of {scenario.max_in_flight}"
-        if bot.healthy:
+        if bot.healthy and not bot.replies_by_push:
             for message in {one.text: one for one in reversed(bot.accepted)}.values():
                 said = next((one for one in findings.outcome.diary.said if one.text == message.text), None)
                 if said and message.at - said.at > _longest_wait(findings):
