@@ -152,7 +152,7 @@ def park_without_a_look_at_the_answer(good: Any, *arguments: Any) -> None:
         return
 
 
-@variant(admission, "decide", Trouble.SILENCE)
+@variant(admission, "decide", burst=True, messages=24, sessions=12, max_in_flight=3)
 def admit_every_message(_: Any, *state: Any) -> Decision:
     return Decision.GO
 
