@@ -43,7 +43,7 @@ test-langbot: .venv/.tests .local/.package .local/.emulator .local/.langbot-$(LA
 fuzz: .venv/.tests .local/.package .local/.emulator  ## try 100,000 inputs, or FUZZ_INPUTS, at callback and push
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-100000} $(PY) -m pytest tests/fuzz --timeout 0 --show-capture no
 
-prove: .venv/.tests  ## simulate 10,000 seeds of faults, on all cores (about ten minutes on two)
+prove: .venv/.tests  ## simulate 10,000 seeds of faults, on all cores (about five minutes on two)
 	@PYTHONPATH=functions:infra:tests exec $(PY) -m simulation.run
 
 check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types and template
