@@ -104,7 +104,9 @@ class SessionFeed:
         after = record_key(self._session, known[next(waiting, len(known)) - 1])
         records = self._messages_table.messages_after(after, _NEW_MESSAGES)
         ends = list(self._parts)[-_LOOKED_BACK:]
-        since = "" if not ends else ends[0] if others else ends[-1]
+        # If they are fewer, they are all, and a late one may come before the first.
+        all_of_them = len(ends) < _LOOKED_BACK
+        since = ends[-1] if ends and not others else "" if all_of_them else ends[0]
         parts = list(islice(self._replies_table.parts_after(self._session, since), _NEW_PARTS))
         self.behind = len(records) == _NEW_MESSAGES or len(parts) == _NEW_PARTS
         if others:

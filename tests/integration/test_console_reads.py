@@ -12,6 +12,7 @@ import pytest
 from local.local_stack import local_stack
 from relay import Stack
 from relay.adapters.messages_table import MessagesTable
+from relay.domain.timestamps import utc_text
 from relay_console import session_feed
 from relay_console.overview import Overview
 from relay_console.session_feed import SessionFeed
@@ -160,11 +161,10 @@ def test_a_first_reading_that_breaks_off_begins_again(deployed, talk, session, c
 
 
 def test_a_part_that_is_stored_behind_later_ones_is_found(deployed, talk, session, clock):
-    reply(talk, "in_1", timestamp="2026-11-25T10:00:05.000000+00:00")
+    now = time.time()
+    reply(talk, "in_1", timestamp=utc_text(now))
     source = caught_up(SessionFeed(deployed.stack, session, clock))
-    reply(
-        talk, "in_1", timestamp=time.strftime("%Y-%m-%dT%H:%M:%S.000000+00:00", time.gmtime(time.time() - 60))
-    )
+    reply(talk, "in_1", timestamp=utc_text(now - 60))
     clock.now += 31
     assert len([item for item in source.poll().values() if item["kind"] == "part"]) == 2
 
