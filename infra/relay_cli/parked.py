@@ -6,8 +6,9 @@ import argparse
 from typing import Any
 
 import relay
+from relay.domain.keys import session_key
 from relay.domain.record import MessageRecord, State
-from relay_cli.arguments import MESSAGE, STACK
+from relay_cli.arguments import BOT, MESSAGE
 from relay_cli.send import print_id
 from relay_cli.show import time_of
 from relay_cli.terminal import one_line, quoted, say, say_json
@@ -15,7 +16,8 @@ from relay_cli.terminal import one_line, quoted, say, say_json
 
 def add_commands(commands: Any) -> None:
     """Add the parsers of the commands."""
-    parked = commands.add_parser("parked", parents=[STACK], help="list the parked and unanswered messages")
+    parked = commands.add_parser("parked", parents=[BOT], help="list the parked and unanswered messages")
+    parked.add_argument("session", nargs="?", help="only those of this session of the bot")
     parked.set_defaults(run=run_parked)
     resend = commands.add_parser(
         "resend", parents=[MESSAGE], help="send a parked or unanswered message again, as the next"
@@ -30,8 +32,10 @@ def add_commands(commands: Any) -> None:
 
 def run_parked(stack: relay.Stack, options: argparse.Namespace) -> int:
     """List what waits for an operator, a line a message and without its text."""
+    only = None if options.session is None else session_key(options.bot, options.session)
     for record in relay.Messages(stack).to_handle():
-        say_json(fields(record)) if options.json else say(summary(record))
+        if only in (None, record["session"]):
+            say_json(fields(record)) if options.json else say(summary(record))
     return 0
 
 
@@ -75,5 +79,5 @@ def summary(record: MessageRecord) -> str:
     """Return what the list says of a message, on one line."""
     known = fields(record)
     bot, _, session_id = record["session"].partition("#")
-    words = f"--bot {quoted(bot)} {quoted(session_id)} {record['message_id']}"
-    return f"{time_of(known['since'])}  {record['state']:10}  {words}  {one_line(known['reason'])}"
+    words = f"--bot {quoted(bot)} {quoted(session_id)}  {record['message_id']}"
+    return f"{time_of(known['since'])}  {words}  {record['state']}: {one_line(known['reason'])}"

@@ -247,7 +247,7 @@ def parked(talk):
 def test_parked_messages_are_listed_a_line_each_without_their_text(talk, relay, parked):
     done = relay("parked")
     (line,) = [line for line in done.stdout.splitlines() if talk.name in line]
-    assert f"parked      --bot {talk.name} {talk.session} {parked.message_id}  answered 400" in line
+    assert f"  --bot {talk.name} {talk.session}  {parked.message_id}  parked: answered 400" in line
     assert "private words" not in line
 
 
@@ -256,10 +256,16 @@ def test_unanswered_messages_are_listed_with_the_parked_ones(talk, relay):
     make_overdue(talk, sent)
     sweep(talk)
     (line,) = [line for line in relay("parked").stdout.splitlines() if talk.name in line]
-    assert f"unanswered  --bot {talk.name} {talk.session} {sent.message_id}  no reply" in line
+    assert f"  --bot {talk.name} {talk.session}  {sent.message_id}  unanswered: no reply" in line
     reply(talk, talk.deployed.record(sent)["accepted_message_id"])
     talk.deployed.state(sent, "answered")
     eventually(lambda: talk.name not in relay("parked").stdout)
+
+
+def test_the_list_can_be_that_of_one_session(talk, relay, parked):
+    (line,) = relay("parked", "--bot", talk.name, talk.session).stdout.splitlines()
+    assert parked.message_id in line
+    assert relay("parked", "--bot", talk.name, "another").stdout == ""
 
 
 def test_parked_messages_are_listed_for_programs(talk, relay, parked):
@@ -327,7 +333,7 @@ def test_drop_closes_a_message_with_its_reason(talk, relay, parked):
 def test_a_message_that_cannot_be_read_is_listed_shown_and_dropped(talk, relay):
     sent = send_raw(talk, "no JSON", group_id=talk.name)
     listed = eventually(lambda: out if sent in (out := relay("parked").stdout) else None)
-    assert f"--bot '' {talk.name} {sent}" in listed
+    assert f"--bot '' {talk.name}  {sent}" in listed
     assert "no JSON" in relay("show", "--bot", "", talk.name).stdout
     assert relay("resend", "--bot", "", talk.name, sent).returncode == 2
     assert relay("drop", "--bot", "", talk.name, sent, "a typing error").returncode == 0
