@@ -197,7 +197,7 @@ def say(talk, text, *replies, session=None, **more):
         talk.deployed.state(sent, "answered")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_day_of_tickets_as_the_documents_show_it(chromium, desk):
     busy = {"code": 50301, "data": None, "msg": "too many inbound messages are already being processed"}
     for number in (1039, 1040, 1041, 1043, 1044, 1045, 1046):
