@@ -16,7 +16,7 @@ from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
 from relay.domain.signing import NotAuthentic
 from relay.domain.strict_json import Malformed
-from relay.log_fields import error_fields
+from relay.log_fields import REFUSED, error_fields
 from relay.metrics import Metric, Metrics
 from relay.settings import CallbackSettings
 
@@ -76,7 +76,7 @@ def receive(event: dict[str, Any]) -> dict[str, Any]:
     except NotAuthentic as error:
         metrics.count(Metric.SIGNATURE_REFUSED, reason=error.refusal)
         # Anybody can make up a name, so no longer one than a bot can have is logged.
-        log.warning("a request was refused", extra={"bot": bot_name[:63], "reason": error.refusal})
+        log.warning(REFUSED, extra={"bot": bot_name[:63], "reason": error.refusal})
         return response(401, "not authentic")
     except Malformed as error:
         return response(400, f"not a valid part: {error}")
@@ -86,7 +86,7 @@ def receive(event: dict[str, Any]) -> dict[str, Any]:
         log.error("a part could not be kept", extra=error_fields(error))
     else:
         return response(200, "kept")
-    # Whatever the error is: LangBot tries again only after a 5xx.
+    # For every error, since LangBot tries again only after a 5xx.
     return response(503, "could not be kept, try again")
 
 

@@ -62,7 +62,7 @@ class EventPublisher:
     def publish(self, records: Iterable[StreamRecord], seconds_left: Callable[[], float]) -> list[str]:
         """Publish what is an event; return the numbers of the records that must be delivered again.
 
-        That includes those for which there is no time: a long turn takes up to half of it to read.
+        Records for which too little time is left are among them: to read a long turn takes up to half of it.
         Raise PublishFailed if nothing could be published, so that an outage shows as the function's errors.
         """
         events: dict[str, Event] = {}
@@ -98,8 +98,7 @@ class EventPublisher:
     def _reply_completed(self, part: ReplyPart) -> Event:
         final, record = FinalPart.of(part), None
         if answered := final.reply_to or final.quoted:
-            key = self.messages_table.find_by_reply_to(answered, final.session)
-            record = self.messages_table.read(key) if key else None
+            record = self.messages_table.record_of_reply(answered, final.session)
         parts, complete = [part], True
         if final.reply_to:
             # Nothing of the turn is there if the part was deleted meanwhile. It is all that is known then.

@@ -1,6 +1,9 @@
-"""What a log or a record says of an exception."""
+"""What a log or a record says of an exception, and the text by which a program finds a line of the log."""
 
 import traceback
+
+REFUSED = "a request was refused"
+"""What callback logs for a request that is not authentic, with its bot and the reason."""
 
 
 def error_text(error: Exception) -> str:

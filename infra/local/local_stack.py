@@ -316,7 +316,7 @@ def parse_parameters(text: str) -> dict[str, str]:
 
 @contextmanager
 def _console() -> Iterator[None]:
-    """Serves the console at the port behind the stack's; it says itself where it is."""
+    """Serves the console at the port behind the stack's. The console prints its link."""
     port = int(os.environ.get("PORT") or DEFAULT_PORT) + 1
     command = [sys.executable, "-m", "relay_cli.main", "console", "--no-browser", "--port", str(port)]
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as console:  # noqa: S603

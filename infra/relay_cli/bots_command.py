@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import relay
+from relay.adapters.queue_size import queue_size
 from relay.domain.admission import MAX_PAUSE, BotState
 from relay.domain.bot import BOT_NAME, Bot, parse_bot, weakness
 from relay.domain.diagnosis import counted
@@ -209,11 +210,7 @@ def retry(admin: relay.BotAdmin, options: argparse.Namespace) -> None:
 def remove(stack: relay.Stack, admin: relay.BotAdmin, options: argparse.Namespace) -> None:
     """Delete a bot's secret, after a question."""
     existing_secret(admin, options.name)
-    attributes = stack.client("sqs").get_queue_attributes(
-        QueueUrl=stack.push_queue_url,
-        AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-    )["Attributes"]
-    queued = sum(map(int, attributes.values()))
+    queued = queue_size(stack.client("sqs"), stack.push_queue_url)
     if not options.json:
         waiting = counted(admin.open_messages(options.name), "message")
         say(

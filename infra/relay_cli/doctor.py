@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import relay
+from relay.adapters.queue_size import queue_size
 from relay.domain.bot import Bot, parse_bot
 from relay.domain.record import MessageRecord, State
 from relay.domain.signing import sign
@@ -109,12 +110,12 @@ class _Doctor:
             Statistics=["Maximum"],
         )
         ages = [point["Maximum"] for point in metrics["Datapoints"]]
-        yield health.age_finding(ages, self._messages_on(self._stack.push_queue_url))
-        parked = self._messages_on(self._stack.parked_queue_url)
+        yield health.age_finding(ages, queue_size(self._stack.client("sqs"), self._stack.push_queue_url))
+        parked = queue_size(self._stack.client("sqs"), self._stack.parked_queue_url)
         yield health.queue_finding("parked", parked, "`relay parked` says why; resend or drop them")
         if spill := self._deployment.resource("SpillQueue"):
             advice = "RepliesTable or OverflowBucket does not take parts: look into the log of callback"
-            yield health.queue_finding("spilled", self._messages_on(spill), advice)
+            yield health.queue_finding("spilled", queue_size(self._stack.client("sqs"), spill), advice)
 
     def alarms(self) -> Iterator[Finding]:
         found = self._stack.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{self._stack.name}-")
@@ -211,13 +212,6 @@ class _Doctor:
             and "accepted_message_id" in record
         )
         return islice(silent, SILENT_MESSAGES)
-
-    def _messages_on(self, queue_url: str) -> int:
-        attributes = self._stack.client("sqs").get_queue_attributes(
-            QueueUrl=queue_url,
-            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-        )["Attributes"]
-        return sum(map(int, attributes.values()))
 
 
 def _post(url: str, headers: dict[str, str]) -> requests.Response | str:

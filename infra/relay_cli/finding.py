@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from relay_cli.terminal import say, say_json
+from relay_cli.terminal import one_line, say, say_json
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def show(findings: Iterable[Finding], options: argparse.Namespace) -> bool:
             say_json(asdict(finding))
             continue
         mark = {True: "ok  ", False: "FAIL", None: "note"}[finding.ok]
-        say(f"{mark}  {finding.check:26} {' '.join(finding.text.split())}")
+        say(f"{mark}  {finding.check:26} {one_line(finding.text)}")
         if finding.advice:
             say(f"{'':32} -> {finding.advice}")
     return all_well

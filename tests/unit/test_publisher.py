@@ -26,7 +26,7 @@ class RepliesTable:
 
 
 class MessagesTable:
-    def find_by_reply_to(self, reply_to, session):
+    def record_of_reply(self, reply_to, session):
         return None
 
 

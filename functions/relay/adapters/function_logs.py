@@ -7,8 +7,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-REFUSED = "a request was refused"
-"""What callback logs for a request that is not authentic, with its bot and the reason."""
+from relay.log_fields import REFUSED
 
 
 @dataclass(frozen=True, order=True)

@@ -197,7 +197,7 @@ class _HttpConnection(HTTPConnection):
         return super().getresponse()
 
     def _new_conn(self) -> socket.socket:
-        # The address that the connection has, not one that the name had when somebody looked it up before.
+        # The address that the connection has, which need not be the one that the name had before.
         sock = super()._new_conn()
         address = sock.getpeername()[0]
         if is_metadata(address):

@@ -150,6 +150,11 @@ class MessagesTable:
         """Return the key of the message of `session` that a turn answers."""
         return next((key for key in self._awaiting_reply(reply_to) if key["session"] == session), None)
 
+    def record_of_reply(self, reply_to: str, session: str) -> MessageRecord | None:
+        """Return the record of the message of `session` that a turn answers, or None if none is known."""
+        key = self.find_by_reply_to(reply_to, session)
+        return self.read(key) if key else None
+
     def open_messages(self, session: str) -> Iterator[RecordKey]:
         """Return the keys of a session's messages that wait for a reply, the first delivered first.
 

@@ -6,6 +6,7 @@ import re
 import time
 from typing import Any
 
+from relay.adapters.queue_size import queue_size
 from relay.domain.message import MAX_QUEUED_BYTES, QueuedMessage
 from relay.domain.record import MessageRecord
 
@@ -84,7 +85,7 @@ class ParkedQueue:
                 if len(others) == known:  # the first ones are visible again: there are too many to search
                     return None
             # This search still holds them: what it had made visible before would prove nothing.
-            return False if self._size() <= len(others) else None
+            return False if queue_size(self._sqs, self._url) <= len(others) else None
         finally:
             handles = list(others.values())
             for begin in range(0, len(handles), 10):
@@ -107,14 +108,6 @@ class ParkedQueue:
         )
         messages: list[dict[str, Any]] = response.get("Messages", [])
         return messages
-
-    def _size(self) -> int:
-        """Return the number of messages, visible or not, as far as SQS knows."""
-        response = self._sqs.get_queue_attributes(
-            QueueUrl=self._url,
-            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-        )
-        return sum(int(count) for count in response["Attributes"].values())
 
 
 def _allowed(text: str) -> str:

@@ -105,8 +105,7 @@ class Conversation:
         if reply_to := final["reply_to"]:
             began: MessageRecord | None = record
             if "indirect" in record:
-                key = self._messages_table.find_by_reply_to(reply_to, self._session)
-                began = self._messages_table.read(key) if key else None
+                began = self._messages_table.record_of_reply(reply_to, self._session)
             since = begins_after(FinalPart.of(final), began)
             parts = self._replies_table.turn_up_to(final, since) or parts
         return turns(map(self._replies_table.whole, parts))[0]

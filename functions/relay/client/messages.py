@@ -77,8 +77,7 @@ class Messages:
 
     def begun_by(self, part: ReplyPart) -> MessageRecord | None:
         """Return the record of the message that a part's turn answers."""
-        key = self._messages_table.find_by_reply_to(part["reply_to"], part["session"])
-        return self._messages_table.read(key) if key else None
+        return self._messages_table.record_of_reply(part["reply_to"], part["session"])
 
     def is_known(self, bot: str) -> bool:
         """Tell whether a message was sent to a bot before."""

@@ -15,7 +15,7 @@ _ADVICE = {
     404: "check the bot's url, and that the bot exists in LangBot and is on",
     405: "check the bot's url: LangBot has another path",
     429: "wait: LangBot has too many requests at once",
-    503: "wait: LangBot has too many messages in hand",
+    503: "wait: LangBot has too many messages in flight",
 }
 """What to do after a response with this status."""
 

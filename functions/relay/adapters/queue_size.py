@@ -1,0 +1,12 @@
+"""How many messages are on a queue."""
+
+from typing import Any
+
+
+def queue_size(sqs: Any, queue_url: str) -> int:
+    """Return the number of messages, visible or not, as far as SQS knows. Raise botocore's errors."""
+    response = sqs.get_queue_attributes(
+        QueueUrl=queue_url,
+        AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+    )
+    return sum(int(count) for count in response["Attributes"].values())
