@@ -167,25 +167,17 @@ export class Conversation {
         ? element(
             "p",
             { class: "acts" },
-            element(
-              "button",
-              {
-                type: "button",
-                class: "plain",
-                dataset: { focus: "resend" },
-                onclick: () => this.act("resend", item),
-              },
-              text("resend"),
-            ),
-            element(
-              "button",
-              {
-                type: "button",
-                class: "plain",
-                dataset: { focus: "drop" },
-                onclick: () => this.act("drop", item),
-              },
-              text("drop"),
+            ...["resend", "drop"].map((action) =>
+              element(
+                "button",
+                {
+                  type: "button",
+                  class: "plain",
+                  dataset: { focus: action },
+                  onclick: () => this.act(action, item),
+                },
+                text(action),
+              ),
             ),
           )
         : null,

@@ -13,6 +13,21 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/** Make the button of a list's row; `current` says that the page shows what it opens. */
+export function row(current, onclick, ...cells) {
+  return element(
+    "button",
+    {
+      type: "button",
+      class: "row",
+      dataset: { focus: "row" },
+      "aria-current": current ? "true" : null,
+      onclick,
+    },
+    ...cells,
+  );
+}
+
 export const byId = (id) => document.getElementById(id);
 
 /** Write a text to the clipboard; say whether that was allowed. */

@@ -1,5 +1,5 @@
 // The right column: the protocol of what is selected.
-import { byId, copy, element, KeyedList } from "./dom.js";
+import { byId, copy, element, KeyedList, row } from "./dom.js";
 import { read } from "./wire.js";
 import { chip, FAILED } from "./states.js";
 import { text, time } from "./texts.js";
@@ -150,15 +150,9 @@ export class Protocol {
 
   partRow(node, part) {
     node.replaceChildren(
-      element(
-        "button",
-        {
-          type: "button",
-          class: "row",
-          dataset: { focus: "row" },
-          "aria-current": part.key === this.partKey ? "true" : null,
-          onclick: () => this.choose(this.item, part.key),
-        },
+      row(
+        part.key === this.partKey,
+        () => this.choose(this.item, part.key),
         element("span", { class: "number" }, `#${part.sequence}`),
         element("span", { class: "when" }, time(part.at)),
         element("span", { class: "size" }, text("characters", { n: part.length })),

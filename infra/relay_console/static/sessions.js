@@ -1,5 +1,5 @@
 // The left column: the sessions by last activity.
-import { byId, element, KeyedList } from "./dom.js";
+import { byId, element, KeyedList, row } from "./dom.js";
 import { chip, STATES } from "./states.js";
 import { text, time } from "./texts.js";
 
@@ -106,15 +106,9 @@ export class Sessions {
       chip(state, item.states[state]),
     );
     node.replaceChildren(
-      element(
-        "button",
-        {
-          type: "button",
-          class: "row",
-          dataset: { focus: "row" },
-          "aria-current": item.session === this.opened ? "true" : null,
-          onclick: () => this.open(item.session),
-        },
+      row(
+        item.session === this.opened,
+        () => this.open(item.session),
         element("span", { class: "name" }, item.session_id || "–"),
         element("span", { class: "when" }, time(item.at)),
         element("span", { class: "bot" }, item.bot || text("bot.none")),
