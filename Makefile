@@ -28,8 +28,9 @@ demo: .local/.package .local/.emulator  ## send messages of two sessions through
 local: .local/.package .local/.emulator  ## run the stack until Ctrl-C; outputs in .local/outputs.json
 	@PYTHONPATH=$(LOCAL_PATH) exec $(EMULATOR) -m local.local_stack
 
+# Four processes also on two cores, since the tests of the stack wait most of the time.
 test: .venv/.tests .local/.package .local/.emulator .local/.typescript  ## run every test that needs no LangBot and no browser
-	$(PY) -m pytest -n 2 --ignore=tests/langbot --ignore=tests/console
+	$(PY) -m pytest -n 4 --ignore=tests/langbot --ignore=tests/console
 
 test-unit: .venv/.tests  ## run the unit tests, which need no emulator
 	$(PY) -m pytest tests/unit

@@ -1,4 +1,4 @@
-"""1,000 messages at a bot that holds 100, as LangBot does. `pytest -s` shows the figures."""
+"""500 messages at a bot that holds 100, as LangBot does. `pytest -s` shows the figures."""
 
 import json
 import time
@@ -20,7 +20,7 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(1200)
 
-MESSAGES = 1000
+MESSAGES = 500
 HOLDS = 100
 MAX_IN_FLIGHT = 50
 LIMIT = MAX_IN_FLIGHT + MAX_PARALLEL_PER_BOT
@@ -29,7 +29,7 @@ LIMIT = MAX_IN_FLIGHT + MAX_PARALLEL_PER_BOT
 
 @contextmanager
 def loaded_bot(folder, sessions, **parameters):
-    """Start a stack of its own, and a bot that says nothing while 1,000 messages of `sessions` come.
+    """Start a stack of its own, and a bot that says nothing while 500 messages of `sessions` come.
 
     Yield it, and the seconds in which it answered a message before that.
     """
@@ -116,7 +116,7 @@ def are_in(talk, **states):
 def test_without_flow_control_langbot_silently_drops_the_oldest(tmp_path):
     with loaded_bot(tmp_path, sessions=MESSAGES, MaxInFlight="0") as (talk, _):
         began = time.monotonic()
-        eventually(lambda: len(accepted(talk)) == MESSAGES, within=600, what="1,000 accepted messages")
+        eventually(lambda: len(accepted(talk)) == MESSAGES, within=600, what="all accepted messages")
         print(f"\ncontrol off: {MESSAGES} messages accepted within {time.monotonic() - began:.0f} s")
         talk.bot.awake.set()
         eventually(
@@ -139,8 +139,8 @@ def test_flow_control_answers_all_in_order_and_other_bots_do_not_wait(tmp_path):
 
         began = time.monotonic()
         talk.bot.awake.set()
-        eventually(lambda: len(talk.bot.emitted) == MESSAGES, within=900, what="1,000 replies")
-        eventually(lambda: are_in(talk, answered=MESSAGES), within=300, what="1,000 answered messages")
+        eventually(lambda: len(talk.bot.emitted) == MESSAGES, within=900, what="all replies")
+        eventually(lambda: are_in(talk, answered=MESSAGES), within=300, what="all answered messages")
         print(f"control on: {MESSAGES} answered within {time.monotonic() - began:.0f} s")
         assert talk.bot.dropped == []
         assert talk.bot.max_in_flight <= LIMIT

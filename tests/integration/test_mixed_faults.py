@@ -1,4 +1,4 @@
-"""1,000 messages among all faults at once: each comes to an end, and each end has its reason.
+"""400 messages among all faults at once: each comes to an end, and each end has its reason.
 
 The dispatchers run in this process, in front of a queue whose time jumps to where something happens next, and
 die now and then. The bots, the tables, callback and settle are real. `pytest -s` shows the figures.
@@ -29,7 +29,7 @@ from support.queued_messages import again, deliver, queued
 from support.waiting import eventually
 
 SEED = 20261123
-MESSAGES, SESSIONS, BOTS = 1000, 120, 4
+MESSAGES, SESSIONS, BOTS = 400, 48, 4
 DEATHS = 0.1
 """The share of batches whose function dies."""
 VISIBILITY_TIMEOUT = 480
@@ -292,7 +292,7 @@ def scan(deployed, table):
 
 
 @pytest.mark.timeout(900)
-def test_each_of_1000_messages_comes_to_an_end_that_has_its_reason(deployed, workers, monkeypatch):
+def test_each_of_400_messages_comes_to_an_end_that_has_its_reason(deployed, workers, monkeypatch):
     draw, clock, queues = random.Random(SEED), JumpingClock(), RecordingQueues()  # noqa: S311 - no secret
     workers = replace(workers, clock=clock, policy=POLICY)
     with ExitStack() as ends:
