@@ -55,7 +55,7 @@ check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check 
 	CKV_PARSE_ERROR_FAIL=true .local/checkov/bin/checkov --skip-download --compact --quiet --framework cloudformation --file template.yaml
 
 bench: .venv/.tests .local/.package .local/.emulator  ## measure cold starts, throughput and floods
-	PYTHONPATH=functions:infra:tests exec $(PY) tests/bench/bench.py
+	PYTHONPATH=functions:infra:tests exec $(PY) -m bench.bench
 
 # The licences come first: pyproject.toml has those that the functions may ship, and pip-licenses refuses any other.
 release: .local/.shipped  ## build the client, list packages and licences of the functions, in dist

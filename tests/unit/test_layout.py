@@ -126,6 +126,13 @@ def test_only_the_terminal_module_prints():
     expect_none([line(path, node, ast.unparse(node)) for path, node in found if path.name != "terminal.py"])
 
 
+def test_make_runs_no_file_by_its_path():
+    # Python would look for the file's own package in its folder, and find a module of the same name there.
+    commands = re.findall(r"\$\((?:PY|EMULATOR)\) .*", (ROOT / "Makefile").read_text("utf-8"))
+    assert commands
+    expect_none([command for command in commands if re.search(r"\) [^-]", command)])
+
+
 def test_requirements_txt_pins_what_requirements_in_names():
     named = {text for text in (ROOT / "requirements.in").read_text().splitlines() if "==" in text}
     pinned = {text.partition(" ")[0] for text in (ROOT / "requirements.txt").read_text().splitlines()}
