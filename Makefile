@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help demo local test test-unit test-console test-langbot prove fuzz check bench release clean
+.PHONY: help demo local test test-unit test-console test-langbot prove fuzz check bench soak release clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -56,6 +56,9 @@ check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check 
 
 bench: .venv/.tests .local/.package .local/.emulator  ## measure cold starts, throughput and floods
 	PYTHONPATH=functions:infra:tests exec $(PY) -m bench.bench
+
+soak: .venv/.tests .local/.package .local/.emulator  ## send messages through the local stack for ten minutes, or SOAK_SECONDS, and check each
+	@PYTHONPATH=functions:infra:tests exec $(PY) -m bench.soak
 
 # The licences come first: pyproject.toml has those that the functions may ship, and pip-licenses refuses any other.
 release: .local/.shipped  ## build the client, list packages and licences of the functions, in dist

@@ -1,7 +1,7 @@
 """The deployed template in the emulator, and for each test a bot of its own on it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,7 +86,7 @@ class Talk:
 
 
 @contextmanager
-def new_bot(deployed: Deployed, kind: type[SampleBot] = SampleBot) -> Iterator[Talk]:
+def new_bot(deployed: Deployed, kind: Callable[..., SampleBot] = SampleBot) -> Iterator[Talk]:
     """Start a bot that the stack knows, and a session with it."""
     name = f"bot-{uuid4().hex[:12]}"
     with kind(deployed.callback_url(name), IN, OUT) as bot:
