@@ -261,7 +261,7 @@ def print_report(traffic: Traffic, tables: Tables, began: float, ended: float) -
 
 def counted(counter: Counter[str]) -> str:
     """Return what was counted, the most frequent first."""
-    return ", ".join(f"{what} ({number})" for what, number in counter.most_common())
+    return ", ".join(f"{what} ({number})" for what, number in counter.most_common()) or "none"
 
 
 def end_of(record: Mapping[str, Any]) -> str:
