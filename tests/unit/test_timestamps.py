@@ -1,3 +1,5 @@
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -28,6 +30,26 @@ def test_a_time_is_utc_text_in_an_item_and_unix_seconds_in_code(seconds, text):
 def test_text_order_is_time_order():
     times = [NOW + step for step in (-(10**9), -3600, -0.5, 0, 0.000001, 0.5, 9, 10, 86_400, 10**9)]
     assert sorted(map(utc_text, times)) == [utc_text(seconds) for seconds in times]
+
+
+@pytest.fixture
+def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have this process in another time zone than UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_new_york")
+def test_no_time_depends_on_the_zone_of_the_process():
+    assert utc_text(NOW) == "2026-11-22T13:00:48.000000Z"
+    for timestamp, zone in [("2026-11-22T14:00:48", BERLIN), ("2026-11-22T14:00:48+01:00", None)]:
+        assert emission_time(timestamp, NOW, zone) == (
+            "2026-11-22T13:00:48.000000",
+            "2026-11-22T13:00:48.000000Z",
+        )
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-01T00:00:00.000000Z"])
@@ -75,6 +97,25 @@ def test_the_signature_decides_which_of_two_equal_hours_is_meant():
     second = datetime(2026, 10, 25, 1, 30, 1, tzinfo=UTC).timestamp()
     assert emission_time("2026-10-25T02:30:00", first, BERLIN)[0] == "2026-10-25T00:30:00.000000"
     assert emission_time("2026-10-25T02:30:00", second, BERLIN)[0] == "2026-10-25T01:30:00.000000"
+
+
+def test_an_hour_twice_is_the_later_one_up_to_the_end_of_its_rounding():
+    second = datetime(2026, 10, 25, 1, 30, tzinfo=UTC).timestamp()
+    assert emission_time("2026-10-25T02:30:00", second - 2, BERLIN)[0] == "2026-10-25T01:30:00.000000"
+    assert emission_time("2026-10-25T02:30:00", second - 2.001, BERLIN)[0] == "2026-10-25T00:30:00.000000"
+
+
+def test_a_stamp_of_a_host_that_is_ahead_of_the_signature_is_believed():
+    stamp, created_at = emission_time("2026-11-22T14:00:58", NOW, BERLIN)
+    assert (stamp, created_at) == ("2026-11-22T13:00:58.000000", "2026-11-22T13:00:58.000000Z")
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "is_believed"),
+    [("2026-11-23T04:00:48Z", True), ("2026-11-23T04:00:48.000001Z", False)],
+)
+def test_a_stamp_with_an_offset_is_at_most_15_hours_from_the_signature(timestamp, is_believed):
+    assert (emission_time(timestamp, NOW, None) != emission_time(None, NOW, None)) is is_believed
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def _read_stamp(written: datetime, signed: datetime, zone: ZoneInfo | None) -> t
         return emitted, emitted
     offset = -((signed.replace(tzinfo=None) + _ROUNDING - written) // _QUARTER) * _QUARTER
     if abs(offset.total_seconds()) > MAX_UTC_OFFSET:
-        raise ValueError("no zone explains it")
+        raise ValueError  # no zone explains it
     return written, (written - offset).replace(tzinfo=UTC)
 
 
@@ -79,4 +79,4 @@ def _stamp(moment: datetime) -> Stamp:
 
 
 def _text(moment: datetime) -> UtcText:
-    return UtcText(_stamp(moment.astimezone(UTC)) + "Z")
+    return UtcText(_stamp(moment) + "Z")
