@@ -1,7 +1,10 @@
 import pytest
 
 from relay.domain.admission import (
+    CLOCK_SKEW,
+    MAX_LANE,
     MAX_PAUSE,
+    SLOT_COUNT_TTL,
     SLOT_TIMEOUT,
     BotState,
     Decision,
@@ -55,6 +58,15 @@ def test_slots_are_counted_again_if_the_item_makes_no_sense(rubbish):
     assert decide(BotState.of(dict.fromkeys(names, rubbish)), NOW, True) is Decision.COUNT_SLOTS
 
 
+def test_a_count_made_on_a_clock_that_is_ahead_is_ours():
+    counted = state(slots_expire_at=NOW + SLOT_COUNT_TTL + CLOCK_SKEW, slots=2, slots_taken=1)
+    assert decide(counted, NOW, True) is Decision.TAKE_SLOT
+
+
+def test_a_bot_without_an_item_has_no_error():
+    assert BotState.of({}).last_error == ""
+
+
 def test_messages_in_the_index_and_those_admitted_just_before_take_slots():
     just_expired = state(slots_expire_at=NOW - 0.1, slots=20, slots_taken=12)
     assert free_slots(50, 30, just_expired, NOW) == 8
@@ -70,8 +82,14 @@ def test_no_message_goes_to_a_bot_that_failed_until_its_pause_is_over():
     assert decide(state(failures=3, probe_at=NOW + 8), NOW, False) == Deferred(8)
 
 
-def test_one_message_probes_whether_the_bot_works_again():
-    assert decide(state(failures=3, probe_at=NOW - 1), NOW, True) is Decision.PROBE
+@pytest.mark.parametrize("wait", [0.5, MAX_PAUSE, MAX_PAUSE + CLOCK_SKEW])
+def test_a_pause_lasts_to_its_end_also_on_a_clock_that_is_behind(wait):
+    assert decide(state(failures=3, probe_at=NOW + wait), NOW, True) == Deferred(wait)
+
+
+@pytest.mark.parametrize("probe_at", [NOW, NOW - 1])
+def test_one_message_probes_whether_the_bot_works_again(probe_at):
+    assert decide(state(failures=3, probe_at=probe_at), NOW, True) is Decision.PROBE
 
 
 def test_the_other_messages_check_again_soon_while_one_probes():
@@ -125,8 +143,22 @@ def test_a_batch_keeps_its_lane_also_when_its_time_is_over():
     assert holds_lane(state, "a", 2)
 
 
+def test_a_batch_keeps_its_lane_though_one_before_it_is_free():
+    assert lane_for(with_lanes(("b", NOW - 1), ("a", NOW + 5)), "a", 2, NOW) == 2
+
+
+def test_a_batch_holds_no_lane_that_is_another_ones():
+    assert not holds_lane(with_lanes(("b", NOW + 5)), "a", 2)
+    assert not holds_lane(with_lanes(), "a", 2)
+
+
 def test_no_third_batch_sends_to_a_bot():
     assert lane_for(with_lanes(("b", NOW + 5), ("c", NOW + 5)), "a", 2, NOW) is None
+
+
+@pytest.mark.parametrize("end", [NOW + 0.5, NOW + MAX_LANE])
+def test_a_lane_is_taken_until_its_end(end):
+    assert lane_for(with_lanes(("b", end)), "a", 1, NOW) is None
 
 
 @pytest.mark.parametrize("end", [NOW, NOW - 1, NOW + 3600])

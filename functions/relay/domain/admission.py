@@ -113,23 +113,25 @@ def lane_entry(batch: str, until: float) -> str:
 
 def lane_for(state: BotState, batch: str, lanes: int, now: float) -> int | None:
     """Return the number, up to `lanes`, of the lane that a batch has or may take; None if there is none."""
-    entries = [(number, state.item.get(lane_name(number))) for number in range(1, lanes + 1)]
-    own = (number for number, entry in entries if _holder(entry) == batch)
-    free = (number for number, entry in entries if not 0 < _lane_end(entry) - now <= MAX_LANE)
+    entries = _lanes(state, lanes)
+    own = (number for number, (_, holder) in entries if holder == batch)
+    free = (number for number, (end, _) in entries if not 0 < end - now <= MAX_LANE)
     return next(own, None) or next(free, None)
 
 
 def holds_lane(state: BotState, batch: str, lanes: int) -> bool:
     """Tell whether a batch has one of the lanes."""
-    return any(_holder(state.item.get(lane_name(number))) == batch for number in range(1, lanes + 1))
+    return any(holder == batch for _, (_, holder) in _lanes(state, lanes))
 
 
-def _holder(entry: object) -> str:
-    return entry.partition(" ")[2] if isinstance(entry, str) else ""
+def _lanes(state: BotState, lanes: int) -> list[tuple[int, tuple[float, str]]]:
+    """Return the number of each lane, when it is free at the latest (Unix seconds), and its batch."""
+    return [(number, _lane(state.item.get(lane_name(number)))) for number in range(1, lanes + 1)]
 
 
-def _lane_end(entry: object) -> float:
-    return _time(entry.partition(" ")[0]) if isinstance(entry, str) else 0
+def _lane(entry: object) -> tuple[float, str]:
+    end, _, batch = str(entry).partition(" ")
+    return _time(end), batch
 
 
 def decide(state: BotState, now: float, needs_slot: bool) -> Decision | Deferred:
