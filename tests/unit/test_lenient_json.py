@@ -16,6 +16,8 @@ from relay.domain.strict_json import Malformed
         (b'{"n": 1' + b"0" * 4301 + b"}", {"n": "1" + "0" * 4301}),
         (b'{"t": "half \\ud83d an emoji"}', {"t": "half \ufffd an emoji"}),
         (b'{"\\ude00": [1]}', {"\ufffd": [1]}),
+        (b'{"t": "\\uD83D"}', {"t": "\ufffd"}),
+        (b'{"t": "\\udfff"}', {"t": "\ufffd"}),
         (b'{"t": "\xff"}', {"t": "\ufffd"}),
         (b'{"k": 1, "k": 2}', {"k": 2}),
         (b"\xef\xbb\xbf{}", {}),
@@ -28,6 +30,8 @@ from relay.domain.strict_json import Malformed
         "past-python",
         "surrogate",
         "key",
+        "surrogate-upper",
+        "surrogate-last",
         "utf-8",
         "key-twice",
         "bom",
@@ -51,7 +55,16 @@ def test_numbers_are_read_as_the_caller_wants_them():
     assert loads(b"[1.10, 2]", Decimal) == ([Decimal("1.10"), 2], True)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"<html>", b"[" * 100_000])
-def test_what_is_no_json_is_malformed(raw):
-    with pytest.raises(Malformed):
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"<html>", "not valid JSON"),
+        (b"[" * 100_000, "nested too deep"),
+    ],
+)
+def test_what_is_no_json_is_malformed(raw, fault):
+    with pytest.raises(Malformed) as refused:
         loads(raw)
+    assert str(refused.value) == fault

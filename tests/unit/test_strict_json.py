@@ -84,6 +84,7 @@ def test_the_deepest_nesting_is_read():
     for _ in range(MAX_DEPTH):
         (value,) = value
     assert value == []
+    loads('{"a":' * MAX_DEPTH + "1" + "}" * MAX_DEPTH)
 
 
 def test_the_longest_integer_is_read():

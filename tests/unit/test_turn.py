@@ -214,6 +214,8 @@ def test_a_turn_without_a_final_part_looks_complete_unless_its_text_was_replaced
         ([{"text": "It is"}, {"text": "It is 5."}], True),
         ([{"text": "It is"}, {"text": "Failed."}], False),
         ([{"text": "It is"}, {"overflow": "parts/x"}], True),
+        ([{"overflow": "parts/x"}, {"text": "It is 5."}], True),
+        ([{"overflow": "parts/x"}, {"text": ""}], False),
     ],
 )
 def test_a_turn_looks_complete_if_its_last_part_goes_on_with_the_text(last_parts, complete):

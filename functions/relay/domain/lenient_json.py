@@ -62,7 +62,7 @@ def loads(raw: bytes, parse_float: Callable[[str], Any] = float) -> tuple[Any, b
     UTF-8 become U+FFFD. Of a key that an object has twice, the last value counts.
     """
     reader = _Reader(parse_float)
-    text = raw.decode("utf-8", "replace")
+    text = raw.decode(errors="replace")
     try:
         value = json.loads(
             text.removeprefix(BYTE_ORDER_MARK),

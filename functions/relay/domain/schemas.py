@@ -29,5 +29,5 @@ def message_fault(value: Any) -> str | None:
             case "oneOf":
                 return "give either message or text"
             case _:
-                return str(fault.message).removeprefix("data.").replace("data must", "it must", 1)
+                return str(fault.message).removeprefix("data.").replace("data must", "it must")
     return None

@@ -54,6 +54,6 @@ def signed_time(timestamp: str | None, now: float) -> float:
 
 def secret_used(secrets: Iterable[str], timestamp: str, signature: str, body: bytes) -> int | None:
     """Return which of `secrets` made `signature`, from 0, or None; in constant time for each."""
-    given = signature.encode("utf-8", "replace")
+    given = signature.encode(errors="replace")
     equal = [hmac.compare_digest(sign(secret, timestamp, body).encode(), given) for secret in secrets]
     return equal.index(True) if True in equal else None

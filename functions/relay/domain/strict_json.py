@@ -28,7 +28,7 @@ def loads(raw: str | bytes, parse_float: Callable[[str], Any] | None = None) -> 
     surrogates, integers past 4,300 digits and nesting deeper than MAX_DEPTH.
     """
     try:
-        text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
+        text = raw.decode() if isinstance(raw, bytes) else raw
         value = json.loads(
             text.removeprefix(BYTE_ORDER_MARK),
             parse_float=parse_float or _finite,

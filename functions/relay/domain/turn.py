@@ -38,9 +38,9 @@ def turns(parts: Iterable[ReplyPart]) -> list[Turn]:
 
     A proactive push (reply_to "") is a turn of its own.
     """
-    grouped: dict[tuple[str, str], list[ReplyPart]] = {}
+    grouped: dict[tuple[str, str | None], list[ReplyPart]] = {}
     for part in parts:
-        key = (part["reply_to"], "" if part["reply_to"] else part["part"])
+        key = (part["reply_to"], None if part["reply_to"] else part["part"])
         grouped.setdefault(key, []).append(part)
     return [_turn(reply_to, own) for (reply_to, _), own in grouped.items()]
 
