@@ -80,6 +80,7 @@ def test_a_refusal_of_the_message_itself_is_permanent(given):
         Response(502, b"<html>bad gateway"),
         Response(504, b""),
         Response(202, b"not JSON"),
+        Response(202, b"[1]"),
         Response(202, b"{}"),
         Response(202, b'{"data": {"accepted_message_id": 7}}'),
         Response(202, b'{"data": {"accepted_message_id": ""}}'),
@@ -93,9 +94,11 @@ def test_a_response_that_proves_nothing_is_unknown(given):
     assert classified(given).verdict is Verdict.UNKNOWN
 
 
-def test_409_after_unknown_is_accepted_with_its_id_not_known():
-    outcome = classified(KEY_KNOWN, history=AFTER_UNKNOWN)
+@pytest.mark.parametrize("action", ["push", "sync"])
+def test_409_after_unknown_is_accepted_with_its_id_not_known(action):
+    outcome = classified(KEY_KNOWN, action, AFTER_UNKNOWN)
     assert (outcome.verdict, outcome.accepted_message_id) == (Verdict.ACCEPTED, None)
+    assert outcome.reason == "answered 409: idempotency key already accepted"
 
 
 def test_409_without_an_attempt_of_unknown_outcome_is_not_accepted_yet():
@@ -131,6 +134,13 @@ def test_a_sync_response_brings_the_reply():
     assert outcome.reply == [{"type": "Plain", "text": "a"}]
 
 
+@pytest.mark.parametrize(
+    "data", [{"message": []}, {"reply_to": "in_2"}, {"reply_to": "in_2", "message": "a"}]
+)
+def test_a_sync_response_without_an_id_or_a_list_proves_nothing(data):
+    assert classified(response(200, 0, "ok", data), "sync").verdict is Verdict.UNKNOWN
+
+
 def test_a_reset_that_langbot_cannot_do_is_a_permanent_refusal():
     outcome = classified(INTERNAL_ERROR, "reset")
     assert (outcome.verdict, outcome.permanent) == (Verdict.REFUSED, True)
@@ -151,6 +161,20 @@ def test_a_bot_that_cannot_accept_messages_is_not_healthy(given):
 )
 def test_a_bot_that_refuses_one_message_or_one_session_is_healthy(action, given):
     assert classified(given, action).bot_healthy
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [
+        (None, 0),
+        ("soon", 0),
+        ("Sun, 22 Nov 2026 12:00:00 GMT", 0),
+        ("Sun, 22 Nov 2026 13:00:49 GMT", 1),
+        ("1", 1),
+    ],
+)
+def test_a_response_that_names_no_time_to_come_asks_for_no_delay(retry_after, seconds):
+    assert classified(response(429, retry_after=retry_after)).retry_after == seconds
 
 
 def test_a_bot_that_langbot_reloads_is_tried_again_within_seconds():
@@ -216,6 +240,11 @@ def test_a_sync_call_beside_another_is_refused_and_its_key_used_up():
     assert has_fresh_key(AFTER_UNKNOWN.after(outcome, "key", NOW), before=AFTER_UNKNOWN)
 
 
+def test_the_key_of_an_attempt_counts_the_keys_used_up_before():
+    history = after(classified(OVERLOADED), UNKNOWN, classified(OVERLOADED))
+    assert idempotency_key("m", history) == "m.2"
+
+
 def test_two_messages_never_share_a_key():
     histories = [AttemptHistory(keys_used=number) for number in range(3)]
     keys = {idempotency_key(message, history) for message in ("m", "m.1") for history in histories}
@@ -223,6 +252,25 @@ def test_two_messages_never_share_a_key():
 
 
 # ---------------------------------------------------------------- what people are shown
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (OVERLOADED, "answered 503: too many inbound messages are already being processed"),
+        (BOT_NOT_FOUND, "answered 404: Bot not found"),
+        (HTML_PAGE, "answered 405"),
+        (Response(503, b""), "answered 503, and not in the form of LangBot"),
+        (response(429, msg="x" * 1000), "answered 429: " + "x" * 300),
+    ],
+)
+def test_a_reason_has_the_status_and_300_characters_of_the_text(given, reason):
+    assert classified(given).reason == reason
+
+
+@pytest.mark.parametrize("given", [ACCEPTED, OVERLOADED, UNPARSED, INTERNAL_ERROR])
+def test_an_outcome_has_the_response_that_it_was_read_from(given):
+    assert classified(given).response == given
 
 
 def test_the_last_response_stays_when_an_attempt_has_none():
@@ -252,6 +300,7 @@ def test_an_attempt_is_shown_with_its_beginning_duration_status_and_error():
 def test_of_many_attempts_the_last_ten_are_shown():
     history = after(*[UNKNOWN] * 9, *[classified(BAD_SIGNATURE)] * 3)
     assert [entry["verdict"] for entry in history.entries] == ["unknown"] * 7 + ["refused"] * 3
+    assert {entry["key"] for entry in history.entries} == {"key"}
 
 
 def test_the_error_of_an_attempt_is_cut_since_ten_of_them_are_kept():

@@ -4,6 +4,7 @@ from relay.domain.bot import BOT_NAME
 from relay.domain.keys import (
     BOTS,
     OPERATOR,
+    bot_of,
     earlier_id_key,
     group_id,
     is_message_key,
@@ -22,6 +23,10 @@ STAMP = "2026-11-22T13:00:48.606776"
 def test_a_session_has_its_bot_in_its_key_so_that_two_bots_never_share_one():
     assert session_key("default", "s-1") == "default#s-1"
     assert session_key("a", "b#c") != session_key("a-b", "c")
+
+
+def test_the_bot_of_a_session_is_found_though_the_session_has_a_separator():
+    assert bot_of(session_key("sales", "a#b")) == "sales"
 
 
 def test_keys_that_the_tables_hold_keep_their_form():

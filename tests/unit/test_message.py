@@ -3,7 +3,13 @@ import json
 import pytest
 
 from relay.domain.bot import Bot
-from relay.domain.message import MAX_REQUEST_BYTES, parse_message, request_for
+from relay.domain.message import (
+    MAX_REQUEST_BYTES,
+    parse_message,
+    parse_session_body,
+    request_for,
+    session_body,
+)
 from relay.errors import InvalidMessage
 
 
@@ -89,6 +95,28 @@ def test_null_in_the_sender_means_that_a_field_is_not_given():
     assert message(sender={"id": "u1", "name": None}).sender == {"id": "u1"}
 
 
+def test_the_sender_goes_to_the_bot():
+    assert body_of(message(sender={"id": "u1"}))["sender"] == {"id": "u1"}
+
+
+def test_a_request_is_utf_8_and_not_escaped():
+    assert "客" in request(message(text="客")).body.decode()
+
+
+def test_the_body_of_a_session_has_only_its_bot_and_its_id():
+    body = session_body("sales", "票-1")
+    assert body == '{"bot": "sales", "session_id": "票-1"}'
+    assert parse_session_body(body) == parse_message(
+        '{"bot": "sales", "session_id": "票-1", "action": "reset"}'
+    )
+
+
+@pytest.mark.parametrize("body", ["no JSON", "[]", "{}"])
+def test_the_body_of_a_session_is_refused_if_it_names_none(body):
+    with pytest.raises(InvalidMessage):
+        parse_session_body(body)
+
+
 def test_a_byte_order_mark_before_a_message_is_ignored():
     assert parse_message('\ufeff{"session_id": "t-1", "text": "hi"}') == message()
 
@@ -123,6 +151,7 @@ def test_segments_go_to_the_bot_as_they_came():
 
 def test_a_reset_needs_no_text_and_sends_none():
     reset = parse_message('{"session_id": "t-1", "action": "reset"}')
+    assert reset.segments == []
     assert body_of(reset, "group") == {"session_id": "t-1", "session_type": "group"}
 
 

@@ -1,12 +1,15 @@
 import json
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.domain.part import (
+    MAX_REPLY_TO_BYTES,
     VerifiedCallback,
+    is_id,
     parse_part,
     reply_part,
     sync_reply_body,
@@ -34,12 +37,16 @@ def raw(**fields):
     return json.dumps(body(**fields), ensure_ascii=False).encode()
 
 
+def raw_without(field):
+    return json.dumps({name: value for name, value in body().items() if name != field}).encode()
+
+
 # ---------------------------------------------------------------- the item
 
 
 def test_an_item_holds_the_part_and_its_times():
     part = received_part(raw())
-    assert {name: part[name] for name in part if name not in ("part", "digest", "timestamp")} == {
+    assert {name: part[name] for name in part if name not in ("part", "digest")} == {
         "session": "default#s-1",
         "session_id": "s-1",
         "bot": "default",
@@ -49,12 +56,27 @@ def test_an_item_holds_the_part_and_its_times():
         "stream": True,
         "message": [{"type": "Plain", "text": "hi"}],
         "text": "hi",
+        "timestamp": "2026-11-22T13:00:48.606776",
         "created_at": "2026-11-22T13:00:48.606776Z",
         "sent_at": "2026-11-22T13:00:48.000000Z",
         "received_at": "2026-11-22T13:00:49.000000Z",
         "expires_at": int(NOW) + 1 + 90 * 86_400,
     }
     assert part["part"] == f"2026-11-22T13:00:48.606776#000001#{part['digest'][:12]}"
+
+
+def test_a_part_without_a_timestamp_gets_none():
+    assert "timestamp" not in received_part(raw_without("timestamp"))
+
+
+def test_the_zone_of_a_bot_makes_the_stamp_in_the_key_utc():
+    part = received_part(raw(timestamp="2026-11-22T21:00:48.606776"), zone=ZoneInfo("Asia/Shanghai"))
+    assert part["part"].startswith("2026-11-22T13:00:48.606776#")
+
+
+def test_an_item_says_which_secret_its_body_was_signed_with():
+    callback = VerifiedCallback("default", raw(), NOW, NOW, None, verified_with=1)
+    assert reply_part(callback, parse_part(raw()), keep_days=90)["verified_with"] == 1
 
 
 def test_a_stamp_without_microseconds_keeps_its_width():
@@ -73,7 +95,11 @@ def test_unknown_fields_are_kept_and_cannot_replace_ours():
 
 def test_a_part_whose_body_is_gone_is_read_without_it():
     part = with_body(without_body(received_part(raw())), None)
-    assert (part["message"], part["text"], part["is_final"]) == ([], "", True)
+    assert (part["message"], part["text"], part["is_final"], part["sequence"]) == ([], "", True, 1)
+
+
+def test_a_sequence_that_is_gone_with_its_body_is_read_as_0():
+    assert with_body(without_body(received_part(raw(sequence=10**38))), None)["sequence"] == 0
 
 
 @pytest.mark.parametrize(("sequence", "shown"), [(-1, "000000"), (2**70, "999999"), (7, "000007")])
@@ -106,16 +132,22 @@ def test_recorded_parts_are_kept_once_each_in_the_order_of_their_emission(record
         (b"{", "not valid JSON"),
         (b"null", "it is no JSON object"),
         (b"\xff\xfe", "not valid JSON"),
-        (raw(message="hi"), "message must be a list"),
-        (raw(session_id="s" * 481), "session_id must be a string of at most 480"),
-        (raw(session_id=5), "session_id must be a string"),
+        (raw(message="hi"), "message must be a list of segments"),
+        (raw(session_id="s" * 481), "session_id must be a string of at most 480 characters"),
+        (raw(session_id=5), "session_id must be a string of at most 480 characters"),
         (raw(message=[{"x": [[]]}]).replace(b"[[]]", b"[" * 10_000 + b"]" * 10_000), "nested too deep"),
     ],
 )
 def test_a_signed_body_that_is_no_part_is_refused_and_its_fault_named(raw_body, reason):
     with pytest.raises(Malformed) as refused:
         parse_part(raw_body)
-    assert reason in str(refused.value)
+    assert str(refused.value) == reason
+
+
+def test_the_longest_ids_are_kept():
+    part = received_part(raw(session_id="s" * 480, reply_to="r" * MAX_REPLY_TO_BYTES))
+    assert (len(part["session_id"]), len(part["reply_to"])) == (480, MAX_REPLY_TO_BYTES)
+    assert not is_id("r" * (MAX_REPLY_TO_BYTES + 1))
 
 
 @pytest.mark.parametrize(
@@ -133,15 +165,18 @@ def test_a_signed_body_that_is_no_part_is_refused_and_its_fault_named(raw_body, 
         (raw(message=["hi"]), "message", []),
         (raw(reply_to=None), "reply_to", ""),
         (raw(reply_to="客" * 342), "reply_to", ""),
+        (raw_without("sequence"), "sequence", 0),
     ],
 )
 def test_a_part_that_is_not_as_expected_is_stored_as_it_was_meant(raw_body, name, value):
     part = received_part(raw_body)
     assert (part[name], part["altered"]) == (value, True)
+    assert parse_part(raw_body).is_exact is False
 
 
-def test_a_part_that_is_as_expected_is_not_altered():
-    assert "altered" not in received_part(raw())
+@pytest.mark.parametrize("raw_body", [raw(), raw(stream=False), raw_without("stream")])
+def test_a_part_that_is_as_expected_is_not_altered(raw_body):
+    assert "altered" not in received_part(raw_body)
 
 
 JSON = st.recursive(
@@ -179,10 +214,21 @@ def test_a_sequence_that_dynamodb_cannot_hold_is_left_out_with_the_body(sequence
     assert "sequence" not in without_body(received_part(raw(sequence=sequence)))
 
 
+@pytest.mark.parametrize("sequence", [10**38 - 1, 1 - 10**38])
+def test_a_sequence_of_38_digits_is_kept_without_the_body(sequence):
+    assert without_body(received_part(raw(sequence=sequence)))["sequence"] == sequence
+
+
 def test_a_part_with_its_body_again_is_the_part_as_it_was():
     raw_body = raw(trace={"id": "x"}, sequence=10**38, session="evil", text="evil")
     part = received_part(raw_body)
     assert with_body(without_body(part), raw_body) == part
+
+
+def test_numbers_of_a_body_that_is_read_again_are_those_of_json():
+    raw_body = raw(message=[{"type": "Image", "size": 0.5}])
+    size = with_body(without_body(received_part(raw_body)), raw_body)["message"][0]["size"]
+    assert (size, type(size)) == (0.5, float)
 
 
 def test_numbers_of_a_body_are_kept_exactly():
@@ -192,6 +238,8 @@ def test_numbers_of_a_body_are_kept_exactly():
 
 def test_a_sync_reply_is_stored_as_the_callback_that_it_stands_for():
     message = [{"type": "Plain", "text": "né"}]
-    part = received_part(sync_reply_body("s-1", "in_1", message, "2026-11-22T13:00:48.606776"))
+    raw_body = sync_reply_body("s-1", "in_1", message, "2026-11-22T13:00:48.606776")
+    assert raw_body == raw(message=message, stream=False)
+    part = received_part(raw_body)
     assert (part["session"], part["reply_to"], part["message"]) == ("default#s-1", "in_1", message)
     assert (part["is_final"], part["created_at"]) == (True, "2026-11-22T13:00:48.606776Z")

@@ -3,7 +3,16 @@ from dataclasses import replace
 
 import pytest
 
-from relay.domain.attempt import AttemptHistory, Delivery, Outcome, Response, Verdict, classify
+from relay.domain.attempt import (
+    AttemptHistory,
+    Delivery,
+    Outcome,
+    Response,
+    Verdict,
+    classify,
+    with_attempt,
+)
+from relay.domain.bot import Bot
 from relay.domain.message import parse_message
 from relay.domain.record import (
     MAX_REASON,
@@ -28,6 +37,7 @@ FAILED_TWICE = AttemptHistory(
     outcome_unknown=True,
     first_failed_at=NOW - 60,
     last_response=Response(502, b"bad gateway").excerpt(),
+    entries=with_attempt((), Outcome(Verdict.UNKNOWN, "answered 502"), "id-1.1", NOW - 60),
 )
 
 COMMON = {
@@ -50,12 +60,15 @@ FAILED = COMMON | {
     "first_failed_at": utc_text(NOW - 60),
     "last_error": "answered 502",
     "last_answer": {"status": 502, "body": "bad gateway"},
+    "last_attempts": [
+        {"at": utc_text(NOW - 60), "verdict": "unknown", "ms": 0, "key": "id-1.1", "error": "answered 502"}
+    ],
 }
 
 
-def accepted(outcome=ACCEPTED_PUSH, action="push", expects_reply=True):
-    """Return the record of a message whose attempt came to `outcome`."""
-    tried = delivery(body=json.dumps({"session_id": "s-1", "text": "hi", "action": action}))
+def accepted(outcome=ACCEPTED_PUSH, action="push", expects_reply=True, history=None):
+    """Return the record of a message with `history` whose attempt came to `outcome`."""
+    tried = delivery(history, body=json.dumps({"session_id": "s-1", "text": "hi", "action": action}))
     return accepted_record(tried, attempt(tried, outcome, expects_reply), NOW, KEEP_DAYS, ANSWER_DEADLINE)
 
 
@@ -94,9 +107,24 @@ def test_an_accepted_message_is_delivered_and_waits_for_its_reply():
 
 
 def test_a_message_whose_id_is_not_known_waits_for_an_unidentified_reply():
-    record = accepted(ID_NOT_KNOWN)
+    record = accepted(ID_NOT_KNOWN, history=FAILED_TWICE)
     assert "accepted_message_id" not in record
-    assert record["awaited_reply"] == f"?{SESSION}"
+    assert (record["awaited_reply"], record["refusals"]) == (f"?{SESSION}", 1)
+
+
+def test_a_message_to_a_bot_that_replies_by_push_says_so():
+    tried = delivery()
+    made = replace(attempt(tried, ACCEPTED_PUSH), bot=Bot("default", replies_by_push=True))
+    record = accepted_record(tried, made, NOW, KEEP_DAYS, ANSWER_DEADLINE)
+    assert record["replies"] == "push"
+
+
+def test_the_attempts_before_the_accepted_one_stay_in_the_record():
+    entries = accepted(history=FAILED_TWICE)["last_attempts"]
+    assert [(entry["verdict"], entry["key"]) for entry in entries] == [
+        ("unknown", "id-1.1"),
+        ("accepted", "id-1.1"),
+    ]
 
 
 def test_a_message_that_expects_no_reply_has_no_deadline_but_takes_a_reply():

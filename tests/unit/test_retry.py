@@ -37,6 +37,15 @@ def test_an_accepted_message_leaves_the_queue():
 def test_a_message_that_langbot_or_the_network_refuses_is_tried_again(given):
     conclusion = concluded(given)
     assert (conclusion.record["state"], conclusion.retry_in) == (State.RETRYING, 2)
+    assert conclusion.record["last_attempts"][0]["key"] == "id-1.0"
+
+
+def test_a_message_that_is_tried_again_says_when_and_until_when():
+    record = concluded(TOO_MANY_REQUESTS, history=AttemptHistory(attempts=2, first_failed_at=NOW - 6)).record
+    assert (record["next_attempt_at"], record["retry_until"]) == (
+        utc_text(NOW + 8),
+        utc_text(NOW - 6 + HOURS),
+    )
 
 
 @pytest.mark.parametrize("given", PERMANENT_REFUSALS)

@@ -88,6 +88,11 @@ def test_pushes_are_counted_from_the_delivery_on():
     assert pushes_since(utc_text(NOW + 0.5), parts) == 2
 
 
+def test_a_push_of_the_second_before_the_delivery_is_not_counted():
+    assert pushes_since(utc_text(NOW + 1), [pushed(signed_at=NOW)]) == 0
+    assert pushes_since(utc_text(NOW + 0.999), [pushed(signed_at=NOW)]) == 1
+
+
 # ---------------------------------------------------------------- on recorded traffic
 
 
@@ -124,6 +129,11 @@ BODY = {"session_id": "s-1", "reply_to": "in_1", "sequence": 1, "is_final": True
 def final_part(timestamp="2026-11-22T13:00:47.5"):
     """Make a final part that was signed at NOW."""
     return FinalPart.of(received_part(json.dumps(BODY | {"timestamp": timestamp}).encode()))
+
+
+def test_a_final_part_has_the_key_of_its_item():
+    part = received_part(json.dumps(BODY).encode())
+    assert FinalPart.of(part).part == part["part"]
 
 
 def test_a_final_part_has_its_times_in_unix_seconds():
