@@ -20,20 +20,31 @@ def body_of(vector):
     return base64.b64decode(vector["body_base64"])
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda v: f"{v['secret'][:12]}-{v['timestamp']}")
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["timestamp"])
 def test_a_signature_equals_the_one_that_langbot_made(vector):
     assert sign(vector["secret"], vector["timestamp"], body_of(vector)) == vector["signature"]
 
 
-@pytest.mark.parametrize("made", BY_CLIENTS, ids=lambda made: f"{made['client']}-{made['secret']}")
+@pytest.mark.parametrize("made", BY_CLIENTS, ids=lambda made: made["client"])
 def test_a_signature_of_a_reference_client_of_langbot_is_accepted(made):
     assert secret_used((made["secret"],), made["timestamp"], made["signature"], made["body"].encode()) == 0
 
 
-@pytest.mark.parametrize("made", BY_CLIENTS, ids=lambda made: f"{made['client']}-{made['secret']}")
+@pytest.mark.parametrize("made", BY_CLIENTS, ids=lambda made: made["client"])
 def test_a_reference_client_of_langbot_accepts_a_signature(made):
     # It makes the signature itself and compares the two.
     assert sign(made["secret"], made["timestamp"], made["body"].encode()) == made["signature"]
+
+
+def test_operators_read_these_refusals():
+    assert list(Refusal) == [
+        "timestamp_missing",
+        "timestamp_malformed",
+        "timestamp_expired",
+        "signature_missing",
+        "signature_mismatch",
+        "unknown_bot",
+    ]
 
 
 @pytest.mark.parametrize("age", [0, SIGNATURE_TOLERANCE, -SIGNATURE_TOLERANCE])
