@@ -10,13 +10,14 @@ UV := 0.13.9
 CHECKOV := 3.3.30
 CYCLONEDX_BOM := 7.5.0
 PIP_LICENSES := 5.5.5
+MUTMUT := 3.8.1
 LANGBOT := 4.11.2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The caller's settings for other work must not reach the local stack.
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help demo local test test-unit test-console test-langbot prove fuzz check bench soak release clean
+.PHONY: help demo local test test-unit test-console test-langbot prove fuzz mutants check bench soak release clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -46,6 +47,9 @@ fuzz: .venv/.tests .local/.package .local/.emulator  ## try 100,000 inputs, or F
 
 prove: .venv/.tests  ## simulate 10,000 seeds of faults, on all cores (about five minutes on two)
 	@PYTHONPATH=functions:infra:tests exec $(PY) -m simulation.run
+
+mutants: .venv/.mutmut-$(MUTMUT)  ## change the rules one by one, fail if the unit tests notice under 95% (minutes, on all cores)
+	@exec $(PY) tests/support/mutants.py
 
 check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types and template
 	$(PY) -m ruff format --check
@@ -104,6 +108,11 @@ endef
 	$(call venv,.venv)
 	@.venv/bin/pip install -q -r requirements.txt
 	@.venv/bin/pip install -q -r $<
+	@touch $@
+
+.venv/.mutmut-$(MUTMUT): .venv/.tests
+	@echo "Installing mutmut into .venv (once, a few seconds) ..."
+	@.venv/bin/pip install -q mutmut==$(MUTMUT)
 	@touch $@
 
 # What the TypeScript example of docs/sending.md imports. The test libraries have a Node with npm.
