@@ -6,7 +6,8 @@ from itertools import islice
 
 import pytest
 
-from relay import SentMessage
+from relay import ReplyTimeout, SentMessage
+from relay.adapters.replies_table import RepliesTable
 from relay.domain.settlement import FinalPart
 from relay.domain.timestamps import unix_seconds, utc_text
 from support.api_calls import counted_calls
@@ -107,3 +108,16 @@ def test_a_merged_message_gets_a_turn_from_its_beginning(talk, workers, deliver_
     final = FinalPart.of(talk.conversation().parts()[-1])
     workers.settler().settle(replace(final, sent_at=unix_seconds(record["delivered_at"]) + 1))
     assert talk.conversation().wait(merged, timeout=0).text == "begun, and ended"
+
+
+def test_a_wait_ends_although_the_first_part_comes_at_that_moment(talk, deliver_one, store, monkeypatch):
+    sent, _ = deliver_one()
+    parts_since = RepliesTable.parts_since
+
+    def after_a_part_came(table, session, since):
+        store(60, reply_to="in_another", is_final=False)
+        return parts_since(table, session, since)
+
+    monkeypatch.setattr(RepliesTable, "parts_since", after_a_part_came)
+    with pytest.raises(ReplyTimeout):
+        talk.conversation().wait(sent, timeout=0)

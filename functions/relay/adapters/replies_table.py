@@ -79,7 +79,8 @@ class RepliesTable:
         newest = self._newest_times(session)
         earliest = accepted_after(delivered_at) - SIGNATURE_TOLERANCE
         parts = self.parts_since(session, utc_text(earliest + _clock_offset(newest)))
-        return parts, not parts or parts[-1]["part"] >= newest[0]["part"]
+        # The session's first part may have come between the two reads.
+        return parts, not (parts and newest) or parts[-1]["part"] >= newest[0]["part"]
 
     def turn_up_to(self, last: ReplyPart, since: str, max_pages: int | None = None) -> list[ReplyPart]:
         """Return the parts of a turn up to `last`, in order, of those stamped after `since`.
