@@ -2,11 +2,20 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from relay.adapters.admission_control import AdmissionControl
-from relay.adapters.bot_registry import BotRegistry
-from relay.adapters.langbot import ConnectFailed, LangBotClient, NoResponse, max_attempt_seconds
+from relay.adapters.bot_registry import BotRegistry, UnknownBot
+from relay.adapters.langbot import (
+    TRIED_SECRETS,
+    ConnectFailed,
+    LangBotClient,
+    NoResponse,
+    max_attempt_seconds,
+)
 from relay.domain.admission import Deferred
 from relay.domain.attempt import Attempt, AttemptHistory, Outcome, Verdict, classify
 from relay.domain.bot import Bot
@@ -73,7 +82,7 @@ class Sender:
         if not bot.url:
             return Outcome(Verdict.REFUSED, f"the secret of bot {bot.name!r}: url is empty or missing")
         try:
-            response = self.langbot.post(bot, action, body, idempotency_key)
+            response = self.langbot.post(bot, action, body, idempotency_key, self._secrets_since_read(bot))
         except ConnectFailed as fault:
             return Outcome(Verdict.REFUSED, str(fault))
         except NoResponse as fault:
@@ -82,3 +91,12 @@ class Sender:
             log.error("an attempt failed in a way that was not foreseen", extra=error_fields(error))
             return Outcome(Verdict.UNKNOWN, error_text(error))
         return classify(action, response, history, self.clock())
+
+    def _secrets_since_read(self, bot: Bot) -> Iterator[str]:
+        """Yield the inbound secrets to try that the bot has got since it was read: it may be rotated now."""
+        try:
+            current = self.bot_registry.refresh(bot.name)
+        except (UnknownBot, ClientError, BotoCoreError):
+            return  # the next attempt says so
+        tried = bot.inbound_secrets[:TRIED_SECRETS]
+        yield from (one for one in current.inbound_secrets[:TRIED_SECRETS] if one not in tried)

@@ -7,7 +7,7 @@ from support.deployed import IN, OUT, Talk
 
 
 def change_secret(talk: Talk, **fields: Any) -> None:
-    """Add fields to the secret of the test's bot, before its first message."""
+    """Set fields of the secret of the test's bot."""
     secret = {"url": talk.bot.url, "inbound_secret": IN, "outbound_secret": OUT} | fields
     name = talk.deployed.local.outputs["BotSecretPrefix"] + talk.name
     talk.deployed.client("secretsmanager").put_secret_value(SecretId=name, SecretString=json.dumps(secret))

@@ -6,10 +6,11 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import lru_cache, partial
 from http.cookiejar import DefaultCookiePolicy
+from itertools import chain
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -36,7 +37,10 @@ ATTEMPT_TIMEOUT: dict[Action, int] = {
     "sync": 65,
     "reset": 10,
 }
-"""Seconds for all of an attempt: connect, headers and body, and a second secret."""
+"""Seconds for all of an attempt: connect, headers and body, with each secret."""
+
+TRIED_SECRETS = 2
+"""Secrets of a bot that an attempt signs with, one after the other, as long as LangBot answers 401."""
 
 MAX_RESPONSE_BYTES: dict[Action, int] = {
     "push": 1 << 16,
@@ -70,13 +74,21 @@ class LangBotClient:
         self._http.mount("https://", adapter)
         self._http.mount("http://", adapter)
 
-    def post(self, bot: Bot, action: Action, body: bytes, idempotency_key: str) -> Response:
-        """Post `body`, signed with the bot's newest secret and on 401 once more with the next one.
+    def post(
+        self,
+        bot: Bot,
+        action: Action,
+        body: bytes,
+        idempotency_key: str,
+        further_secrets: Iterable[str] = (),
+    ) -> Response:
+        """Post `body`, signed with the bot's newest secret, and on 401 with the next one.
 
-        Raise ConnectFailed and NoResponse.
+        If LangBot answers 401 to both, then sign with each of `further_secrets` until it does not. Those are
+        not looked at before. Raise ConnectFailed and NoResponse.
         """
         deadline = time.monotonic() + ATTEMPT_TIMEOUT[action]
-        for secret in bot.inbound_secrets[:2]:
+        for secret in chain(bot.inbound_secrets[:TRIED_SECRETS], further_secrets):
             call = _Call(
                 partial(self._post, bot.endpoint(PATHS[action]), action, body, idempotency_key, secret)
             )
