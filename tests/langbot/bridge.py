@@ -9,7 +9,8 @@ from typing import Any
 from langbot.peer.model import Model
 from langbot.peer.peer import Peer
 from langbot.proxy import Proxy
-from relay import Conversation, PushQueue
+from relay import Conversation, PushQueue, SentMessage
+from relay.domain.keys import message_key, session_key
 from support.deployed import Deployed
 
 
@@ -47,3 +48,11 @@ class Bridge:
 
     def conversation(self, session_id: str, bot: str = "default") -> Conversation:
         return Conversation(self.deployed.stack, session_id, bot)
+
+    def forget(self, sent: SentMessage) -> None:
+        """Delete a message's record: one that LangBot dropped would keep its slot for minutes."""
+        session, message = session_key(sent.bot, sent.session_id), message_key(sent.sequence_number)
+        self.deployed.client("dynamodb").delete_item(
+            TableName=self.deployed.stack.messages_table,
+            Key={"session": {"S": session}, "message": {"S": message}},
+        )

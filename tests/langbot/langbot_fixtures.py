@@ -17,18 +17,24 @@ from relay import PushQueue, Stack
 from support.deployed import Deployed
 
 LANGBOT = LOCAL / "langbot"
-TIMINGS = pytest.StashKey[dict[str, float]]()
+FIGURES = pytest.StashKey[list[str]]()
+"""Lines that are written at the end of the run."""
+
+
+def installed_release() -> Version | None:
+    """Return the release of LangBot that is installed, if one is."""
+    installed = next(LANGBOT.glob("lib/*/site-packages/langbot-*.dist-info"), None)
+    return Version(installed.stem.removeprefix("langbot-")) if installed else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TIMINGS] = {}
+    config.stash[FIGURES] = []
     config.addinivalue_line("markers", "since(release): tests what LangBot has from this release on")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests of what the installed release of LangBot does not have."""
-    installed = next(LANGBOT.glob("lib/*/site-packages/langbot-*.dist-info"), None)
-    release = Version(installed.stem.removeprefix("langbot-")) if installed else None
+    release = installed_release()
 
     def too_new(item: pytest.Item) -> bool:
         since = item.get_closest_marker("since")
@@ -39,8 +45,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for what, seconds in config.stash[TIMINGS].items():
-        terminalreporter.write_line(f"{what}: {seconds:.1f} s")
+    for line in config.stash[FIGURES]:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +58,19 @@ def langbot_venv() -> Path:
 
 
 @pytest.fixture(scope="session")
+def langbot_release(bridge: Bridge) -> Version:
+    """The release of the bridge's LangBot."""
+    release = installed_release()
+    assert release, bridge
+    return release
+
+
+@pytest.fixture(scope="session")
 def bridge(
     langbot_venv: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Bridge]:
     """One bridge for all tests: a test that changes a setting changes it back, or on both sides."""
-    timings = pytestconfig.stash[TIMINGS]
+    figures = pytestconfig.stash[FIGURES]
     folder = tmp_path_factory.mktemp("stack")
     began = time.monotonic()
     with (
@@ -66,10 +80,10 @@ def bridge(
         Proxy() as to_relay,
         local_stack(folder=folder) as stack,
     ):
-        timings["the stack was up after"] = time.monotonic() - began
+        figures.append(f"the stack was up after: {time.monotonic() - began:.1f} s")
         to_relay.target = stack.outputs["CallbackUrl"]
         peer.configure(Settings(to_relay.url, inbound_secret="inbound-1", outbound_secret="outbound-1"))
-        timings["LangBot was up after"] = time.monotonic() - began
+        figures.append(f"LangBot was up after: {time.monotonic() - began:.1f} s")
         to_bot.target = peer.bot_url
         stack.connect(to_bot.url, peer.settings.inbound_secret, peer.settings.outbound_secret)
         deployed = Deployed(stack, Stack.from_file(folder / "outputs.json"))

@@ -11,7 +11,6 @@ import pytest
 from langbot.bridge import Bridge
 from langbot.peer.peer import HOLDS, RUNS_AT_ONCE
 from relay import SentMessage
-from relay.domain.keys import message_key, session_key
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(1500)  # the first test boots LangBot
@@ -81,17 +80,8 @@ def test_langbot_drops_the_oldest_without_admission_control(bridge: Bridge, sess
         assert HOLDS <= answered <= HOLDS + 2
         expected = {"answered": answered, "delivered": MESSAGES - answered}
         eventually(lambda: states(bridge, sent) == expected, what="LangBot's replies are settled")
-    forget(bridge, sent)
-
-
-def forget(bridge: Bridge, sent: list[SentMessage]) -> None:
-    """Delete the records: each message that LangBot dropped would keep its slot for minutes."""
     for one in sent:
-        session, message = session_key(one.bot, one.session_id), message_key(one.sequence_number)
-        bridge.deployed.client("dynamodb").delete_item(
-            TableName=bridge.deployed.stack.messages_table,
-            Key={"session": {"S": session}, "message": {"S": message}},
-        )
+        bridge.forget(one)
 
 
 def test_langbot_answers_all_with_admission_control(bridge: Bridge, session: str) -> None:

@@ -1,31 +1,176 @@
-"""Secrets are rotated on both sides while messages are in flight."""
+"""Secrets are rotated on both sides while messages of several sessions flow."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from langbot.bridge import Bridge
+from langbot.langbot_fixtures import FIGURES
+from langbot.load import SESSIONS, Load, Outcome
+from langbot.peer.peer import Settings
+from relay.domain.bot import parse_bot
 from relay.domain.signing import secret_used
 from relay.domain.turn import Turn
+from support.command_line import CommandLine
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(1200)  # the first test boots LangBot
 
-ROTATION_SECONDS = 120
-"""Push reads a bot's secret again after one minute, and tries the message again after that."""
+Report = Callable[[str], None]
+INBOUND, OUTBOUND = "inbound_secret", "outbound_secret"
+_numbers = count(2)
 
 
-def secret(bridge: Bridge, bot: str, inbound: list[str], outbound: list[str]) -> tuple[str, str]:
-    """Return name and value of a bot's secret."""
-    value = {"url": bridge.to_bot.url, "inbound_secret": inbound, "outbound_secret": outbound}
-    return bridge.deployed.local.outputs["BotSecretPrefix"] + bot, json.dumps(value)
+def new_settings(bridge: Bridge, *directions: str) -> Settings:
+    """Return LangBot's settings with new secrets for these directions."""
+    number = next(_numbers)
+    changes: dict[str, Any] = {name: f"{name}-{number}-of-the-drill" for name in directions}
+    return replace(bridge.peer.settings, **changes)
 
 
-def rotate(bridge: Bridge, inbound: list[str], outbound: list[str]) -> None:
-    """Give the bot `default` other secrets, on the relay's side."""
-    name, value = secret(bridge, "default", inbound, outbound)
-    bridge.deployed.client("secretsmanager").put_secret_value(SecretId=name, SecretString=value)
+def secret_of(bridge: Bridge, *known: Settings) -> str:
+    """Return the secret of a bot that knows the secrets of all these settings, the newest first."""
+    secrets = {
+        name: list(dict.fromkeys(getattr(settings, name) for settings in known))
+        for name in (INBOUND, OUTBOUND)
+    }
+    return json.dumps({"url": bridge.to_bot.url, **secrets})
+
+
+def tell_relay(bridge: Bridge, *known: Settings) -> None:
+    """Give the bot `default` the secrets of these settings, on the relay's side."""
+    name = bridge.deployed.local.outputs["BotSecretPrefix"] + "default"
+    bridge.deployed.client("secretsmanager").put_secret_value(
+        SecretId=name, SecretString=secret_of(bridge, *known)
+    )
+
+
+def tell_langbot(bridge: Bridge, settings: Settings) -> None:
+    bridge.peer.reconfigure(inbound_secret=settings.inbound_secret, outbound_secret=settings.outbound_secret)
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Report:
+    """Write a line about the test at the end of the run."""
+    return lambda text: request.config.stash[FIGURES].append(f"{request.node.name}: {text}")
+
+
+def check(bridge: Bridge, load: Load, both_known_at: float, saved_at: float, report: Report) -> int:
+    """Check that nothing was lost, nor refused after both sides knew a common secret (Unix seconds).
+
+    Return how many messages lost their reply because LangBot forgot it when it was saved.
+    """
+    outcome = Outcome(bridge, load)
+    assert outcome.callback_statuses() == {200}
+    assert outcome.refused_since(both_known_at) == []
+    assert list(outcome.wrong_replies()) == []
+    assert outcome.sessions_not_as_emitted() == []
+    dropped = outcome.dropped()
+    assert all(said.at < saved_at for said in dropped)
+    assert len(dropped) <= SESSIONS
+    report(outcome.summary())
+    for said in dropped:
+        bridge.forget(said.sent)
+    return len(dropped)
+
+
+@pytest.mark.parametrize("directions", [(INBOUND,), (OUTBOUND,), (INBOUND, OUTBOUND)], ids="+".join)
+def test_rotation_under_load_loses_nothing(
+    bridge: Bridge, session: str, directions: tuple[str, ...], report: Report
+) -> None:
+    old, new = bridge.peer.settings, new_settings(bridge, *directions)
+    with Load(bridge, session) as load:
+        load.flows()
+        both_known_at = time.time()
+        tell_relay(bridge, new, old)
+        tell_langbot(bridge, new)
+        saved_at = time.time()
+        load.flows()
+        tell_relay(bridge, new)
+        load.flows()
+    check(bridge, load, both_known_at, saved_at, report)
+
+
+def test_inbound_secret_that_langbot_has_first_delays_messages(
+    bridge: Bridge, session: str, report: Report
+) -> None:
+    old, new = bridge.peer.settings, new_settings(bridge, INBOUND)
+    with Load(bridge, session) as load:
+        load.flows()
+        tell_langbot(bridge, new)
+        saved_at = time.time()
+        eventually(lambda: Outcome(bridge, load).refused_since(saved_at), what="LangBot refuses a message")
+        both_known_at = time.time()
+        tell_relay(bridge, new, old)
+        load.flows()
+        tell_relay(bridge, new)
+        load.flows()
+    check(bridge, load, both_known_at, saved_at, report)
+
+
+@contextmanager
+def found_by_url(bridge: Bridge) -> Iterator[None]:
+    """Let the url of the bot `default` end with the bot's id in LangBot, as `connect` makes it."""
+    before = bridge.to_bot.target
+    folder, _, uuid = before.rpartition("/")
+    name = bridge.deployed.local.outputs["BotSecretPrefix"] + "default"
+    secret = json.loads(secret_of(bridge, bridge.peer.settings)) | {"url": f"{bridge.to_bot.url}/{uuid}"}
+    bridge.to_bot.target = folder
+    bridge.deployed.client("secretsmanager").put_secret_value(SecretId=name, SecretString=json.dumps(secret))
+    try:
+        yield
+    finally:
+        value = bridge.deployed.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
+        bot = parse_bot("default", value)
+        bridge.peer.settings = replace(
+            bridge.peer.settings,
+            inbound_secret=bot.inbound_secrets[0],
+            outbound_secret=bot.outbound_secrets[0],
+        )
+        bridge.to_bot.target = before
+        tell_relay(bridge, bridge.peer.settings)
+
+
+@pytest.mark.since("4.11.2")  # `relay connect` needs it
+def test_rotation_by_the_command_under_load_loses_nothing(
+    bridge: Bridge, session: str, tmp_path: Path, report: Report
+) -> None:
+    old = bridge.peer.settings
+    key = bridge.peer.api_key("resource.view", "resource.manage")
+    with found_by_url(bridge):
+        with Load(bridge, session) as load:
+            load.flows()
+            both_known_at = time.time()
+            done = CommandLine(bridge.deployed, tmp_path)(
+                "connect",
+                "--langbot",
+                bridge.peer.url,
+                "--yes",
+                "--rotate",
+                environment={"LANGBOT_API_KEY": key},
+            )
+            assert (done.returncode, done.stderr) == (0, ""), done.stdout
+            load.flows()
+        # LangBot is saved when no turn is open, so it has nothing to forget.
+        assert check(bridge, load, both_known_at, time.time(), report) == 0
+    assert bridge.peer.settings.inbound_secret != old.inbound_secret
+
+
+@pytest.fixture
+def fresh_bot(bridge: Bridge) -> Iterator[str]:
+    """Return the name of a new bot; LangBot calls back under it, with its own secrets."""
+    settings, target = bridge.peer.settings, bridge.to_relay.target
+    bridge.to_relay.target = target.removesuffix("default") + "rotating"
+    yield "rotating"
+    bridge.to_relay.target = target
+    tell_langbot(bridge, settings)
 
 
 def signed_with(bridge: Bridge, session_id: str, secrets: list[str]) -> list[bool]:
@@ -46,50 +191,18 @@ def as_meant(turn: Turn) -> str:
     return turn.text.removesuffix("Request failed.")
 
 
-def test_secret_rotated_on_both_sides_loses_nothing(bridge: Bridge, session: str) -> None:
-    old, new = bridge.peer.settings, ("inbound-2", "outbound-2")
-    before, meanwhile, after = (f"{session}-{when}" for when in ("before", "meanwhile", "after"))
-    # Both functions have just read the old secrets.
-    bridge.conversation(session).wait(bridge.push_queue.push(session, "hello"), timeout=180)
-    pushed = [bridge.push_queue.push(before, f"HOLD {before}")]
-    eventually(lambda: f"HOLD {before}" in bridge.model.held, what="the model is asked")
-
-    rotate(bridge, [new[0], old.inbound_secret], [new[1], old.outbound_secret])
-    bridge.peer.reconfigure(inbound_secret=new[0], outbound_secret=new[1])
-    pushed += [bridge.push_queue.push(meanwhile, f"between {n}") for n in range(3)]
-    bridge.model.release()
-    turns = [bridge.conversation(sent.session_id).wait(sent, ROTATION_SECONDS) for sent in pushed]
-    rotate(bridge, [new[0]], [new[1]])
-    pushed.append(bridge.push_queue.push(after, "the new secrets"))
-    turns.append(bridge.conversation(after).wait(pushed[-1]))
-
-    texts = [f"HOLD {before}", "between 0", "between 1", "between 2", "the new secrets"]
-    assert [as_meant(turn) for turn in turns] == [f"echo: {text}" for text in texts]
-    for sent in pushed:
-        bridge.deployed.state(sent, "answered")
-
-
-@pytest.fixture
-def fresh_bot(bridge: Bridge) -> Iterator[str]:
-    """Return the name of a new bot; LangBot calls back under it, with its own secrets."""
-    settings, target = bridge.peer.settings, bridge.to_relay.target
-    bridge.to_relay.target = target.removesuffix("default") + "rotating"
-    yield "rotating"
-    bridge.to_relay.target = target
-    bridge.peer.reconfigure(inbound_secret=settings.inbound_secret, outbound_secret=settings.outbound_secret)
-
-
 def test_old_secret_serves_until_langbot_has_the_new_one(
     bridge: Bridge, session: str, fresh_bot: str
 ) -> None:
-    old, new = bridge.peer.settings, ("inbound-3", "outbound-3")
+    old, new = bridge.peer.settings, new_settings(bridge, INBOUND, OUTBOUND)
     before, after = f"{session}-before", f"{session}-after"
-    name, value = secret(bridge, fresh_bot, [new[0], old.inbound_secret], [new[1], old.outbound_secret])
-    bridge.deployed.client("secretsmanager").create_secret(Name=name, SecretString=value)
+    name = bridge.deployed.local.outputs["BotSecretPrefix"] + fresh_bot
+    secret = secret_of(bridge, new, old)
+    bridge.deployed.client("secretsmanager").create_secret(Name=name, SecretString=secret)
 
     held = bridge.push_queue.push(before, f"HOLD {before}", bot=fresh_bot)
     eventually(lambda: f"HOLD {before}" in bridge.model.held, what="the model is asked")
-    bridge.peer.reconfigure(inbound_secret=new[0], outbound_secret=new[1])
+    tell_langbot(bridge, new)
     bridge.model.release()
     next_ = bridge.push_queue.push(after, "hello", bot=fresh_bot)
 
@@ -98,5 +211,5 @@ def test_old_secret_serves_until_langbot_has_the_new_one(
     assert [exchange.status for exchange in bridge.to_bot.of(before)] == [401, 202]
     assert [exchange.status for exchange in bridge.to_bot.of(after)] == [202]
     # LangBot finishes a turn with the secret that it began it with.
-    assert signed_with(bridge, before, [old.outbound_secret, new[1]]) == [True, False]
-    assert signed_with(bridge, after, [old.outbound_secret, new[1]]) == [False, True]
+    assert signed_with(bridge, before, [old.outbound_secret, new.outbound_secret]) == [True, False]
+    assert signed_with(bridge, after, [old.outbound_secret, new.outbound_secret]) == [False, True]
