@@ -87,6 +87,18 @@ def test_a_redirect_is_not_followed(post, status):
     assert len(bot.requests) == 1
 
 
+def test_a_redirect_is_read_up_to_64_kb(post):
+    head = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 99999999\r\n\r\n"
+    with serving(head + b"x" * 200_000) as bot:
+        assert len(post(bot.url).body) == 65_536
+
+
+@pytest.mark.parametrize("location", [b"/\xff", b"http://[", b"//"])
+def test_a_redirect_to_what_is_no_url_is_a_response(post, location):
+    with serving(b"HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % location) as bot:
+        assert post(bot.url).status == 302
+
+
 SPELLINGS = ["localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "[::ffff:127.0.0.1]"]
 
 
