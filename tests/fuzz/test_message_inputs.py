@@ -2,6 +2,10 @@
 
 import json
 import re
+import threading
+import time
+from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -10,10 +14,10 @@ import pytest
 from hypothesis import strategies as st
 
 from relay.domain import schemas
-from relay.domain.message import MAX_QUEUED_BYTES, parse_message, parse_session_body
-from relay.domain.record import MAX_REASON, key_of
-from relay.errors import InvalidMessage
-from support.bots import change_secret
+from relay.domain.message import MAX_QUEUED_BYTES
+from relay.domain.record import MAX_REASON
+from support.bots import change_secret, further_bot
+from support.fuzzing import in_lanes, unforeseen
 from support.json_inputs import JSON, allowed_by, damaged, nearly, written
 from support.queued_messages import deliver, queued
 from support.raw_server import serving
@@ -87,80 +91,97 @@ def bot(talk):
     manager.put_secret_value(**default, SecretString=before)
 
 
-def record_of(workers, message):
-    """Return the record of a message, under the session that its body names, or else under its group."""
-    parse = parse_message if message.resend_of is None else parse_session_body
-    try:
-        return workers.messages_table.read(key_of(message, parse(message.body)))
-    except InvalidMessage:
-        return workers.messages_table.read(key_of(message, None))
+@pytest.fixture
+def lanes(talk, bot):
+    """Names of that bot, for messages that are under way at the same time."""
+    return [further_bot(talk, number, bot.url) for number in range(4)]
 
 
-def check_record(record, bot):
-    """Check what a message came to, which is the first that the bot may have been sent, and return it."""
+OF_NO_LANE = threading.Lock()
+"""For a message that may be of the bot `default`: two of one session could wait for each other."""
+
+
+def check_all(workers, bot, lanes, deliver_both, values):
+    """Deliver messages, each with a follower of its group; check what both came to, and return it."""
+    bot.requests.clear()
+
+    def try_one(lane, given):
+        message = replace(
+            queued(lane, receive_count=given.receive_count),
+            body=given.body.replace(BOT, lane.name),
+            group_id=given.group_id,
+            resend_of=given.resend_of,
+        )
+        follower = replace(queued(lane, expect_reply=False), group_id=given.group_id)
+        with nullcontext() if lane.name in message.body else OF_NO_LANE:
+            message, follower = deliver_both(message, follower)
+            return message, workers.take(message), follower
+
+    tried = in_lanes(lanes, try_one, values)
+    followed = workers.records(*(follower for *_, follower in tried))
+    assert {record["state"] for record in followed} == {"delivered"}
+    sent = defaultdict(list)
+    for number, (_, headers, body) in enumerate(bot.requests):
+        message_id = headers["x-lb-idempotency-key"].rpartition(".")[0]
+        sent[message_id].append((number, json.loads(body)["session_id"]))
+    for message, record, follower in tried:
+        requests = sorted(sent[message.message_id] + sent[follower.message_id])
+        check_record(record, [session for _, session in requests], follower)
+    return [str(record["state"]) for _, record, _ in tried]
+
+
+def check_record(record, sessions, follower):
+    """Check what a message came to; `sessions` are those of its requests and its follower's, in order."""
     for name in ("reason", "last_error", "drop_reason"):
         assert len(record.get(name, "")) <= MAX_REASON
     accepted = record["state"] in ("delivered", "answered")
     assert accepted or record["state"] in ("parked", "dropped")
-    assert len(bot.requests) == accepted + 1
-    if accepted:
-        assert json.loads(bot.requests[0][2])["session_id"] == record["session_id"]
-    return str(record["state"])
+    last = json.loads(follower.body)["session_id"]
+    assert sessions == ([record["session_id"], last] if accepted else [last])
 
 
-def forget(talk, *records):
-    """Delete records, so that no message has to wait for another one's reply."""
-    for record in records:
-        key = {name: {"S": record[name]} for name in ("session", "message")}
-        talk.deployed.client("dynamodb").delete_item(TableName=talk.deployed.stack.messages_table, Key=key)
+def test_any_message_ends_in_a_state_and_holds_up_no_other(workers, bot, lanes, log_lines, fuzzer):
+    dispatcher = replace(workers, max_in_flight=0).dispatcher()
+
+    def deliver_both(*messages):
+        assert deliver(dispatcher, *messages) == []
+        return messages
+
+    def check(values):
+        log_lines.clear()
+        ends = check_all(workers, bot, lanes, deliver_both, values)
+        assert unforeseen(log_lines) == []
+        return ends
+
+    fuzzer.run(check, INPUTS, 60, 0.22, RARE)
 
 
-def test_any_message_ends_in_a_state_and_holds_up_no_other(talk, workers, bot, fuzzer):
-    workers = replace(workers, max_in_flight=0)
-    dispatcher = workers.dispatcher()
-
-    def check(given):
-        bot.requests.clear()
-        body = given.body.replace(BOT, talk.name)
-        message = replace(
-            queued(talk, receive_count=given.receive_count),
-            body=body,
-            group_id=given.group_id,
-            resend_of=given.resend_of,
-        )
-        follower = replace(queued(talk), group_id=given.group_id)
-        assert deliver(dispatcher, message, follower) == []
-        record, followed = record_of(workers, message), record_of(workers, follower)
-        assert followed["state"] == "delivered"
-        forget(talk, record, followed)
-        return check_record(record, bot)
-
-    fuzzer.run(check, INPUTS, 60, 0.24, RARE)
-
-
-def test_any_message_through_sqs_ends_in_a_state_and_holds_up_no_other(talk, workers, bot, fuzzer):
+def test_any_message_through_sqs_ends_in_a_state_and_holds_up_no_other(talk, workers, bot, lanes, fuzzer):
     sqs, stack = talk.deployed.client("sqs"), talk.deployed.stack
 
-    def send(template, body, attributes):
+    def send(message):
+        attribute = {"DataType": "String", "StringValue": message.resend_of}
         response = sqs.send_message(
             QueueUrl=stack.push_queue_url,
-            MessageBody=body,
-            MessageGroupId=template.group_id,
+            MessageBody=message.body,
+            MessageGroupId=message.group_id,
             MessageDeduplicationId=uuid4().hex,
-            MessageAttributes=attributes,
+            MessageAttributes={"resend_of": attribute} if message.resend_of else {},
         )
-        return replace(template, body=body, sequence_number=response["SequenceNumber"])
+        number = response["SequenceNumber"]
+        return replace(message, message_id=response["MessageId"], sequence_number=number)
 
-    def check(given):
-        bot.requests.clear()
-        resend = {"resend_of": {"DataType": "String", "StringValue": given.resend_of}}
-        template = replace(queued(talk), group_id=given.group_id, resend_of=given.resend_of)
-        message = send(template, given.body.replace(BOT, talk.name), resend if given.resend_of else {})
-        follower = send(replace(template, resend_of=None), queued(talk).body, {})
-        followed = eventually(lambda: record_of(workers, follower))
-        record = record_of(workers, message)
-        forget(talk, record, followed)
-        return check_record(record, bot)
+    def deliver_both(message, follower):
+        message, follower = send(message), send(follower)
+        eventually(lambda: workers.record(follower))
+        return message, follower
+
+    def check(values):
+        began = time.time()
+        ends = check_all(workers, bot, lanes, deliver_both, values)
+        lines = [line.text for line in stack.open_logs().since(began, ["push"])]
+        assert unforeseen(lines) == []
+        return ends
 
     in_sqs = INPUTS.filter(lambda one: not NOT_IN_SQS.search(one.resend_of or "") and one.resend_of != "")
     fuzzer.run(check, in_sqs, 3, 0.01, ())

@@ -4,7 +4,9 @@ import gzip
 import threading
 import time
 import zlib
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
 from hypothesis import strategies as st
 
@@ -12,7 +14,8 @@ from relay.adapters import langbot
 from relay.domain.attempt import MAX_RESPONSE_EXCERPT, Verdict
 from relay.domain.record import MAX_REASON
 from support import responses
-from support.bots import change_secret
+from support.bots import further_bot
+from support.fuzzing import in_lanes, unforeseen
 from support.json_inputs import JSON, damaged, nearly, written
 from support.queued_messages import deliver, queued
 from support.raw_server import serving
@@ -49,7 +52,7 @@ LANGBOTS = st.sampled_from(
     ]
 ).map(lambda one: (one.status, one.body.decode()))
 TEXTS = written(ENVELOPES) | written(nearly(ENVELOPES)) | written(JSON)
-STATUSES = st.sampled_from([200, 202, 400, 401, 404, 409, 413, 429, 500, 503]) | st.integers(0, 999)
+STATUSES = st.sampled_from([200, 202, 302, 400, 401, 404, 409, 413, 429, 500, 503]) | st.integers(0, 999)
 ANSWERED = (
     LANGBOTS
     | st.tuples(STATUSES, TEXTS)
@@ -134,23 +137,22 @@ RARE = [
     # 30 MB of blanks in 30 KB
     (Answer(http(202, gzip.compress(b" " * 30_000_000), b"Content-Encoding: gzip")), "push", 1),
     (Answer(http(200, gzip.compress(b" " * 30_000_000), b"Content-Encoding: gzip")), "sync", 1),
+    # It was no response to push, which read the address, and had read all of its body.
+    (Answer(http(302, b"", b"Location: /\xff")), "push", 1),
+    (Answer(http(308, b"", b"Location: http://[")), "sync", 1),
 ]
 """What random inputs seldom come to."""
 
 
-def test_any_response_ends_in_a_verdict_and_a_record(talk, workers, fuzzer, monkeypatch):
-    monkeypatch.setattr(langbot, "ATTEMPT_TIMEOUT", dict.fromkeys(langbot.ATTEMPT_TIMEOUT, SECONDS))
-    moment = time.time()
+class Lane:
+    """A bot, and push on a clock on which each attempt comes after the pause of the one before."""
 
-    def now():
-        return moment
+    def __init__(self, talk, bot, workers):
+        self.talk, self.bot, self.now = talk, bot, time.time()
+        self.dispatcher = replace(workers, clock=lambda: self.now, max_in_flight=0).dispatcher()
 
-    # Each attempt comes after the pause of the one before.
-    dispatcher = replace(workers, clock=now, max_in_flight=0).dispatcher()
-
-    def check(given):
-        nonlocal moment
-        moment += 120
+    def attempt(self, given):
+        """Deliver a message of a session of its own; return it and what the bot saw of it."""
         answer, action, receive_count = given
         ended = threading.Event()
 
@@ -161,29 +163,46 @@ def test_any_response_ends_in_a_verdict_and_a_record(talk, workers, fuzzer, monk
                 ended.set()
 
         # After a 401 it is asked once more, with the next secret.
-        bot.responses[:] = [play] * 2
-        bot.requests.clear()
-        message = queued(talk, receive_count=receive_count, action=action)
+        self.bot.responses[:] = [play] * 2
+        self.bot.requests.clear()
+        self.now += 120
+        message = queued(self.talk, receive_count=receive_count, action=action, session_id=uuid4().hex)
         began = time.monotonic()
-        deliver(dispatcher, message)
+        deliver(self.dispatcher, message)
         assert time.monotonic() - began < 30
-        record = workers.record(message)
-        for name in ("reason", "last_error"):
-            assert len(record.get(name, "")) <= MAX_REASON
-        assert len(record.get("last_answer", {"body": ""})["body"]) <= MAX_RESPONSE_EXCERPT
-        (attempt,) = record["last_attempts"]
-        verdict, status = Verdict(attempt["verdict"]), attempt.get("status")
-        if verdict is Verdict.ACCEPTED:
-            assert status in ({"push": 202}.get(action, 200), 409)
-        assert (record["state"] in ("delivered", "answered")) == (verdict is Verdict.ACCEPTED)
-        if record["state"] == "parked":
-            assert status in (400, 413) or (action, status) == ("reset", 500)
-        if bot.requests and "no response within" in record.get("last_error", ""):
-            assert ended.wait(30), "the connection is open after the deadline"
-        key = {name: {"S": record[name]} for name in ("session", "message")}
-        talk.deployed.client("dynamodb").delete_item(TableName=talk.deployed.stack.messages_table, Key=key)
-        return str(verdict)
+        return message, action, ended if self.bot.requests else None
 
-    with serving() as bot:
-        change_secret(talk, url=bot.url, inbound_secret=["new", "old"])
-        fuzzer.run(check, INPUTS, 30, 0.23, RARE)
+
+def check_record(record, action, ended):
+    for name in ("reason", "last_error"):
+        assert len(record.get(name, "")) <= MAX_REASON
+    assert len(record.get("last_answer", {"body": ""})["body"]) <= MAX_RESPONSE_EXCERPT
+    (attempt,) = record["last_attempts"]
+    verdict, status = Verdict(attempt["verdict"]), attempt.get("status")
+    if verdict is Verdict.ACCEPTED:
+        assert status in ({"push": 202}.get(action, 200), 409)
+    assert (record["state"] in ("delivered", "answered")) == (verdict is Verdict.ACCEPTED)
+    if record["state"] == "parked":
+        assert status in (400, 413) or (action, status) == ("reset", 500)
+    if ended and "no response within" in record.get("last_error", ""):
+        assert ended.wait(30), "the connection is open after the deadline"
+    return str(verdict)
+
+
+def test_any_response_ends_in_a_verdict_and_a_record(talk, workers, log_lines, fuzzer, monkeypatch):
+    monkeypatch.setattr(langbot, "ATTEMPT_TIMEOUT", dict.fromkeys(langbot.ATTEMPT_TIMEOUT, SECONDS))
+
+    def check(values):
+        log_lines.clear()
+        attempts = in_lanes(lanes, Lane.attempt, values)
+        records = workers.records(*(message for message, *_ in attempts))
+        # The receipts of messages that no queue has delivered are wrong.
+        assert [line for line in unforeseen(log_lines) if "visibility" not in line] == []
+        return [check_record(record, *seen) for record, (_, *seen) in zip(records, attempts, strict=True)]
+
+    with ExitStack() as ends:
+        lanes = []
+        for number in range(8):
+            bot = ends.enter_context(serving())
+            lanes.append(Lane(further_bot(talk, number, bot.url), bot, workers))
+        fuzzer.run(check, INPUTS, 30, 0.25, RARE)

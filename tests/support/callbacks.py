@@ -42,9 +42,10 @@ def post_part(
     headers: Mapping[str, Any] | None = None,
     bot: str | None = None,
     content_type: str = "application/json",
+    session: requests.Session | None = None,
 ) -> requests.Response:
     """Post a callback to the deployed stack, signed if no headers are given."""
-    return requests.post(
+    return (session or requests).post(
         talk.deployed.callback_url(bot or talk.name),
         data=raw,
         headers={"Content-Type": content_type, **(signed_headers(raw) if headers is None else headers)},

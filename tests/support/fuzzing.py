@@ -2,21 +2,30 @@
 
 import os
 import time
+import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
+Lane = TypeVar("Lane")
+Value = TypeVar("Value")
+Result = TypeVar("Result")
+
 INPUTS = int(os.environ.get("FUZZ_INPUTS") or 0)
-FIRST_SEED = int(time.time()) if INPUTS else 0
+FIRST_SEED = time.time_ns() if INPUTS else 0
 """`make test` tries the same inputs each time."""
 
 ROUND = 500
-"""Inputs after which hypothesis forgets those that it has tried: to remember more takes much memory."""
+"""Inputs that are made, and then checked, together. Hypothesis then forgets them: to remember more takes much
+memory."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class Fuzzer:
 
     def run(
         self,
-        check: Callable[[Any], str],
+        check: Callable[[list[Any]], Iterable[str]],
         inputs: SearchStrategy[Any],
         few: int,
         share: float,
@@ -35,27 +44,71 @@ class Fuzzer:
     ) -> None:
         """Try those that failed before, and `few` inputs or, in `make fuzz`, this share of all.
 
-        `check` returns what became of an input, in a word.
+        `check` returns what became of each of a round's inputs, in a word. If it fails, hypothesis makes the
+        same inputs again, and looks for the smallest with which alone it fails.
         """
         total, ends = round(INPUTS * share) or few, Counter[str]()
-
-        def count(value: Any) -> None:
-            ends[check(value)] += 1
-
         for first in range(0, total, ROUND):
-            test = given(inputs)(count)
-            for value in known if first == 0 else ():
-                test = example(value)(test)
-            rules = settings(
-                max_examples=min(ROUND, total - first),
-                database=None,
-                deadline=None,
-                phases=[Phase.explicit, Phase.generate, Phase.shrink],
-                suppress_health_check=list(HealthCheck),
+            make = partial(
+                _make, inputs, min(ROUND, total - first), FIRST_SEED + first, known if first == 0 else ()
             )
-            seed(FIRST_SEED + first)(rules(test))()
+            values: list[Any] = []
+            make(values.append)
+            try:
+                ends.update(check(values))
+            except Exception:
+                with self.capture.disabled():
+                    traceback.print_exc()
+                make(lambda value: check([value]))
+                raise
             self.capture.readouterr()  # the metrics
             if INPUTS:
                 counts = ", ".join(f"{end} {times:,}" for end, times in ends.most_common())
                 with self.capture.disabled():
                     print(f"\r{ends.total():,} of {total:,} inputs: {counts}", end="", flush=True)
+
+
+def in_lanes(
+    lanes: Sequence[Lane], use: Callable[[Lane, Value], Result], values: Iterable[Value]
+) -> list[Result]:
+    """Use values side by side, in each lane one after the other; return the results, in any order."""
+    remaining = iter(values)
+
+    def run(lane: Lane) -> list[Result]:
+        results = []
+        for value in remaining:
+            try:
+                results.append(use(lane, value))
+            except Exception as error:
+                error.add_note(f"The input was {value!r:.10000}")
+                raise
+        return results
+
+    with ThreadPoolExecutor(len(lanes)) as threads:
+        return list(chain.from_iterable(threads.map(run, lanes)))
+
+
+def unforeseen(lines: Iterable[str]) -> list[str]:
+    """Return the lines of a function's log that tell of an error which it did not foresee."""
+    return [line for line in lines if "Traceback" in line or '"trace"' in line]
+
+
+def _make(
+    inputs: SearchStrategy[Any], count: int, number: int, known: Iterable[Any], use: Callable[[Any], object]
+) -> None:
+    """Have hypothesis make inputs, which depend on `number` only, and use each."""
+
+    def test(value: Any) -> None:
+        use(value)
+
+    tried = given(inputs)(test)
+    for value in known:
+        tried = example(value)(tried)
+    rules = settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    seed(number)(rules(tried))()

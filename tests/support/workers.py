@@ -2,14 +2,14 @@
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from callback.receiver import Receiver
 from publish.publisher import EventPublisher
 from push.dispatcher import Dispatcher
 from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.bot_registry import BotRegistry
-from relay.adapters.dynamodb import Table
+from relay.adapters.dynamodb import Table, from_item, to_item
 from relay.adapters.event_bus import EventBus
 from relay.adapters.langbot import LangBotClient
 from relay.adapters.message_visibility import MessageVisibility
@@ -17,7 +17,8 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
-from relay.domain.message import QueuedMessage, parse_message
+from relay.domain.keys import RecordKey
+from relay.domain.message import QueuedMessage, parse_message, parse_session_body
 from relay.domain.record import MessageRecord, key_of
 from relay.domain.retry import Policy
 from relay.domain.settlement import FinalPart
@@ -131,20 +132,36 @@ class Workers:
 
     def record(self, message: QueuedMessage) -> MessageRecord | None:
         """Return the record of a message, None if there is none yet."""
-        try:
-            return self.messages_table.read(key_of(message, parse_message(message.body)))
-        except InvalidMessage:
-            return self.messages_table.read(key_of(message, None))
+        return self.messages_table.read(_key(message))
+
+    def take(self, message: QueuedMessage) -> MessageRecord:
+        """Return the record of a message and delete it, so that no other message waits for its reply."""
+        deleted = self.deployed.client("dynamodb").delete_item(
+            TableName=self.deployed.stack.messages_table, Key=to_item(_key(message)), ReturnValues="ALL_OLD"
+        )
+        return cast(MessageRecord, from_item(deleted["Attributes"]))
 
     def overwrite(self, record: MessageRecord) -> None:
         """Write a record as a test wants it, in place of any that is there."""
         self._table(self.deployed.stack.messages_table).put(record)
 
     def records(self, *messages: QueuedMessage) -> list[MessageRecord | None]:
-        return [self.record(message) for message in messages]
+        table, keys = self.messages_table, list(map(_key, messages))
+        pages = (table.read_many(keys[first : first + 100]) for first in range(0, len(keys), 100))
+        found = {record["session"] + record["message"]: record for page in pages for record in page}
+        return [found.get(key["session"] + key["message"]) for key in keys]
 
     def _table(self, name: str) -> Table:
         return Table(self.deployed.client("dynamodb"), name)
+
+
+def _key(message: QueuedMessage) -> RecordKey:
+    """Return the key of a message's record, under the session that its body names, or else its group."""
+    parse = parse_message if message.resend_of is None else parse_session_body
+    try:
+        return key_of(message, parse(message.body))
+    except InvalidMessage:
+        return key_of(message, None)
 
 
 def final_part(talk: Talk, reply_to: str, sent_at: float | None = None) -> FinalPart:
