@@ -94,7 +94,7 @@ def bot(talk):
 @pytest.fixture
 def lanes(talk, bot):
     """Names of that bot, for messages that are under way at the same time."""
-    return [further_bot(talk, number, bot.url) for number in range(4)]
+    return [further_bot(talk, number, bot.url) for number in range(2)]
 
 
 OF_NO_LANE = threading.Lock()
@@ -153,7 +153,7 @@ def test_any_message_ends_in_a_state_and_holds_up_no_other(workers, bot, lanes, 
         assert unforeseen(log_lines) == []
         return ends
 
-    fuzzer.run(check, INPUTS, 60, 0.22, RARE)
+    fuzzer.run(check, INPUTS, 30, 0.22, RARE)
 
 
 def test_any_message_through_sqs_ends_in_a_state_and_holds_up_no_other(talk, workers, bot, lanes, fuzzer):

@@ -205,4 +205,4 @@ def test_any_response_ends_in_a_verdict_and_a_record(talk, workers, log_lines, f
         for number in range(8):
             bot = ends.enter_context(serving())
             lanes.append(Lane(further_bot(talk, number, bot.url), bot, workers))
-        fuzzer.run(check, INPUTS, 30, 0.25, RARE)
+        fuzzer.run(check, INPUTS, 20, 0.25, RARE)
