@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
 import pytest
@@ -48,24 +48,31 @@ class Fuzzer:
         same inputs again, and looks for the smallest with which alone it fails.
         """
         total, ends = round(INPUTS * share) or few, Counter[str]()
-        for first in range(0, total, ROUND):
-            make = partial(
-                _make, inputs, min(ROUND, total - first), FIRST_SEED + first, known if first == 0 else ()
-            )
-            values: list[Any] = []
-            make(values.append)
-            try:
-                ends.update(check(values))
-            except Exception:
-                with self.capture.disabled():
-                    traceback.print_exc()
-                make(lambda value: check([value]))
-                raise
-            self.capture.readouterr()  # the metrics
-            if INPUTS:
-                counts = ", ".join(f"{end} {times:,}" for end, times in ends.most_common())
-                with self.capture.disabled():
-                    print(f"\r{ends.total():,} of {total:,} inputs: {counts}", end="", flush=True)
+        rounds = [
+            partial(_make, inputs, min(ROUND, total - first), FIRST_SEED + first, () if first else known)
+            for first in range(0, total, ROUND)
+        ]
+        with ThreadPoolExecutor(
+            1
+        ) as thread:  # It makes the inputs of a round while the one before is checked.
+            made = thread.submit(_values, rounds[0])
+            for make, following in zip_longest(rounds, rounds[1:]):
+                values = made.result()
+                if following:
+                    made = thread.submit(_values, following)
+                try:
+                    ends.update(check(values))
+                except Exception:
+                    with self.capture.disabled():
+                        traceback.print_exc()
+                    made.result()
+                    make(lambda value: check([value]))
+                    raise
+                self.capture.readouterr()  # the metrics
+                if INPUTS:
+                    counts = ", ".join(f"{end} {times:,}" for end, times in ends.most_common())
+                    with self.capture.disabled():
+                        print(f"\r{ends.total():,} of {total:,} inputs: {counts}", end="", flush=True)
 
 
 def in_lanes(
@@ -91,6 +98,12 @@ def in_lanes(
 def unforeseen(lines: Iterable[str]) -> list[str]:
     """Return the lines of a function's log that tell of an error which it did not foresee."""
     return [line for line in lines if "Traceback" in line or '"trace"' in line]
+
+
+def _values(make: Callable[[Callable[[Any], object]], None]) -> list[Any]:
+    values: list[Any] = []
+    make(values.append)
+    return values
 
 
 def _make(
