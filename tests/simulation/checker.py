@@ -7,18 +7,39 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from math import inf
 from typing import Any
 
+from relay.adapters.bot_registry import CACHE_TTL, MIN_REFRESH_INTERVAL
 from relay.adapters.dynamodb import from_item
 from relay.domain.attempt import KEY_LIFETIME
 from relay.domain.keys import message_key, session_key
-from relay.domain.timestamps import unix_seconds
+from relay.domain.timestamps import unix_seconds, utc_text
+from simulation.deployed_relay import PREFIX
 from simulation.faults import Trouble
 from simulation.model_langbot import Accepted, LangBot, Part
 from simulation.people import Said
 from simulation.simulation import Outcome
 
 Key = tuple[str, str]
+
+CAN_LOSE_A_PART = (
+    Trouble.GATEWAY,
+    Trouble.SERVICES,
+    Trouble.OUTAGES,
+    Trouble.DEATHS,
+    Trouble.THROTTLES,
+    Trouble.SECRETS,
+)
+"""With one of these, four attempts of LangBot can fail."""
+
+AWAY = "their secret was away"
+NOT_YET_KNOWN = "LangBot got their secret first"
+FORGOTTEN = "their secret was taken out and their message had ended"
+"""Why the relay does not know a secret."""
+
+LONGEST_IN_USE = CACHE_TTL + 15
+"""Seconds for which push may use a secret without reading it again, and before that wait for a permit."""
 
 
 @dataclass
@@ -68,6 +89,25 @@ class Findings:
             found[kind].append(detail)
         return found
 
+    def unknown(self, bot: str, field: str, secret: str, since: float, until: float) -> str | None:
+        """Return why the relay did not know a secret of a bot for all of a time, or None if it did."""
+        values = self.outcome.deployment.secrets.history[PREFIX + bot]
+        known = False
+        for (begins, value), (ends, _) in pairwise([*values, (inf, {})]):
+            has = secret in _listed(value.get(field))
+            if begins <= until and ends > since and not has:
+                return AWAY if not value else FORGOTTEN if known else NOT_YET_KNOWN
+            known = known or has
+        return None
+
+    def has_ended(self, bot: str, part: Part) -> bool:
+        """Tell whether the message of a part waited for no reply any more when LangBot emitted the part."""
+        for record in self.records.values():
+            if record.get("bot") == bot and record.get("accepted_message_id") == part.reply_to:
+                ended = [record[at] for at in ("answered_at", "unanswered_at") if at in record]
+                return not record.get("expect_reply", True) or utc_text(part.at) > min(ended, default="~")
+        return not part.reply_to
+
     def record_of(self, said: Said) -> dict[str, Any] | None:
         sent = said.sent
         return self.records.get((session_key(sent.bot, sent.session_id), message_key(sent.sequence_number)))
@@ -92,6 +132,10 @@ SLOW_OR_UNCOUNTED = frozenset(Trouble) - {
 """Without these no attempt lasts longer than a second, and every message that LangBot has uses a slot."""
 
 Promise = Callable[[Findings], Iterator[str]]
+
+
+def _listed(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
 
 
 def goes_quiet(findings: Findings) -> Iterator[str]:
@@ -156,7 +200,8 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
             if record["message_id"] not in diary.resent:
                 yield "and nobody asked for it"
         case "dropped":
-            if record["message_id"] not in diary.dropped and "resend_of" not in record:
+            of_the_command = record["drop_reason"] == "it was only a test"
+            if not of_the_command and record["message_id"] not in diary.dropped and "resend_of" not in record:
                 yield "and nobody asked for it"
         case state:
             yield f"{state} for ever"
@@ -222,10 +267,39 @@ def keeps_parts_once(findings: Findings) -> Iterator[str]:
         if received.answered == 200 and not stored[digest]:
             yield f"a part was answered 200 and is not stored: {received.raw[:80]!r}"
         if received.answered and 400 <= received.answered < 500:
-            if received.bot in findings.outcome.diary.secret_gone:
-                findings.counted["parts refused while their secret was away"] += 1
+            part = findings.emitted[digest][1]
+            reason = findings.unknown(
+                received.bot,
+                "outbound_secret",
+                part.secret,
+                received.at - MIN_REFRESH_INTERVAL,
+                received.until,
+            )
+            if reason and (reason != FORGOTTEN or findings.has_ended(received.bot, part)):
+                findings.counted[f"parts refused, {reason}"] += 1
             else:
                 yield f"a part was answered {received.answered}: {received.raw[:80]!r}"
+    if not any(map(findings.outcome.faults.has, CAN_LOSE_A_PART)):
+        for _, part in findings.emitted.values():
+            if part.given_up and 401 not in part.seen:
+                yield f"a part of {part.reply_to or 'a push'} was lost: {part.seen}"
+
+
+def rotates_without_a_gap(findings: Findings) -> Iterator[str]:
+    """LangBot refused no attempt for its signature that was made when push had to know LangBot's secret."""
+    if any(map(findings.outcome.faults.has, (Trouble.SERVICES, Trouble.OUTAGES))):
+        return  # the last good secret serves, for hours
+    for record in findings.records.values():
+        for entry in record.get("last_attempts", ()):
+            if entry.get("status") == 401:
+                until = unix_seconds(entry["at"])
+                secret = findings.outcome.langbots[record["bot"]].inbound_at(until)
+                since = until - LONGEST_IN_USE
+                if findings.unknown(record["bot"], "inbound_secret", secret, since, until) in (
+                    None,
+                    FORGOTTEN,
+                ):
+                    yield f"{record['message_id']} was refused with a secret that push should have known"
 
 
 def keeps_order(findings: Findings) -> Iterator[str]:
@@ -382,6 +456,7 @@ PROMISES: tuple[Promise, ...] = (
     has_one_true_state,
     is_accepted_once,
     keeps_parts_once,
+    rotates_without_a_gap,
     keeps_order,
     stores_and_tells_nothing_else,
     parks_for_good_reasons,

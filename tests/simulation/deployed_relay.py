@@ -31,9 +31,13 @@ GATEWAY_TIMEOUT = 15
 
 @dataclass(frozen=True)
 class Received:
-    """A request to the callback URL: what callback answered, and what its client saw; None is nothing."""
+    """A request to the callback URL: what callback answered, and what its client saw; None is nothing.
+
+    It came at `at`, and the response was sent at `until`.
+    """
 
     at: float
+    until: float
     bot: str
     raw: bytes
     answered: int | None
@@ -47,7 +51,7 @@ class Deployment:
         self.world, self.faults = world, faults
         self.queues = {name: queue_of(world, name) for name in _QUEUES}
         self.tables = {name: table_of(world, name) for name in _TABLES}
-        self.secrets, self.s3, self.events = SecretsManager(), S3(), EventBridge(faults)
+        self.secrets, self.s3, self.events = SecretsManager(world), S3(), EventBridge(faults)
         services: list[Service] = [
             Sqs(list(self.queues.values())),
             Dynamodb(list(self.tables.values())),
@@ -83,7 +87,7 @@ class Deployment:
             overflow_bucket="bucket",
             bot_secret_prefix=PREFIX,
             default_callback_url="https://callbacks/default",
-            log_groups={},
+            log_groups={"callback": "callback"},
         )
 
     def post(self, bot: str, headers: dict[str, str], raw: bytes) -> int | None:
@@ -106,6 +110,7 @@ class Deployment:
     def _receive(self, bot: str, headers: dict[str, str], raw: bytes) -> int | None:
         chance = self.world.chance("gateway")
         self.world.sleep(chance.random() * 0.05)
+        came_at = self.world.now
         failure = chance.choice([429, 500, 503, None]) if self.faults.strikes(Trouble.GATEWAY, 0.05) else 0
         answered = None
         if failure == 0 or (failure != 429 and chance.random() < 0.5):
@@ -115,7 +120,7 @@ class Deployment:
             seen = chance.choice([500, 503])
         if failure is None:
             self.world.sleep(GATEWAY_TIMEOUT)
-        self.received.append(Received(self.world.now, bot, raw, answered, seen))
+        self.received.append(Received(came_at, self.world.now, bot, raw, answered, seen))
         return seen
 
     def _invoke(self, bot: str, headers: dict[str, str], raw: bytes) -> int | None:
@@ -168,9 +173,12 @@ class Deployment:
 
 
 class _Logs:
-    """CloudWatch Logs, of which people have a client and here call nothing."""
+    """CloudWatch Logs, in which people find nothing: what they look for comes minutes later."""
 
-    name, throttled = "logs", ""
+    name, throttled = "logs", "ThrottlingException"
+
+    def filter_log_events(self, **_: Any) -> dict[str, Any]:
+        return {"events": []}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,8 @@ class Accepted:
     text: str
     key: str
     at: float
+    secret: str
+    """What signs its turn's parts: LangBot finishes a turn with the secret with which it began."""
     key_forgotten_at: float | None = None
     told: bool = False
     """Whether the response reached push."""
@@ -64,11 +66,18 @@ class Part:
     raw: bytes
     text: str
     at: float
+    secret: str
     seen: list[int | None] = field(default_factory=list)
 
     @property
     def delivered(self) -> bool:
         return any(status is not None and status < 400 for status in self.seen)
+
+    @property
+    def given_up(self) -> bool:
+        """Tell whether LangBot has tried all that it tries, without success."""
+        refused = any(status is not None and 400 <= status < 500 for status in self.seen)
+        return not self.delivered and (refused or len(self.seen) == len(CALLBACK_DELAYS))
 
 
 @dataclass(eq=False)
@@ -113,6 +122,8 @@ class LangBot:
         """The keys of messages that it refused as invalid."""
         self.burned: dict[str, Process | None] = {}
         """The keys that it used up by refusing, each with the process that was told so, if one was."""
+        self.inbound_since = [(0.0, self.inbound)]
+        """The inbound secrets that it has had, and since when."""
         self.healthy = False
         self.most_in_hand = 0
         self.dropped_turns = 0
@@ -156,6 +167,7 @@ class LangBot:
         self._forget_keys()
         for name, value in secrets.items():
             setattr(self, name, value)
+        self.inbound_since.append((self.world.now, self.inbound))
         for session in self._sessions.values():
             if self.release.saving_drops_callbacks:
                 session.outbound.clear()
@@ -163,6 +175,10 @@ class LangBot:
         self.found = False
         self.world.sleep(seconds)
         self.found = True
+
+    def inbound_at(self, moment: float) -> str:
+        """Return the inbound secret that it had at a time."""
+        return next(secret for since, secret in reversed(self.inbound_since) if since <= moment)
 
     # ---------------------------------------------------------------- what push posts
 
@@ -221,7 +237,9 @@ class LangBot:
 
     def _accept(self, session: str, text: str, key: str) -> Accepted:
         self._ids += 1
-        message = Accepted(f"in_{self.name}_{self._ids:03}", session, text, key, self.world.now)
+        message = Accepted(
+            f"in_{self.name}_{self._ids:03}", session, text, key, self.world.now, self.outbound
+        )
         self.world.note(self.name, f"accepts {text[:12]!r} of {session} as {message.id} under {key}")
         self.accepted.append(message)
         self._keys[key] = (self.world.now, message)
@@ -318,23 +336,25 @@ class LangBot:
                 segments = [] if last and kind == "empty" else [{"type": "Plain", "text": shown}]
                 if push:
                     quote = [{"type": "Quote", "id": message.id}] if chance.random() < 0.5 else []
-                    self._emit(session, message.session, "", True, quote + segments)
+                    self._emit(session, message.secret, message.session, "", True, quote + segments)
                 elif message.answers:
                     message.answers(segments, final)
                 else:
-                    self._emit(session, message.session, message.id, final, segments)
+                    self._emit(session, message.secret, message.session, message.id, final, segments)
                 self.world.sleep(0.05 + chance.random() * 0.3)
 
     def push(self, session_id: str) -> None:
         """Say something unasked."""
         segments = [{"type": "Plain", "text": "REPLY unasked"}]
-        self._emit(self._sessions.setdefault(session_id, _Session()), session_id, "", True, segments)
+        session = self._sessions.setdefault(session_id, _Session())
+        self._emit(session, self.outbound, session_id, "", True, segments)
 
     # ---------------------------------------------------------------- callbacks
 
     def _emit(
         self,
         session: _Session,
+        secret: str,
         session_id: str,
         reply_to: str,
         is_final: bool,
@@ -352,7 +372,7 @@ class LangBot:
         }
         raw = json.dumps(body, ensure_ascii=False).encode()
         text = "".join(segment.get("text", "") for segment in segments)
-        part = Part(session_id, reply_to, is_final, raw, text, self.world.now)
+        part = Part(session_id, reply_to, is_final, raw, text, self.world.now, secret)
         if is_final:
             session.sequence = 0
         self.parts.append(part)
@@ -368,7 +388,7 @@ class LangBot:
         while session.outbound:
             part = session.outbound.popleft()
             timestamp = str(int(self._clock()))
-            signature = sign(self.outbound, timestamp, part.raw)
+            signature = sign(part.secret, timestamp, part.raw)
             headers = {"X-LB-Timestamp": timestamp, "X-LB-Signature": signature}
             for delay in CALLBACK_DELAYS:
                 self.world.sleep(delay)

@@ -7,23 +7,48 @@ from typing import Any
 
 from simulation.faults import Faults, Trouble
 from simulation.model_aws import refusal
+from simulation.world import World
 
 
 @dataclass(eq=False)
 class SecretsManager:
     """The service; a secret whose value is None is scheduled for deletion."""
 
+    world: World
     secrets: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    history: dict[str, list[tuple[float, dict[str, Any]]]] = field(default_factory=dict)
+    """The values that each secret has had, and since when; {} is none that can be read."""
     name: str = "secretsmanager"
     throttled: str = "ThrottlingException"
 
     def get_secret_value(self, SecretId: str) -> dict[str, Any]:
-        if SecretId not in self.secrets:
-            raise refusal("ResourceNotFoundException", "GetSecretValue", "can't find the specified secret")
-        value = self.secrets[SecretId]
+        return {"SecretString": json.dumps(self._value(SecretId, "GetSecretValue"))}
+
+    def put_secret_value(self, SecretId: str, SecretString: str) -> dict[str, Any]:
+        self._value(SecretId, "PutSecretValue")
+        self.put(SecretId, json.loads(SecretString))
+        return {}
+
+    def put(self, name: str, value: dict[str, Any] | None) -> None:
+        """Give a secret a value, or schedule it for deletion."""
+        self.secrets[name] = value
+        self._remember(name, value or {})
+
+    def remove(self, name: str) -> None:
+        """Delete a secret."""
+        del self.secrets[name]
+        self._remember(name, {})
+
+    def _remember(self, name: str, value: dict[str, Any]) -> None:
+        self.history.setdefault(name, []).append((self.world.now, value))
+
+    def _value(self, name: str, operation: str) -> dict[str, Any]:
+        if name not in self.secrets:
+            raise refusal("ResourceNotFoundException", operation, "can't find the specified secret")
+        value = self.secrets[name]
         if value is None:
-            raise refusal("InvalidRequestException", "GetSecretValue", "it was marked for deletion")
-        return {"SecretString": json.dumps(value)}
+            raise refusal("InvalidRequestException", operation, "it was marked for deletion")
+        return value
 
 
 @dataclass(eq=False)

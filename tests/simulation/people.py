@@ -12,6 +12,7 @@ from relay.domain.signing import sign
 from simulation.deployed_relay import PREFIX, Deployment
 from simulation.faults import Faults, Trouble
 from simulation.model_langbot import LangBot
+from simulation.rotation import Drill
 from simulation.world import Process, World
 
 
@@ -35,7 +36,7 @@ class Diary:
     dropped: set[str] = field(default_factory=set)
     secret_gone: list[str] = field(default_factory=list)
     """Bots whose secret was away for a while."""
-    rotated: list[str] = field(default_factory=list)
+    drills: list[Drill] = field(default_factory=list)
     deployed: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -53,17 +54,23 @@ class People:
         """Let everybody begin."""
         scenario, chance = self.faults.scenario, self.world.chance("producers")
         for name, bot in self.langbots.items():
-            self.deployment.secrets.secrets[PREFIX + name] = self._secret(bot)
+            self.deployment.secrets.put(PREFIX + name, self._secret(bot))
         for n in range(scenario.messages):
             at = chance.random() * 5 if scenario.burst else chance.random() ** 2 * scenario.storm
             self._act("user", partial(self._say, n), at)
         self._sometimes(Trouble.OPERATORS, [4, 8, 16], "operator", self._operate)
         self._sometimes(Trouble.ATTACKERS, [2, 5], "attacker", self._forge)
-        self._sometimes(Trouble.SECRETS, [1, 2], "operator", self._change_secret)
+        self._sometimes(Trouble.SECRETS, [1, 2], "operator", self._take_secret_away)
+        self._sometimes(Trouble.ROTATIONS, [1, 2, 4], "operator", self._rotate)
         self._sometimes(Trouble.DEPLOYS, [1, 2], "operator", self._deploy)
         self._sometimes(Trouble.RESTARTS, [1, 2], "operator", self._restart)
         self._sometimes(Trouble.SAVES, [1, 2], "operator", self._save)
         self._sometimes(Trouble.PUSHES, [1, 3], "plugin", self._push)
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether anybody has begun something that is not done."""
+        return not all(drill.done for drill in self.diary.drills)
 
     def _sometimes(self, trouble: Trouble, times: list[int], who: str, action: Callable[[], None]) -> None:
         if not self.faults.has(trouble):
@@ -156,44 +163,30 @@ class People:
             self.world.note("operator", f"drops {record['message_id']}")
             messages.drop(record, "no longer needed")
 
-    def _change_secret(self) -> None:
+    def _take_secret_away(self) -> None:
         chance = self.world.chance("secrets")
         name = self._some_bot(chance).name
-        bot, path = self.langbots[name], PREFIX + name
-        match chance.choice(["rotate", "rotate", "missing", "deleted"]):
-            case "rotate" if name not in self.diary.rotated:
-                self._rotate(bot, path)
-            case "missing":
-                self._take_away(name, missing=True)
-            case "deleted":
-                self._take_away(name, missing=False)
-
-    def _take_away(self, name: str, missing: bool) -> None:
         self.diary.secret_gone.append(name)
-        secrets, path = self.deployment.secrets.secrets, PREFIX + name
-        if path not in secrets or secrets[path] is None:
+        secrets, path = self.deployment.secrets, PREFIX + name
+        kept = secrets.secrets.get(path)
+        if kept is None:
             return
-        kept = secrets[path]
         self.world.note("operator", f"takes the secret of {name} away")
-        if missing:
-            del secrets[path]
+        if chance.random() < 0.5:
+            secrets.remove(path)
         else:
-            secrets[path] = None
-        self.world.sleep(self.world.chance("secrets").choice([1, 10, 100]))
-        secrets[path] = kept
+            secrets.put(path, None)
+        self.world.sleep(chance.choice([1, 10, 100]))
+        secrets.put(path, kept)
 
-    def _rotate(self, bot: LangBot, path: str) -> None:
-        """Rotate both secrets, as docs/bots.md says."""
-        secrets = self.deployment.secrets.secrets
-        old = secrets.get(path)
-        if not old:
+    def _rotate(self) -> None:
+        chance = self.world.chance("rotations")
+        name = self._some_bot(chance).name
+        if any(drill.bot.name == name and not drill.done for drill in self.diary.drills):
             return
-        self.diary.rotated.append(bot.name)
-        self.world.note("operator", f"rotates the secrets of {bot.name}")
-        new = {name: [f"{old[name]}-2", old[name]] for name in ("inbound_secret", "outbound_secret")}
-        secrets[path] = old | new
-        self.world.sleep(self.world.chance("secrets").choice([0.01, 30, 70]))
-        bot.save(1, inbound=new["inbound_secret"][0], outbound=new["outbound_secret"][0])
+        drill = Drill(self.world, self.deployment.stack, self.langbots[name])
+        self.diary.drills.append(drill)
+        drill.by_command() if chance.random() < 0.4 else drill.by_hand()
 
     def _deploy(self) -> None:
         chance = self.world.chance("deploys")

@@ -17,12 +17,17 @@ import relay.adapters.aws
 import relay.adapters.bot_registry
 import relay.adapters.langbot
 import relay.adapters.parked_queue
+import relay.client.bot_admin
 import relay.client.conversation
 import relay.client.messages
 import relay.client.push_queue
 import relay.cold_start
 import relay.metrics
 import relay.sender
+import relay_cli.connect
+import relay_cli.finding
+import relay_cli.langbot_api
+import relay_cli.two_way_test
 import sweep.sweeper
 from relay.adapters import admission_control, bot_registry, langbot
 from simulation.simulated_threads import Threads
@@ -76,9 +81,17 @@ def relay_in(world: World, client: Callable[..., Any], session: Callable[[], Any
         (relay.adapters.aws, "client", client),
         (relay.adapters.parked_queue, "time", threads.time),
         (relay.adapters.parked_queue, "random", chance),
+        (relay.client.bot_admin, "time", threads.time),
         (relay.client.conversation, "time", threads.time),
         (relay.client.messages, "time", threads.time),
         (relay.client.push_queue, "uuid4", lambda: UUID(int=chance.getrandbits(128))),
+        (relay_cli.langbot_api, "from_options", lambda options: options.api),
+        (relay_cli.connect, "time", threads.time),
+        (relay_cli.connect, "new_secret", lambda: f"SECRET-{chance.getrandbits(64):016x}"),
+        (relay_cli.connect, "say", lambda text: world.note("relay connect", text)),
+        (relay_cli.finding, "say", lambda text: world.note("relay connect", text)),
+        (relay_cli.two_way_test, "time", threads.time),
+        (relay_cli.two_way_test, "token_hex", lambda _: f"{chance.getrandbits(32):08x}"),
         (relay.cold_start, "end", lambda: None),
         (relay.metrics.Metrics, "emit", lambda self: self.__init__("")),
     ]

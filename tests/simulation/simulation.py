@@ -64,7 +64,7 @@ def simulate(scenario: Scenario) -> Outcome:
             langbots[name].healthy = True
         people = People(world, faults, deployment, langbots)
         people.begin()
-        world.spawn(Process("observer"), lambda: _stop_when_quiet(world, faults, deployment, langbots))
+        world.spawn(Process("observer"), lambda: _stop_when_quiet(world, people, deployment, langbots))
         world.run(START + scenario.active + bound(scenario))
         world.close()
         return Outcome(
@@ -73,13 +73,13 @@ def simulate(scenario: Scenario) -> Outcome:
 
 
 def _stop_when_quiet(
-    world: World, faults: Faults, deployment: Deployment, langbots: dict[str, LangBot]
+    world: World, people: People, deployment: Deployment, langbots: dict[str, LangBot]
 ) -> None:
-    world.sleep(faults.scenario.active)
+    world.sleep(people.faults.scenario.active)
     quiet_before = False
     while True:
         world.sleep(QUIET_CHECK)
-        quiet = not deployment.busy and not any(bot.busy for bot in langbots.values())
+        quiet = not (deployment.busy or people.busy or any(bot.busy for bot in langbots.values()))
         if quiet and quiet_before:
             world.stopped = True
             return

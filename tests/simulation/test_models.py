@@ -225,8 +225,8 @@ def test_a_secret_is_missing_or_scheduled_for_deletion_alike(deployed: Deployed)
     assert expected == ["http://bot/1", None, None]
     secrets = {f"{prefix}good": json.loads(secret), f"{prefix}deleted": None}
 
-    def models(_: World) -> list[Service]:
-        return [SecretsManager(secrets)]
+    def models(world: World) -> list[Service]:
+        return [SecretsManager(world, secrets)]
 
     assert in_a_world(models, lambda clients: observe(clients("secretsmanager"), prefix)) == expected
 

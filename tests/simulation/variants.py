@@ -18,13 +18,16 @@ from push.dispatcher import Dispatcher
 from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay.adapters.event_bus import EventBus
+from relay.adapters.langbot import LangBotClient
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
+from relay.client.bot_admin import BotAdmin
 from relay.domain import admission, attempt, event, part, retry
 from relay.domain.admission import Decision
 from relay.domain.attempt import AttemptHistory, Outcome, Verdict
+from relay.domain.bot import Bot
 from relay.domain.keys import part_key
 from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
@@ -180,6 +183,12 @@ def let_each_copy_of_a_resend_through(good: Any, self: Any, original: Any, *rese
     return self.read(original) or good(self, original, *resend)
 
 
+@variant(LangBotClient, "post", Trouble.ROTATIONS, messages=24)
+def sign_with_the_newest_secret_only(good: Any, self: Any, bot: Bot, *more: Any) -> attempt.Response:
+    response: attempt.Response = good(self, replace(bot, inbound_secrets=bot.inbound_secrets[:1]), *more)
+    return response
+
+
 @variant(Sender, "_post")
 def log_what_is_sent(good: Any, self: Any, bot: Any, action: Any, body: bytes, *more: Any) -> Any:
     logging.getLogger("relay.sender").info("posts", extra={"body": body.decode()})
@@ -226,6 +235,18 @@ def take_any_signature_for_good(_: Any, *arguments: Any) -> int:
     return 0
 
 
+@variant(callback.receiver, "secret_used", Trouble.ROTATIONS, messages=24)
+def take_the_newest_secret_only(good: Any, secrets: tuple[str, ...], *more: Any) -> int | None:
+    position: int | None = good(secrets[:1], *more)
+    return position
+
+
+@variant(BotRegistry, "refresh", Trouble.ROTATIONS, messages=24)
+def read_no_secret_again_when_a_signature_does_not_match(_: Any, self: Any, name: str) -> Bot:
+    bot: Bot = self.get(name)
+    return bot
+
+
 @variant(Lambda, "invoke", Trouble.SERVICES)
 def answer_429_when_a_part_cannot_be_kept(good: Any, self: Any, function: str, given: Any) -> Any:
     response = good(self, function, given)
@@ -266,3 +287,13 @@ def give_each_copy_of_an_event_its_own_id(good: Any, *arguments: Any, **named: A
 
 
 give_each_copy_of_an_event_its_own_id.number = 0  # type: ignore[attr-defined]
+
+
+# ---------------------------------------------------------------- relay connect --rotate
+
+
+@variant(
+    BotAdmin, "open_messages", Trouble.ROTATIONS, Trouble.SILENCE, messages=24, storm=60, answer_deadline=900
+)
+def take_the_old_secrets_out_while_turns_are_open(_: Any, *bot: Any) -> int:
+    return 0
