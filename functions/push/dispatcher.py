@@ -197,16 +197,14 @@ class Dispatcher:
         queued, history = delivery.queued, delivery.history
         if batch.seconds_left() < max_attempt_seconds(message.action):
             return 0
-        if self.sender.one_at_a_time(message) and (
-            message.session in batch.opened or any(self.messages_table.open_messages(message.session))
-        ):
-            return full_delay(queued.receive_count)
         key = idempotency_key(queued.message_id, history)
-        attempt = self.sender.send(message, key, history, batch.id)
+        attempt: Attempt | Deferred = Deferred(0, full=True)
+        if not self._waits_for_its_session(message, batch):
+            attempt = self.sender.send(message, key, history, batch.id)
         now = self.clock()
         if isinstance(attempt, Deferred):
             if now > must_leave_queue_at(queued.queued_at):
-                reason = "the bot stayed unavailable until the message reached the queue's retention limit"
+                reason = "it could not be sent before it reached the queue's retention limit"
                 self._park(delivery, reason, message.bot)
                 return None
             return full_delay(queued.receive_count) if attempt.full else math.ceil(attempt.seconds)
@@ -220,6 +218,12 @@ class Dispatcher:
         tried_again = self._finish(queued, conclusion.record, fields)
         # Another delivery was refused under the key that LangBot knows: then nothing was accepted.
         return (conclusion.retry_in or RETRY_AFTER_ERROR) if tried_again else None
+
+    def _waits_for_its_session(self, message: Message, batch: _Batch) -> bool:
+        """Tell whether a message must not be sent while another one of its session is open, and one is."""
+        return self.sender.one_at_a_time(message) and (
+            message.session in batch.opened or any(self.messages_table.open_messages(message.session))
+        )
 
     def _park(self, delivery: Delivery, reason: str, bot: str) -> None:
         """Park a message without an attempt."""

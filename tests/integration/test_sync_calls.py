@@ -1,10 +1,12 @@
 """A sync call between PushQueue, on which its message stays, and SyncQueue, whose consumer makes it."""
 
+import time
 from dataclasses import dataclass, field, replace
 
 from push.dispatcher import Dispatcher
 from relay.adapters.sync_queue import SyncQueue
 from support.queued_messages import again, deliver, queued
+from support.waiting import eventually
 
 
 @dataclass
@@ -34,4 +36,16 @@ def test_a_call_that_is_made_at_once_leaves_its_message_visible(talk, dispatcher
     assert deliver(push, message) == [message.message_id]
     assert visibility.seconds == [0]
     assert deliver(push, again(message)) == []
+    assert len(talk.bot.received) == 1
+
+
+def test_a_call_that_waits_for_its_session_is_parked_before_the_queue_deletes_it(talk, workers, dispatcher):
+    open_one = queued(talk, "SILENT")
+    deliver(dispatcher, open_one)
+    eventually(lambda: list(workers.messages_table.open_messages(workers.record(open_one)["session"])))
+    old = queued(talk, action="sync")
+    assert deliver(dispatcher, old) == [old.message_id]
+    old = again(replace(old, queued_at=time.time() - 13.6 * 86_400))
+    assert deliver(dispatcher, old) == []
+    assert workers.record(old)["state"] == "parked"
     assert len(talk.bot.received) == 1
