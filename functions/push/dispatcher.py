@@ -18,6 +18,7 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.sync_queue import SyncQueue
+from relay.domain import retry
 from relay.domain.admission import Deferred, full_delay
 from relay.domain.attempt import Attempt, Delivery, Outcome, Verdict, idempotency_key
 from relay.domain.keys import is_message_key, message_key, record_key
@@ -32,7 +33,7 @@ from relay.domain.record import (
     parked_record,
     retrying_record,
 )
-from relay.domain.retry import Policy, conclude, conclude_failure, must_leave_queue_at
+from relay.domain.retry import Policy, conclude, conclude_failure
 from relay.domain.segments import collapse
 from relay.domain.timestamps import Clock, utc_text
 from relay.errors import InvalidMessage, InvalidState
@@ -203,7 +204,7 @@ class Dispatcher:
             attempt = self.sender.send(message, key, history, batch.id)
         now = self.clock()
         if isinstance(attempt, Deferred):
-            if now > must_leave_queue_at(queued.queued_at):
+            if now > retry.must_leave_queue_at(queued.queued_at):
                 reason = "it could not be sent before it reached the queue's retention limit"
                 self._park(delivery, reason, message.bot)
                 return None

@@ -16,7 +16,7 @@ from relay.domain.attempt import KEY_LIFETIME
 from relay.domain.keys import message_key, session_key
 from relay.domain.timestamps import unix_seconds, utc_text
 from simulation.deployed_relay import PREFIX
-from simulation.faults import Trouble
+from simulation.faults import IN_FLIGHT_LIMIT, Trouble
 from simulation.model_langbot import Accepted, LangBot, Part
 from simulation.people import Said
 from simulation.simulation import Outcome
@@ -108,6 +108,12 @@ class Findings:
                 return not record.get("expect_reply", True) or utc_text(part.at) > min(ended, default="~")
         return not part.reply_to
 
+    def had_to_leave(self, record: dict[str, Any]) -> bool:
+        """Tell whether a message was parked because PushQueue keeps none for longer."""
+        scenario = self.outcome.scenario
+        waited = unix_seconds(record["parked_at"]) - unix_seconds(record["queued_at"])
+        return waited >= scenario.queue_retention - scenario.retention_margin
+
     def record_of(self, said: Said) -> dict[str, Any] | None:
         sent = said.sent
         return self.records.get((session_key(sent.bot, sent.session_id), message_key(sent.sequence_number)))
@@ -146,6 +152,10 @@ def goes_quiet(findings: Findings) -> Iterator[str]:
 
 def has_one_true_state(findings: Findings) -> Iterator[str]:
     """Every message sent is in exactly one state, and the state is true."""
+    for name, queue in findings.outcome.deployment.queues.items():
+        # Push puts a message that waits for longer on SyncQueue again.
+        for message in queue.expired if name != "SyncQueue" else ():
+            yield f"{name} has deleted {message.id} at the end of its retention"
     for said in findings.outcome.diary.said:
         record = findings.record_of(said)
         if record is None:
@@ -356,15 +366,15 @@ def parks_for_good_reasons(findings: Findings) -> Iterator[str]:
         parked, reason = record["message_id"], record["reason"]
         if reason.startswith("tried for"):
             tried_for = unix_seconds(record["parked_at"]) - unix_seconds(record["first_failed_at"])
-            if tried_for < min(findings.setting("RETRY_FOR_SECONDS")):
+            if tried_for < min(findings.setting("RETRY_FOR_SECONDS")) and not findings.had_to_leave(record):
                 yield f"{parked} was parked after {tried_for:.0f} s"
         elif reason.startswith("no bot"):
             if record["bot"] not in ("nobody", *findings.outcome.diary.secret_gone):
                 yield f"{parked} was parked though its bot is known: {reason}"
         elif record["attempts"] == 0:
-            if "bot" in record:
+            if "bot" in record and not findings.had_to_leave(record):
                 yield f"{parked} was parked without an attempt: {reason}"
-        elif record.get("action") != "reset" and parked not in refused:
+        elif record.get("action") != "reset" and parked not in refused and not findings.had_to_leave(record):
             yield f"{parked} was parked by another than LangBot: {reason}"
 
 
@@ -425,7 +435,8 @@ def keeps_bots_apart(findings: Findings) -> Iterator[str]:
             yield f"{bot.name} had {bot.most_in_hand} turns at once, and dropped {bot.dropped_turns}"
         if bot.most_in_hand > scenario.max_in_flight > 0 and not faults.scenario.troubles & SLOW_OR_UNCOUNTED:
             yield f"{bot.name} had {bot.most_in_hand} turns at once of {scenario.max_in_flight}"
-        if bot.healthy and not bot.replies_by_push:
+        # If a FIFO queue is full, it hands out the messages of no bot.
+        if bot.healthy and not bot.replies_by_push and scenario.queue_limit == IN_FLIGHT_LIMIT:
             for message in {one.text: one for one in reversed(bot.accepted)}.values():
                 said = next((one for one in findings.outcome.diary.said if one.text == message.text), None)
                 if said and message.at - said.at > _longest_wait(findings):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay import Stack
-from simulation.faults import Faults, Trouble
+from simulation.faults import IN_FLIGHT_LIMIT, Faults, Trouble
 from simulation.model_aws import Client, Service
 from simulation.model_dynamodb import Dynamodb, DynamoTable, View
 from simulation.model_lambda import STREAM_RETENTION, InvocationFailed, Lambda, QueueMapping, StreamMapping
@@ -49,7 +49,8 @@ class Deployment:
 
     def __init__(self, world: World, faults: Faults) -> None:
         self.world, self.faults = world, faults
-        self.queues = {name: queue_of(world, name) for name in _QUEUES}
+        self.queues = {name: queue_of(world, name, faults.scenario.queue_limit) for name in _QUEUES}
+        self.queues["PushQueue"].retention = faults.scenario.queue_retention
         self.tables = {name: table_of(world, name) for name in _TABLES}
         self.secrets, self.s3, self.events = SecretsManager(world), S3(), EventBridge(faults)
         services: list[Service] = [
@@ -191,10 +192,11 @@ class _Stack(Stack):
         return self.deployment.client(service, tries=5)
 
 
-def queue_of(world: World, name: str) -> SqsQueue:
-    """Return a queue of the template, empty."""
+def queue_of(world: World, name: str, limit: int = IN_FLIGHT_LIMIT) -> SqsQueue:
+    """Return a queue of the template, empty. If it is FIFO, `limit` messages of it can be in flight."""
     queue = properties(name)
-    return SqsQueue(world, _QUEUES[name], queue.get("VisibilityTimeout", 30), queue["MessageRetentionPeriod"])
+    visibility, retention = queue.get("VisibilityTimeout", 30), queue["MessageRetentionPeriod"]
+    return SqsQueue(world, _QUEUES[name], visibility, retention, limit)
 
 
 def table_of(world: World, name: str) -> DynamoTable:

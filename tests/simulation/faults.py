@@ -4,7 +4,14 @@ import random
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
+from relay.domain.retry import QUEUE_RETENTION, RETENTION_MARGIN
 from simulation.world import START, World
+
+IN_FLIGHT_LIMIT = 120_000
+"""Messages of a FIFO queue of SQS that can be in flight."""
+
+SHORT_RETENTION, SHORT_MARGIN = 6_000, 2_400
+"""Seconds, in place of 14 days and of half a day before their end. RetryForSeconds still ends before that."""
 
 
 class Fault(Enum):
@@ -32,6 +39,7 @@ class Trouble(StrEnum):
     PROXY = "a proxy answers for LangBot"
     LANGBOT = "LangBot refuses"
     RESTARTS = "LangBot restarts"
+    DOWN = "a LangBot is down for hours"
     SAVES = "a bot is saved"
     SILENCE = "LangBot accepts and stays silent"
     ODD_TURNS = "turns merge, are steered, break off, end twice or not at all"
@@ -63,12 +71,21 @@ class Scenario:
     answer_deadline: int
     max_in_flight: int
     max_resends: int
+    queue_retention: int
+    """Seconds for which PushQueue keeps a message."""
+    queue_limit: int
+    """Messages of a FIFO queue that can be in flight."""
     releases: tuple[str, ...]
 
     @property
     def active(self) -> float:
         """Seconds for which people do something: operators have to wait for what is unanswered."""
         return self.storm + (self.answer_deadline + 120 if Trouble.OPERATORS in self.troubles else 0)
+
+    @property
+    def retention_margin(self) -> int:
+        """Seconds before the end of its retention at which a message must be off PushQueue."""
+        return RETENTION_MARGIN if self.queue_retention == QUEUE_RETENTION else SHORT_MARGIN
 
     @classmethod
     def of(cls, seed: int) -> "Scenario":
@@ -88,6 +105,8 @@ class Scenario:
             answer_deadline=chance.choice([60, 240, 600, 900]),
             max_in_flight=chance.choice([0, 2, 3, 5, 50]),
             max_resends=chance.choice([0, 0, 1, 2]),
+            queue_retention=chance.choice([QUEUE_RETENTION, SHORT_RETENTION]),
+            queue_limit=chance.choice([IN_FLIGHT_LIMIT, IN_FLIGHT_LIMIT, 12, 6]),
             releases=tuple(chance.choice(["4.10.6", "4.11.0", "4.11.2"]) for _ in range(bots)),
         )
 

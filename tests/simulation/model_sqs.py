@@ -1,6 +1,7 @@
-"""SQS as its developer guide describes it: groups, visibility, receive counts, deduplication, retention."""
+"""SQS as its developer guide describes it: groups, visibility, receive counts, deduplication, limits."""
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from simulation.model_aws import refusal
@@ -28,12 +29,19 @@ class Stored:
 
 @dataclass(eq=False)
 class SqsQueue:
-    """A queue. A FIFO queue holds back a group while one of its messages is in flight."""
+    """A queue. A FIFO queue holds back a group while one of its messages is in flight.
+
+    Up to `limit` messages of a FIFO queue can be in flight. Then it hands out no others, and raises no error.
+    And it looks for groups only among its first `limit` messages.
+    Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/
+    avoid-backlog-with-the-same-message-group-id.html
+    """
 
     world: World
     name: str
     visibility: float
     retention: float
+    limit: int
     messages: dict[str, Stored] = field(default_factory=dict)
     expired: list[Stored] = field(default_factory=list)
     watching: list[Task] = field(default_factory=list)
@@ -83,9 +91,13 @@ class SqsQueue:
                 self.expired.append(self.messages.pop(message.id))
         # "When you receive a message with a message group ID, no more messages for the same message group ID
         # are returned unless you delete the message or it becomes visible." (SQS Developer Guide)
-        busy = {m.group for m in self.messages.values() if m.visible_at > now} if self.is_fifo else set()
-        visible = (m for m in self.messages.values() if m.visible_at <= now and m.group not in busy)
-        received = [message for message, _ in zip(visible, range(most), strict=False)]
+        first, busy = list(self.messages.values()), set[str]()
+        if self.is_fifo:
+            in_flight = [m.group for m in first if m.visible_at > now]
+            first, busy = first[: self.limit], set(in_flight)
+            most = min(most, self.limit - len(in_flight))
+        visible = (m for m in first if m.visible_at <= now and m.group not in busy)
+        received = list(islice(visible, most))
         for message in received:
             message.receives += 1
             message.receipt = f"{message.id}/{message.receives}"

@@ -64,6 +64,7 @@ class People:
         self._sometimes(Trouble.ROTATIONS, [1, 2, 4], "operator", self._rotate)
         self._sometimes(Trouble.DEPLOYS, [1, 2], "operator", self._deploy)
         self._sometimes(Trouble.RESTARTS, [1, 2], "operator", self._restart)
+        self._sometimes(Trouble.DOWN, [1], "operator", self._stop)
         self._sometimes(Trouble.SAVES, [1, 2], "operator", self._save)
         self._sometimes(Trouble.PUSHES, [1, 3], "plugin", self._push)
 
@@ -202,6 +203,10 @@ class People:
     def _restart(self) -> None:
         chance = self.world.chance("restarts")
         self._some_bot(chance).restart(chance.choice([1, 10, 60]))
+
+    def _stop(self) -> None:
+        chance = self.world.chance("stops")
+        self._some_bot(chance).restart(chance.choice([1_800, 4_000, 8_000]))
 
     def _save(self) -> None:
         chance = self.world.chance("saves")

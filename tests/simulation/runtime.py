@@ -30,6 +30,8 @@ import relay_cli.langbot_api
 import relay_cli.two_way_test
 import sweep.sweeper
 from relay.adapters import admission_control, bot_registry, langbot
+from relay.domain import retry
+from simulation.faults import Scenario
 from simulation.simulated_threads import Threads
 from simulation.world import World
 
@@ -64,8 +66,13 @@ class LogKeeper(logging.Handler):
 
 
 @contextmanager
-def relay_in(world: World, client: Callable[..., Any], session: Callable[[], Any]) -> Iterator[LogKeeper]:
-    """Let the code of the relay run in `world`, with the boto3 clients and HTTP sessions that these make."""
+def relay_in(
+    world: World, client: Callable[..., Any], session: Callable[[], Any], scenario: Scenario
+) -> Iterator[LogKeeper]:
+    """Let the code of the relay run in `world`, with the boto3 clients and HTTP sessions that these make.
+
+    Limits of AWS that the relay knows are those of the scenario.
+    """
     threads, chance = Threads(world), world.chance("the relay's own")
     replaced: list[tuple[Any, str, Any]] = [
         *((module, kind.__name__, partial(kind, clock=world.clock)) for module, kind in _WITH_A_CLOCK),
@@ -92,6 +99,8 @@ def relay_in(world: World, client: Callable[..., Any], session: Callable[[], Any
         (relay_cli.finding, "say", lambda text: world.note("relay connect", text)),
         (relay_cli.two_way_test, "time", threads.time),
         (relay_cli.two_way_test, "token_hex", lambda _: f"{chance.getrandbits(32):08x}"),
+        (retry, "QUEUE_RETENTION", scenario.queue_retention),
+        (retry, "RETENTION_MARGIN", scenario.retention_margin),
         (relay.cold_start, "end", lambda: None),
         (relay.metrics.Metrics, "emit", lambda self: self.__init__("")),
     ]

@@ -54,7 +54,7 @@ def simulate(scenario: Scenario) -> Outcome:
     def client(*arguments: Any, **named: Any) -> Any:
         return deployment_of[0].client(*arguments, **named)
 
-    with relay_in(world, client, lambda: HttpSession(world, faults, langbots)) as log:
+    with relay_in(world, client, lambda: HttpSession(world, faults, langbots), scenario) as log:
         deployment = Deployment(world, faults)
         deployment_of.append(deployment)
         for n, release in enumerate(scenario.releases):

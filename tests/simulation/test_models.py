@@ -203,6 +203,15 @@ def test_a_fifo_queue_holds_back_a_group_alike(deployed: Deployed) -> None:
     assert in_a_world(models, lambda clients: observe(clients("sqs"), urls[0])) == expected
 
 
+def test_a_fifo_queue_hands_out_no_more_messages_than_can_be_in_flight() -> None:
+    queue = queue_of(World(0), "PushQueue", limit=3)
+    for group in "aaaabc":
+        fields = {"MessageBody": group, "MessageGroupId": group, "MessageDeduplicationId": uuid4().hex}
+        queue.send(fields)
+    # It finds no other group behind the first three messages.
+    assert [[message.group for message in queue.receive(10)] for _ in range(2)] == [["a", "a", "a"], []]
+
+
 def test_a_secret_is_missing_or_scheduled_for_deletion_alike(deployed: Deployed) -> None:
     prefix = f"model-{uuid4().hex[:12]}/bots/"
     secret = json.dumps({"url": "http://bot/1", "inbound_secret": "in" * 9, "outbound_secret": "out" * 9})
@@ -257,7 +266,7 @@ def with_a_langbot(observe: Callable[[LangBot], Any]) -> Any:
     world = World(0)
     faults = Faults(world, scenario)
     bot = LangBot(world, faults, "bot", "4.11.2", lambda *part: 200)
-    with relay_in(world, lambda service: None, lambda: HttpSession(world, faults, {"bot": bot})):
+    with relay_in(world, lambda service: None, lambda: HttpSession(world, faults, {"bot": bot}), scenario):
         task = world.spawn(Process("test", runs_relay=True), lambda: observe(bot))
         world.run(START + 60)
     return task.result()

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -33,7 +34,7 @@ from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import Stamp, utc_text
 from relay.sender import Sender
-from simulation.faults import Scenario, Trouble
+from simulation.faults import SHORT_RETENTION, Scenario, Trouble
 from simulation.model_lambda import Lambda
 
 AWS_ERRORS = (ClientError, BotoCoreError)
@@ -119,6 +120,20 @@ def park_on_a_400_of_a_proxy(good: Any, action: Any, response: attempt.Response,
 @variant(push.dispatcher, "conclude", Trouble.LANGBOT, Trouble.NETWORK)
 def park_before_the_time_is_up(good: Any, delivery: Any, tried: Any, now: float, policy: retry.Policy) -> Any:
     return good(delivery, tried, now, replace(policy, retry_for=20))
+
+
+@variant(
+    retry,
+    "must_leave_queue_at",
+    Trouble.DOWN,
+    messages=24,
+    sessions=1,
+    storm=60,
+    retry_for=3600,
+    queue_retention=SHORT_RETENTION,
+)
+def try_a_message_until_the_queue_deletes_it(*_: Any) -> float:
+    return inf
 
 
 @variant(Dispatcher, "_deliver_session", Trouble.SERVICES, burst=True, messages=24, sessions=1)

@@ -13,6 +13,9 @@ BACKOFF_CAP = 60
 QUEUE_RETENTION = 14 * 86_400
 """Seconds after which SQS deletes a message without notice: PushQueue's MessageRetentionPeriod."""
 
+RETENTION_MARGIN = 43_200
+"""Seconds before that at which a message must be off the queue: longer than any message is invisible."""
+
 VISIBILITY_CAP = 43_000
 """Seconds; SQS lets a received message be invisible for 12 hours in all."""
 
@@ -67,7 +70,7 @@ def conclude_failure(delivery: Delivery, outcome: Outcome, now: float, policy: P
 
 def must_leave_queue_at(queued_at: float) -> float:
     """Return when a message must be off the queue, half a day before SQS deletes it; both in Unix seconds."""
-    return queued_at + QUEUE_RETENTION - 43_200
+    return queued_at + QUEUE_RETENTION - RETENTION_MARGIN
 
 
 def backoff(failures: int) -> int:
