@@ -10,8 +10,9 @@ from itertools import pairwise
 from math import inf
 from typing import Any
 
-from relay.adapters.bot_registry import CACHE_TTL, MIN_REFRESH_INTERVAL
+from relay.adapters.bot_registry import MIN_REFRESH_INTERVAL
 from relay.adapters.dynamodb import from_item
+from relay.adapters.langbot import ATTEMPT_TIMEOUT
 from relay.domain.attempt import KEY_LIFETIME
 from relay.domain.keys import message_key, session_key
 from relay.domain.timestamps import unix_seconds, utc_text
@@ -38,8 +39,8 @@ NOT_YET_KNOWN = "LangBot got their secret first"
 FORGOTTEN = "their secret was taken out and their message had ended"
 """Why the relay does not know a secret."""
 
-LONGEST_IN_USE = CACHE_TTL + 15
-"""Seconds for which push may use a secret without reading it again, and before that wait for a permit."""
+LONGEST_IN_USE = ATTEMPT_TIMEOUT["push"] + MIN_REFRESH_INTERVAL
+"""Seconds for which push may use a secret that LangBot refuses without reading it again."""
 
 
 @dataclass

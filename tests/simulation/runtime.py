@@ -4,11 +4,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
-
-import requests
 
 import callback.receiver
 import push.dispatcher
@@ -84,7 +81,7 @@ def relay_in(
         (langbot, "threading", threads.threading),
         (langbot, "SimpleQueue", threads.queue),
         (langbot, "time", threads.time),
-        (langbot, "requests", SimpleNamespace(Session=session, exceptions=requests.exceptions)),
+        (langbot, "HttpSession", session),
         (relay.adapters.aws, "client", client),
         (relay.adapters.parked_queue, "time", threads.time),
         (relay.adapters.parked_queue, "random", chance),

@@ -67,7 +67,7 @@ class LangBotClient:
     """Posts messages, over connections that stay open from one invocation to the next."""
 
     def __init__(self) -> None:
-        self._http = _Session()
+        self._http = HttpSession()
         # A cookie of one bot's host would go to the next bot on that host.
         self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = _Adapter(pool_maxsize=16)
@@ -139,7 +139,9 @@ class LangBotClient:
             raise NoResponse(f"no usable response: {type(error).__name__}") from None
 
 
-class _Session(requests.Session):
+class HttpSession(requests.Session):
+    """A session that takes a redirect for a response like any other."""
+
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Return none: requests reads address and body of each redirect, even if it does not follow it."""
 
