@@ -67,6 +67,11 @@ def test_a_refusal_by_langbot_or_the_network_is_not_permanent(given):
     assert (outcome.verdict, outcome.permanent) == (Verdict.REFUSED, False)
 
 
+@pytest.mark.parametrize(("status", "verdict"), [(299, "unknown"), (300, "refused"), (399, "refused")])
+def test_a_redirect_of_any_kind_is_a_refusal(status, verdict):
+    assert classified(Response(status, b"")).verdict == verdict
+
+
 @pytest.mark.parametrize("given", PERMANENT_REFUSALS)
 def test_a_refusal_of_the_message_itself_is_permanent(given):
     outcome = classified(given)
