@@ -62,6 +62,7 @@ class Peer:
         self._home = home
         self._model_url = model_url
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._environment: dict[str, str] = {}
         self._http = requests.Session()
         self._url = f"http://127.0.0.1:{_free_port()}"
         self._pipeline = self._bot = self._model = ""
@@ -70,7 +71,7 @@ class Peer:
     def __enter__(self) -> Self:
         control, debug = str(_free_port()), str(_free_port())
         address = self._url.removeprefix("http://")
-        environment = {
+        self._environment = {
             **os.environ,
             "API__HOST": address.split(":")[0],
             "API__PORT": address.split(":")[1],
@@ -93,16 +94,21 @@ class Peer:
             "no_proxy": "127.0.0.1,localhost",
         }
         runtime = ["rt", "--ws-control-port", control, "--ws-debug-port", debug, "--skip-deps-check"]
-        self._spawn("runtime", ["python", str(RUNTIME), *runtime], environment)
-        self._spawn("langbot", ["python", str(LANGBOT), "--standalone-runtime"], environment)
+        self._spawn("runtime", ["python", str(RUNTIME), *runtime])
+        self._start()
         return self
 
+    def restart(self) -> None:
+        """End LangBot at once, and start it again. Its plugin runtime stays."""
+        self._end("langbot")
+        self._start()
+        self._until("answers", lambda: self._http.get(f"{self._url}/api/v1/system/info", timeout=2).ok)
+        self._until("has the plugin", self._has_plugin)
+        self._until("has the bot", lambda: requests.post(self.bot_url, b"", timeout=5).status_code == 401)
+
     def __exit__(self, *_: object) -> None:
-        for process in self._processes.values():
-            assert process.stdin is not None
-            process.stdin.close()
-        for process in self._processes.values():
-            process.wait()
+        for name in self._processes:
+            self._end(name)
         self._http.close()
 
     @property
@@ -291,17 +297,29 @@ class Peer:
             runtime = self._call("GET", task)["runtime"]
             if runtime.get("exception"):
                 raise self._failed(f"the plugin was not installed: {runtime['exception']}")
-            plugins = self._call("GET", "plugins")["plugins"]
-            return bool(runtime["done"]) and [plugin["status"] for plugin in plugins] == ["initialized"]
+            return bool(runtime["done"]) and self._has_plugin()
 
         self._until("has the plugin", installed)
 
-    def _spawn(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        with (self._home / f"{name}.log").open("wb") as log:
+    def _start(self) -> None:
+        self._spawn("langbot", ["python", str(LANGBOT), "--standalone-runtime"])
+
+    def _has_plugin(self) -> bool:
+        plugins = self._call("GET", "plugins")["plugins"]
+        return [plugin["status"] for plugin in plugins] == ["initialized"]
+
+    def _end(self, name: str) -> None:
+        process = self._processes[name]
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+
+    def _spawn(self, name: str, command: list[str]) -> None:
+        with (self._home / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 ["bash", "-c", UNTIL_STDIN_CLOSES, name, str(self._bin / command[0]), *command[1:]],
                 cwd=self._home,
-                env=environment,
+                env=self._environment,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
