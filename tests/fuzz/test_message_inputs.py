@@ -53,6 +53,7 @@ RARE = [
     Queued(json.dumps({"k" * 900_000: "\ud800"})),
     Queued(large(390_000)),
     Queued(large(MAX_QUEUED_BYTES - 100)),
+    Queued(large(MAX_QUEUED_BYTES - 62)),
     Queued("[" * 500_000),
     Queued('{"session_id": ' + "9" * 5_000 + "}"),
     Queued(json.dumps({"session_id": "\U0001f600" * 480, "bot": BOT, "text": "x"}, ensure_ascii=False)),

@@ -6,6 +6,7 @@ import time
 import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from string import ascii_letters
 from uuid import uuid4
 
@@ -38,8 +39,14 @@ ENVELOPES = st.fixed_dictionaries(
 SEGMENTS = st.lists(
     st.fixed_dictionaries({"type": st.sampled_from(["Plain", "At"]) | JSON}, optional={"text": IDS | JSON})
 )
+TEXTS_SO_FAR = st.lists(st.text(max_size=3), max_size=5).map(accumulate)
+STREAMED = st.builds(
+    lambda texts, lead: [one for text in texts for one in (*lead, {"type": "Plain", "text": text})],
+    TEXTS_SO_FAR,
+    st.sampled_from([[], [{"type": "At", "target": "1"}]]),
+)
 REPLIES = st.builds(
-    lambda reply_to, message: {"data": {"reply_to": reply_to, "message": message}}, IDS, SEGMENTS
+    lambda reply_to, message: {"data": {"reply_to": reply_to, "message": message}}, IDS, SEGMENTS | STREAMED
 )
 LANGBOTS = st.sampled_from(
     [

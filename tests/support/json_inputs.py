@@ -1,6 +1,7 @@
 """JSON documents for fuzzing: those that a schema allows, those that it nearly allows, and any other."""
 
 import json
+import re
 from typing import Any
 
 from hypothesis import strategies as st
@@ -55,12 +56,23 @@ def written(draw: st.DrawFn, values: SearchStrategy[Any]) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+RARE = ["1e999", "-1e-999", "9" * 5_000, "[" * 1_000, '{"a": 1, "a": 2}', "NaN", r'"\ud800"', "\ufeff"]
+"""Pieces that readers of JSON take for different things, or refuse."""
+FIELD = re.compile(r'(?<=: )(?:[^\[\]{}",: ]+|"[^"\\]*")')
+"""The value of a field that is neither list nor object."""
+
+
 @st.composite
 def damaged(draw: st.DrawFn, texts: SearchStrategy[str]) -> str:
-    """Make a text with a piece cut out, written twice, or replaced."""
-    text = draw(texts)
-    begin, end = sorted(draw(st.tuples(*[st.integers(0, len(text))] * 2)))
-    return text[:begin] + draw(st.sampled_from(["", text[begin:end] * 2]) | st.text(max_size=5)) + text[end:]
+    """Make a text with a piece cut out, written twice, or replaced; it may be the value of a field."""
+    text, whole_field = draw(texts), draw(st.booleans())
+    fields = [field.span() for field in FIELD.finditer(text)]
+    if fields and whole_field:
+        begin, end = draw(st.sampled_from(fields))
+    else:
+        begin, end = sorted(draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+    piece = st.sampled_from(["", text[begin:end] * 2, *RARE]) | st.text(max_size=5)
+    return text[:begin] + draw(piece) + text[end:]
 
 
 def _values(schema: Schema) -> SearchStrategy[Any]:
