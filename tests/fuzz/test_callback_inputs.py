@@ -250,7 +250,7 @@ def test_nothing_unsigned_is_stored_and_each_part_once(talk, callback, log_lines
         return ends
 
     any_request = requests_of(st.text(), st.sampled_from(MADE_UP) | NO_NAMES)
-    fuzzer.run(check, any_request, 15, 0.1, FAILED_BEFORE)
+    fuzzer.run(check, any_request, 15, 0.05, FAILED_BEFORE)
     answered.check_stored(talk)
 
 
@@ -276,5 +276,5 @@ def test_nothing_unsigned_is_stored_and_each_part_once_through_http(talk, logs_s
 
     visible = st.text(st.characters(min_codepoint=33, max_codepoint=126))
     any_request = requests_of(visible, st.sampled_from(MADE_UP))
-    fuzzer.run(check, any_request, 15, 0.42, FAILED_BEFORE)
+    fuzzer.run(check, any_request, 15, 0.47, FAILED_BEFORE)
     answered.check_stored(talk)
