@@ -119,17 +119,22 @@ CHANGES = {
 def requests_of(texts, names):
     """Make requests: authentic ones, those that are nearly authentic, and any others."""
     timestamps = st.from_regex(PARAMETERS["X-LB-Timestamp"], fullmatch=True)
-    copies = st.sampled_from([1, 1, 1, 2])
-    authentic = st.builds(Request, raw=BODIES, age=st.sampled_from([0, 200, -200]), copies=copies)
-    return authentic | st.builds(
-        Request,
-        raw=FORGED,
-        bot=st.none() | names,
-        age=st.sampled_from([0, 400, -400, 10**9]),
-        secret=st.sampled_from([OUT, IN, ""]),
-        change=st.sampled_from(sorted(CHANGES)),
-        text=texts | timestamps,
-    )
+    ages, copies = st.sampled_from([0, 200, -200]), st.sampled_from([1, 1, 1, 2])
+    return st.builds(Request, raw=BODIES, age=ages, copies=copies) | not_authentic(texts | timestamps, names)
+
+
+@st.composite
+def not_authentic(draw, texts, names):
+    """Make a request with one fault, or with several."""
+    faults = {
+        "bot": names,
+        "age": st.sampled_from([400, -400, 10**9]),
+        "secret": st.sampled_from([IN, ""]),
+        "change": st.sampled_from(sorted(CHANGES.keys() - {""})),
+    }
+    only = draw(st.none() | st.sampled_from(sorted(faults)))
+    drawn = {name: draw(fault) for name, fault in faults.items() if only in (None, name)}
+    return Request(raw=draw(FORGED), text=draw(texts), **drawn)
 
 
 @dataclass(frozen=True)
