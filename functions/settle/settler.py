@@ -54,7 +54,7 @@ class Settler:
             self._settle_merged(own, final)
 
     def _settle_merged(self, own: RecordKey, final: FinalPart) -> None:
-        candidates = merge_candidates(final, self.messages_table.messages_after(own, MAX_MERGED))
+        candidates = merge_candidates(final, self.messages_table.states_after(own, MAX_MERGED))
         if candidates:
             accepted_at = unix_seconds(candidates[0]["delivered_at"])
             parts = self.replies_table.parts_since(final.session, final.on_host_clock(accepted_at))

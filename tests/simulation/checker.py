@@ -13,11 +13,13 @@ from typing import Any
 from relay.adapters.bot_registry import MIN_REFRESH_INTERVAL
 from relay.adapters.dynamodb import from_item
 from relay.adapters.langbot import ATTEMPT_TIMEOUT
+from relay.adapters.replies_table import MAX_PAGES
 from relay.domain.attempt import KEY_LIFETIME
 from relay.domain.keys import message_key, session_key
 from relay.domain.timestamps import unix_seconds, utc_text
 from simulation.deployed_relay import PREFIX
 from simulation.faults import IN_FLIGHT_LIMIT, Trouble
+from simulation.model_dynamodb import size_of
 from simulation.model_langbot import Accepted, LangBot, Part
 from simulation.people import Said
 from simulation.simulation import Outcome
@@ -108,6 +110,12 @@ class Findings:
                 ended = [record[at] for at in ("answered_at", "unanswered_at") if at in record]
                 return not record.get("expect_reply", True) or utc_text(part.at) > min(ended, default="~")
         return not part.reply_to
+
+    def pages(self, session: str) -> int:
+        """Return how many pages the parts of a session fill at the least."""
+        items = self.outcome.deployment.tables["RepliesTable"].items.values()
+        size = sum(size_of(item) for item in items if item["session"]["S"] == session)
+        return size // self.outcome.scenario.page_bytes
 
     def had_to_leave(self, record: dict[str, Any]) -> bool:
         """Tell whether a message was parked because PushQueue keeps none for longer."""
@@ -200,6 +208,8 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
         case "unanswered":
             if findings.finals(session, record.get("accepted_message_id")):
                 yield "and its reply is stored"
+            if "too many parts" in record["last_error"] and findings.pages(session) < MAX_PAGES:
+                yield f"and its session has {findings.pages(session)} pages of parts"
         case "parked":
             on_queue = findings.outcome.deployment.queues["ParkedQueue"].messages.values()
             if record["message_id"] not in [one.deduplication_id for one in on_queue]:

@@ -55,7 +55,7 @@ class Deployment:
         self.secrets, self.s3, self.events = SecretsManager(world), S3(), EventBridge(faults)
         services: list[Service] = [
             Sqs(list(self.queues.values())),
-            Dynamodb(list(self.tables.values())),
+            Dynamodb(list(self.tables.values()), faults.scenario.page_bytes),
             self.secrets,
             self.s3,
             self.events,

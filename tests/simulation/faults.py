@@ -10,6 +10,9 @@ from simulation.world import START, World
 IN_FLIGHT_LIMIT = 120_000
 """Messages of a FIFO queue of SQS that can be in flight."""
 
+PAGE_BYTES, SMALL_PAGE_BYTES = 1 << 20, 4096
+"""Bytes of a page of a query of DynamoDB. The items of a world fill several pages only if these are small."""
+
 SHORT_RETENTION, SHORT_MARGIN = 6_000, 2_400
 """Seconds, in place of 14 days and of half a day before their end. RetryForSeconds still ends before that."""
 
@@ -75,6 +78,8 @@ class Scenario:
     """Seconds for which PushQueue keeps a message."""
     queue_limit: int
     """Messages of a FIFO queue that can be in flight."""
+    page_bytes: int
+    """Bytes of a page of a query of DynamoDB."""
     releases: tuple[str, ...]
 
     @property
@@ -106,6 +111,7 @@ class Scenario:
             max_in_flight=chance.choice([0, 2, 3, 5, 50]),
             max_resends=chance.choice([0, 0, 1, 2]),
             queue_retention=chance.choice([QUEUE_RETENTION, SHORT_RETENTION]),
+            page_bytes=chance.choice([PAGE_BYTES, SMALL_PAGE_BYTES]),
             queue_limit=chance.choice([IN_FLIGHT_LIMIT, IN_FLIGHT_LIMIT, 12, 6]),
             releases=tuple(chance.choice(["4.10.6", "4.11.0", "4.11.2"]) for _ in range(bots)),
         )

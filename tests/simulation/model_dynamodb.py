@@ -1,12 +1,14 @@
-"""DynamoDB: conditional writes, indexes that lag behind, and streams."""
+"""DynamoDB: conditional writes, indexes that lag behind, pages, and streams."""
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from simulation.dynamodb_expressions import Item, change_of, condition_of, plain
+from simulation.faults import PAGE_BYTES
 from simulation.model_aws import refusal
 from simulation.world import World
 
@@ -34,8 +36,13 @@ class View:
         if new and hash_key in new and range_key in new:
             insort(self.items.setdefault(new[hash_key]["S"], []), (new[range_key]["S"], of, new), key=_order)
 
-    def of_hash(self, value: str) -> Iterator[Item]:
-        return (item for _, _, item in self.items.get(value, []))
+    def of_hash(self, value: str) -> list[tuple[str, Key, Item]]:
+        return self.items.get(value, [])
+
+
+def size_of(item: Item) -> int:
+    """Return the bytes of an item, about as DynamoDB counts them."""
+    return sum(len(name) + len(str(content)) for name, value in item.items() for content in value.values())
 
 
 def _order(entry: tuple[str, Key, Item]) -> tuple[str, Key]:
@@ -92,8 +99,9 @@ class Dynamodb:
 
     name, throttled = "dynamodb", "ProvisionedThroughputExceededException"
 
-    def __init__(self, tables: list[DynamoTable]) -> None:
+    def __init__(self, tables: list[DynamoTable], page_bytes: int = PAGE_BYTES) -> None:
         self.tables = {table.name: table for table in tables}
+        self.page_bytes = page_bytes
 
     def get_item(self, TableName: str, Key: Item, **_: Any) -> dict[str, Any]:
         table = self.tables[TableName]
@@ -125,19 +133,40 @@ class Dynamodb:
         condition = more["KeyConditionExpression"]
         matches = condition_of(condition)
         hash_value = plain(values[condition.split(" AND ")[0].partition(" = ")[2]])
-        items = [item for item in view.of_hash(hash_value) if matches(item, values)]
-        if not more.get("ScanIndexForward", True):
-            items.reverse()
-        page = items[: more.get("Limit")]
+        entries = [entry for entry in view.of_hash(hash_value) if matches(entry[2], values)]
+        backwards = not more.get("ScanIndexForward", True)
+        if backwards:
+            entries.reverse()
+        if start := more.get("ExclusiveStartKey"):
+            last = start[view.key[1]]["S"], table.key_of(start)
+            entries = [one for one in entries if (_order(one) < last if backwards else _order(one) > last)]
+        items = [item for *_, item in entries]
+        if view is not table.view(None):
+            # Both indexes have the keys only.
+            items = [{name: item[name] for name in {*table.key, *view.key}} for item in items]
+        page = self._page(items, more.get("Limit", inf))
+        rest = {}
+        if page and (len(page) < len(items) or len(page) == more.get("Limit")):
+            rest = {"LastEvaluatedKey": {name: page[-1][name] for name in {*table.key, *view.key}}}
         if "FilterExpression" in more:
             passes = condition_of(more["FilterExpression"])
             page = [item for item in page if passes(item, values)]
         if more.get("Select") == "COUNT":
-            return {"Count": len(page)}
+            return {"Count": len(page)} | rest
         if "ProjectionExpression" in more:
             names = [name.strip(" #") for name in more["ProjectionExpression"].split(",")]
             page = [{name: item[name] for name in names if name in item} for item in page]
-        return {"Items": page}
+        return {"Items": page} | rest
+
+    def _page(self, items: list[Item], limit: float) -> list[Item]:
+        """Return the first items up to `limit` and the size of a page, before any filter."""
+        page, size = list[Item](), 0
+        for item in items:
+            size += size_of(item) if self.page_bytes < PAGE_BYTES else 0
+            if (page and size > self.page_bytes) or len(page) == limit:
+                break
+            page.append(item)
+        return page
 
     @staticmethod
     def _check(operation: str, item: Item | None, more: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from callback.receiver import NotVerified, Receiver
 from push.dispatcher import Dispatcher
 from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
+from relay.adapters.dynamodb import Table
 from relay.adapters.event_bus import EventBus
 from relay.adapters.langbot import LangBotClient
 from relay.adapters.messages_table import MessagesTable
@@ -34,7 +35,7 @@ from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import Stamp, utc_text
 from relay.sender import Sender
-from simulation.faults import SHORT_RETENTION, Scenario, Trouble
+from simulation.faults import SHORT_RETENTION, SMALL_PAGE_BYTES, Scenario, Trouble
 from simulation.model_lambda import Lambda
 
 AWS_ERRORS = (ClientError, BotoCoreError)
@@ -286,6 +287,23 @@ def order_parts_by_their_reception(good: Any, callback: Any, *body: Any) -> Any:
 @variant(MessagesTable, "find_by_reply_to", Trouble.SILENCE)
 def settle_the_first_open_message(_: Any, self: Any, reply_to: str, session: str) -> Any:
     return next(iter(self.open_messages(session)), None)
+
+
+@variant(
+    Table,
+    "query",
+    Trouble.ODD_TURNS,
+    messages=24,
+    burst=True,
+    sessions=1,
+    bots=1,
+    releases=("4.11.2",),
+    page_bytes=SMALL_PAGE_BYTES,
+)
+def read_the_first_page_only(
+    good: Any, self: Any, condition: str, values: Any, max_pages: Any = None, **more: Any
+) -> Any:
+    return good(self, condition, values, 1, **more)
 
 
 @variant(EventBus, "publish", Trouble.SERVICES)

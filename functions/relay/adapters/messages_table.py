@@ -28,6 +28,8 @@ _UNSETTLED = _DELIVERED | {":unanswered": State.UNANSWERED}
 _MARKS = ("indirect", "probable", "unfinished")
 """What a record says of the reply that answered its message, if that is not its own turn's final part."""
 
+_WITHOUT_BODY = "#session, #message, #state, accepted_message_id, delivered_at, indirect, awaiting"
+
 _SET_ANSWERED = "SET #state = :answered, answered_by = :reply_to, answered_at = :sent_at, answer_part = :part"
 
 
@@ -134,10 +136,16 @@ class MessagesTable:
         return (cast(MessageRecord, item) for item in items if "state" in item)
 
     def messages_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
-        """Return the next messages of the session after one, in queue order."""
-        condition = "#session = :session AND #message > :message"
-        values = {":session": key["session"], ":message": key["message"]}
+        """Return the next messages of the session after one, in queue order; of one page at the most."""
+        condition, values = _after(key)
         return cast(list[MessageRecord], self._table.first_page(condition, values, Limit=limit))
+
+    def states_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
+        """Return what settling needs of the next messages of the session after one, in queue order."""
+        condition, values = _after(key)
+        # Their bodies can fill many pages.
+        found = self._table.query(condition, values, Limit=limit, ProjectionExpression=_WITHOUT_BODY)
+        return cast(list[MessageRecord], list(islice(found, limit)))
 
     def messages_before(self, key: RecordKey, limit: int) -> list[MessageRecord]:
         """Return the last messages of the session before one, in queue order; of one page at the most."""
@@ -356,6 +364,11 @@ class MessagesTable:
 
 def _key(record: MessageRecord) -> RecordKey:
     return record_key(record["session"], record["message"])
+
+
+def _after(key: RecordKey) -> tuple[str, dict[str, str]]:
+    condition = "#session = :session AND #message > :message"
+    return condition, {":session": key["session"], ":message": key["message"]}
 
 
 def _answered_by(final: FinalPart) -> dict[str, Any]:

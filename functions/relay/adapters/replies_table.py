@@ -1,6 +1,7 @@
 """RepliesTable: the reply parts, each once and in order."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, cast
 
 from relay.adapters.dynamodb import IS_NEW, Table
@@ -46,10 +47,17 @@ class RepliesTable:
 
     def newest(self, session: str, count: int) -> list[ReplyPart]:
         """Return the last `count` parts of a session in order, as they are stored."""
-        return self._newest(session, count, ConsistentRead=True)[::-1]
+        found = self._table.query(
+            "#session = :session",
+            {":session": session},
+            ScanIndexForward=False,
+            Limit=count,
+            ConsistentRead=True,
+        )
+        return cast(list[ReplyPart], list(islice(found, count))[::-1])
 
     def newest_final(self, session: str, reply_to: str) -> ReplyPart | None:
-        """Return the last final part of a turn, if it is among the last ten parts of its session."""
+        """Return the last final part of a turn, if it is among its session's last ten parts and last 1 MB."""
         finals = self._newest(
             session,
             10,

@@ -1,0 +1,35 @@
+"""A query of DynamoDB returns at most 1 MB: what is behind that is on the next page."""
+
+from uuid import uuid4
+
+from relay.domain.keys import message_key, record_key
+from relay.domain.record import State
+from relay.domain.timestamps import utc_text
+from support.samples import NOW
+
+
+def test_messages_after_a_turn_are_found_behind_the_first_page(workers):
+    session = f"pages#{uuid4().hex}"
+    keys = [message_key(str(number)) for number in range(5)]
+    for key in keys:
+        record = {
+            "session": session,
+            "message": key,
+            "message_id": f"{session}-{key}",
+            "state": State.DELIVERED,
+            "body": "x" * 390_000,
+            "queued_at": utc_text(NOW),
+        }
+        workers.messages_table.write(record)
+    after = workers.messages_table.states_after(record_key(session, keys[0]), 100)
+    assert [record["message"] for record in after] == keys[1:]
+
+
+def test_the_last_parts_of_a_session_are_more_than_a_page(workers):
+    session = f"pages#{uuid4().hex}"
+    parts = [f"2026-11-22T13:00:48.{number:06}#000001#{number:012}" for number in range(5)]
+    for part in parts:
+        item = {"session": session, "part": part, "sequence": 1, "bot": "pages", "digest": ""}
+        item["message"] = "x" * 390_000
+        workers.replies_table.store(item, b"")
+    assert [part["part"] for part in workers.replies_table.newest(session, 4)] == parts[1:]
