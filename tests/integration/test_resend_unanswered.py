@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from local.sample_bot import OVERLOADED, Answer
+from relay.domain.timestamps import unix_seconds
 from support.deaths import Died, Dying
 from support.parked_messages import UNPARSED
 from support.queued_messages import deliver, queued
@@ -40,7 +41,8 @@ def test_a_silent_message_is_sent_again_with_a_fresh_key_and_deadline(talk, work
     after = workers.record(silent)
     assert (after["state"], after["resends"], after["attempts"]) == ("delivered", 1, 2)
     assert after["accepted_message_id"] != before["accepted_message_id"]
-    assert after["due_at"] > before["due_at"]
+    later = unix_seconds(after["due_at"]) - unix_seconds(before["due_at"])
+    assert after["expires_at"] - before["expires_at"] == int(later) > 0
     assert len(set(talk.keys())) == 2
     assert [attempt["key"] for attempt in after["last_attempts"]] == talk.keys()
 

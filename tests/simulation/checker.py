@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -18,6 +18,7 @@ from relay.domain.attempt import KEY_LIFETIME
 from relay.domain.keys import message_key, session_key
 from relay.domain.timestamps import unix_seconds, utc_text
 from simulation.deployed_relay import PREFIX
+from simulation.dynamodb_expressions import Item
 from simulation.faults import IN_FLIGHT_LIMIT, Trouble
 from simulation.model_dynamodb import size_of
 from simulation.model_langbot import Accepted, LangBot, Part
@@ -53,16 +54,21 @@ class Findings:
     counted: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """What was not as it should be for a reason that the documents name."""
 
+    def all_items(self, table: str) -> Iterable[Item]:
+        """Return the items of a table, with those that have expired as they were last."""
+        items = self.outcome.deployment.tables[table]
+        return (items.expired | items.items).values()
+
     @cached_property
     def records(self) -> dict[Key, dict[str, Any]]:
-        items = map(from_item, self.outcome.deployment.tables["MessagesTable"].items.values())
+        items = map(from_item, self.all_items("MessagesTable"))
         return {(item["session"], item["message"]): item for item in items if "state" in item}
 
     @cached_property
     def parts(self) -> dict[str, list[dict[str, Any]]]:
         """The stored parts of each session, in order."""
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for item in self.outcome.deployment.tables["RepliesTable"].items.values():
+        for item in self.all_items("RepliesTable"):
             found[item["session"]["S"]].append(from_item(item))
         return {session: sorted(parts, key=lambda part: part["part"]) for session, parts in found.items()}
 
@@ -113,7 +119,7 @@ class Findings:
 
     def pages(self, session: str) -> int:
         """Return how many pages the parts of a session fill at the least."""
-        items = self.outcome.deployment.tables["RepliesTable"].items.values()
+        items = self.all_items("RepliesTable")
         size = sum(size_of(item) for item in items if item["session"]["S"] == session)
         return size // self.outcome.scenario.page_bytes
 
@@ -169,6 +175,9 @@ def has_one_true_state(findings: Findings) -> Iterator[str]:
         record = findings.record_of(said)
         if record is None:
             yield f"{said.sent.message_id} has no record"
+    for item in findings.outcome.deployment.tables["MessagesTable"].expired.values():
+        if "awaiting" in item and item["state"]["S"] in ("delivered", "answered"):
+            yield f"{item['message_id']['S']} was deleted while it waited for its reply"
     for record in findings.records.values():
         for fault in _faults_of(findings, record):
             yield f"{record['message_id']} is {record['state']}, {fault}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay import Stack
+from relay.domain.timestamps import DAY
 from simulation.faults import IN_FLIGHT_LIMIT, Faults, Trouble
 from simulation.model_aws import Client, Service
 from simulation.model_dynamodb import Dynamodb, DynamoTable, View
@@ -71,6 +72,8 @@ class Deployment:
             for source, mapping in event_sources(f"{function.title()}Function"):
                 self._map(function, source, mapping)
         world.spawn(self._aws, self._each_minute, world.chance("schedule").random() * 60)
+        if faults.scenario.day < DAY:
+            world.spawn(self._aws, self._expire)
 
     def client(self, service: str, connect: float = 2, read: float = 3, tries: int = 2) -> Client:
         """Make a client, as relay.adapters.aws does."""
@@ -165,6 +168,12 @@ class Deployment:
         while True:
             self.world.spawn(self._aws, self._sweep)
             self.world.sleep(60)
+
+    def _expire(self) -> None:
+        while True:
+            self.world.sleep(60)
+            for table in self.tables.values():
+                table.expire()
 
     def _sweep(self) -> None:
         try:

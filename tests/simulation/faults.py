@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
 from relay.domain.retry import QUEUE_RETENTION, RETENTION_MARGIN
+from relay.domain.timestamps import DAY
 from simulation.world import START, World
 
 IN_FLIGHT_LIMIT = 120_000
 """Messages of a FIFO queue of SQS that can be in flight."""
+
+SHORT_DAY = 10
+"""Seconds: KeepDays ends after 900 s, the default of AnswerDeadlineSeconds."""
 
 PAGE_BYTES, SMALL_PAGE_BYTES = 1 << 20, 4096
 """Bytes of a page of a query of DynamoDB. The items of a world fill several pages only if these are small."""
@@ -78,6 +82,8 @@ class Scenario:
     """Seconds for which PushQueue keeps a message."""
     queue_limit: int
     """Messages of a FIFO queue that can be in flight."""
+    day: int
+    """Seconds of a day of KeepDays, which is 90."""
     page_bytes: int
     """Bytes of a page of a query of DynamoDB."""
     releases: tuple[str, ...]
@@ -111,6 +117,7 @@ class Scenario:
             max_in_flight=chance.choice([0, 2, 3, 5, 50]),
             max_resends=chance.choice([0, 0, 1, 2]),
             queue_retention=chance.choice([QUEUE_RETENTION, SHORT_RETENTION]),
+            day=chance.choice([DAY, SHORT_DAY]),
             page_bytes=chance.choice([PAGE_BYTES, SMALL_PAGE_BYTES]),
             queue_limit=chance.choice([IN_FLIGHT_LIMIT, IN_FLIGHT_LIMIT, 12, 6]),
             releases=tuple(chance.choice(["4.10.6", "4.11.0", "4.11.2"]) for _ in range(bots)),

@@ -59,6 +59,8 @@ class DynamoTable:
     indexes: dict[str, View] = field(default_factory=dict)
     on_change: list[Callable[[Item, Item], None]] = field(default_factory=list)
     items: dict[Key, Item] = field(default_factory=dict)
+    expired: dict[Key, Item] = field(default_factory=dict)
+    """The items that their time to live has ended."""
     _pending: deque[tuple[float, Key, Item | None, Item | None]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -82,6 +84,15 @@ class DynamoTable:
         self._pending.append((shown_at, key, old, new))
         for tell in self.on_change:
             tell(old or {}, new or {})
+
+    def expire(self) -> None:
+        """Delete some of the items whose time is over: DynamoDB takes up to days for that."""
+        for key, item in list(self.items.items()):
+            over = "expires_at" in item and int(item["expires_at"]["N"]) <= self.world.now
+            if over and self.world.chance("time to live").random() < 0.2:
+                self.world.note(self.name, f"deletes {key}, which has expired")
+                self.expired[key] = item
+                self.put(key, None)
 
     def view(self, index: str | None) -> View:
         """Return the table, or one of its indexes as it is shown now."""

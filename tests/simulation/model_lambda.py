@@ -231,7 +231,11 @@ class StreamMapping:
         self._number += 1
         change |= {"SequenceNumber": f"{self._number:06}", "ApproximateCreationDateTime": int(world.now)}
         lane = crc32((new or old)[self.table.key[0]]["S"].encode()) % len(self.lanes)
-        self.lanes[lane].append((world.now, {"eventSource": "aws:dynamodb", "dynamodb": change}))
+        record: dict[str, Any] = {"eventSource": "aws:dynamodb", "dynamodb": change}
+        if not new:
+            # No function deletes an item.
+            record["userIdentity"] = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
+        self.lanes[lane].append((world.now, record))
         if task := self._watching[lane]:
             self._watching[lane] = None
             world.wake(task)

@@ -33,9 +33,9 @@ from relay.domain.bot import Bot
 from relay.domain.keys import part_key
 from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
-from relay.domain.timestamps import Stamp, utc_text
+from relay.domain.timestamps import Stamp, days_after, utc_text
 from relay.sender import Sender
-from simulation.faults import SHORT_RETENTION, SMALL_PAGE_BYTES, Scenario, Trouble
+from simulation.faults import SHORT_DAY, SHORT_RETENTION, SMALL_PAGE_BYTES, Scenario, Trouble
 from simulation.model_lambda import Lambda
 
 AWS_ERRORS = (ClientError, BotoCoreError)
@@ -169,6 +169,13 @@ def park_without_a_look_at_the_answer(good: Any, *arguments: Any) -> None:
         good(*arguments)
     except AWS_ERRORS:
         return
+
+
+@variant(retry, "accepted_record", Trouble.SILENCE, messages=24, answer_deadline=900, day=SHORT_DAY)
+def let_a_record_expire_while_its_message_waits(good: Any, *arguments: Any) -> Any:
+    record = good(*arguments)
+    *_, now, keep_days, _ = arguments
+    return record | {"expires_at": days_after(now, keep_days)}
 
 
 @variant(admission, "decide", burst=True, messages=24, sessions=12, max_in_flight=3)

@@ -19,7 +19,7 @@ from relay.domain.keys import (
 )
 from relay.domain.record import MessageRecord, State
 from relay.domain.settlement import FinalPart
-from relay.domain.timestamps import UtcText, utc_text
+from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 from relay.errors import InvalidState
 
 _DELIVERED = {":delivered": State.DELIVERED}
@@ -308,13 +308,14 @@ class MessagesTable:
         A reply under its earlier id still answers it: another item keeps that id.
         """
         resends = record.get("resends", 0)
+        expires_at = record["expires_at"] + int(due_at - unix_seconds(record["due_at"]))
         if "accepted_message_id" in record:
             self._table.put(
                 {
                     "session": record["session"],
                     "message": earlier_id_key(record["message"], resends),
                     "awaited_reply": record["accepted_message_id"],
-                    "expires_at": record["expires_at"],
+                    "expires_at": expires_at,
                 }
             )
         identified = (
@@ -323,6 +324,7 @@ class MessagesTable:
         self._table.update(
             _key(record),
             f"{identified[0]}awaited_reply = :reply, delivered_at = :now, due_at = :due_at, "
+            "expires_at = :expires_at, "
             "resends = :resends, attempts = attempts + :one, last_attempts = :attempts "
             f"REMOVE refusals{identified[1]}",
             "#state = :delivered AND due_at = :was",
@@ -330,6 +332,7 @@ class MessagesTable:
                 ":reply": reply_to or unidentified_reply(record["session"]),
                 ":now": utc_text(now),
                 ":due_at": utc_text(due_at),
+                ":expires_at": expires_at,
                 ":was": record["due_at"],
                 ":resends": resends + 1,
                 ":one": 1,

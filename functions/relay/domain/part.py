@@ -12,7 +12,7 @@ from relay.domain import lenient_json
 from relay.domain.keys import part_key, session_key
 from relay.domain.segments import Segment, text_of
 from relay.domain.strict_json import Malformed
-from relay.domain.timestamps import UtcText, emission_time, utc_text
+from relay.domain.timestamps import UtcText, days_after, emission_time, utc_text
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def reply_part(callback: VerifiedCallback, body: PartBody, keep_days: int) -> Re
         "sent_at": utc_text(callback.signed_at),
         "received_at": utc_text(callback.received_at),
         "digest": digest,
-        "expires_at": int(callback.received_at) + keep_days * 86_400,
+        "expires_at": days_after(callback.received_at, keep_days),
     }
     if callback.verified_with is not None:
         part["verified_with"] = callback.verified_with

@@ -21,7 +21,7 @@ from relay.domain.keys import (
     unreadable_session,
 )
 from relay.domain.message import Message, QueuedMessage
-from relay.domain.timestamps import UtcText, unix_seconds, utc_text
+from relay.domain.timestamps import UtcText, days_after, unix_seconds, utc_text
 
 MAX_REASON = 1024
 """Characters of a reason or an error in a record."""
@@ -141,6 +141,8 @@ def accepted_record(
     elif attempt.expects_reply:
         record["awaiting"] = message.bot
         record["due_at"] = utc_text(now + answer_deadline)
+        # What waits must not be deleted before it is found overdue.
+        record["expires_at"] = days_after(now + answer_deadline, keep_days)
     return record
 
 
@@ -197,7 +199,7 @@ def _common(delivery: Delivery, state: State, now: float, keep_days: int) -> Mes
         "queued_at": utc_text(queued.queued_at),
         "queued_on": utc_text(queued.queued_at)[:10],
         "updated_at": utc_text(now),
-        "expires_at": int(now) + keep_days * 86_400,
+        "expires_at": days_after(now, keep_days),
     }
     if message:
         record["bot"] = message.bot

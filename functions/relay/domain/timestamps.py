@@ -14,6 +14,9 @@ Stamp = NewType("Stamp", str)
 Clock = Callable[[], float]
 """Return the time in Unix seconds."""
 
+DAY = 86_400
+"""Seconds."""
+
 MAX_UTC_OFFSET = 15 * 3600
 """Seconds by which the clock of LangBot's host may differ from UTC, either way."""
 
@@ -30,6 +33,11 @@ def utc_text(seconds: float) -> UtcText:
 def unix_seconds(text: UtcText) -> float:
     """Convert the text that items hold to Unix seconds. Raise ValueError if it is no time."""
     return datetime.fromisoformat(text).timestamp()
+
+
+def days_after(moment: float, days: int) -> int:
+    """Return the Unix second so many days after `moment` (Unix seconds)."""
+    return int(moment) + days * DAY
 
 
 def host_clock_offset(stamp: Stamp, created_at: UtcText) -> float:
