@@ -53,6 +53,9 @@ class Deployment:
         self.queues = {name: queue_of(world, name, faults.scenario.queue_limit) for name in _QUEUES}
         self.queues["PushQueue"].retention = faults.scenario.queue_retention
         self.tables = {name: table_of(world, name) for name in _TABLES}
+        if faults.has(Trouble.UPGRADE):
+            for table in self.tables.values():
+                table.upgraded_at = world.now + world.chance("upgrade").random() * faults.scenario.storm
         self.secrets, self.s3, self.events = SecretsManager(world), S3(), EventBridge(faults)
         services: list[Service] = [
             Sqs(list(self.queues.values())),

@@ -58,6 +58,7 @@ class Trouble(StrEnum):
     INVALID = "producers send what no bot takes"
     OPERATORS = "operators resend and drop"
     DEPLOYS = "the stack is updated"
+    UPGRADE = "the stack is upgraded from earlier code"
     ATTACKERS = "others post to the callback URL"
     PUSHES = "a bot pushes"
 

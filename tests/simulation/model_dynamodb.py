@@ -17,6 +17,9 @@ MAX_INDEX_LAG = 0.95
 
 MAX_ITEM_BYTES = 400 * 1024
 
+NEW_ATTRIBUTES = {"last_attempts", "queued_on", "verified_with", "lane_1", "lane_2"}
+"""Attributes that earlier code did not write: of records, parts and bots' items (git log -S)."""
+
 Key = tuple[str, str]
 
 
@@ -61,6 +64,8 @@ class DynamoTable:
     items: dict[Key, Item] = field(default_factory=dict)
     expired: dict[Key, Item] = field(default_factory=dict)
     """The items that their time to live has ended."""
+    upgraded_at: float = 0
+    """Until then (Unix seconds) the functions write no attribute of `NEW_ATTRIBUTES`."""
     _pending: deque[tuple[float, Key, Item | None, Item | None]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -72,6 +77,8 @@ class DynamoTable:
     def put(self, key: Key, new: Item | None) -> None:
         """Replace an item; its indexes and streams follow."""
         old = self.items.get(key)
+        if new and self.world.now < self.upgraded_at:
+            new = {name: value for name, value in new.items() if name not in NEW_ATTRIBUTES}
         if old == new:
             return
         self._view.put(key, old, new)
@@ -135,7 +142,7 @@ class Dynamodb:
         self._check("UpdateItem", old, more)
         new = change_of(more["UpdateExpression"])(old or Key, more.get("ExpressionAttributeValues", {}))
         table.put(key, new)
-        returned = {"ALL_OLD": old or {}, "ALL_NEW": new}.get(more.get("ReturnValues", ""), {})
+        returned = {"ALL_OLD": old or {}, "ALL_NEW": table.items[key]}.get(more.get("ReturnValues", ""), {})
         return {"Attributes": returned} if returned else {}
 
     def query(self, TableName: str, **more: Any) -> dict[str, Any]:

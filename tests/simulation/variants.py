@@ -12,6 +12,7 @@ from uuid import UUID
 from botocore.exceptions import BotoCoreError, ClientError
 
 import callback.receiver
+import publish.publisher
 import push.dispatcher
 import relay.sender
 from callback.receiver import NotVerified, Receiver
@@ -311,6 +312,13 @@ def read_the_first_page_only(
     good: Any, self: Any, condition: str, values: Any, max_pages: Any = None, **more: Any
 ) -> Any:
     return good(self, condition, values, 1, **more)
+
+
+@variant(publish.publisher, "reply_completed", Trouble.UPGRADE)
+def read_a_new_attribute_without_a_default(good: Any, parts: Any, *more: Any) -> event.Event:
+    assert "verified_with" in parts[-1]
+    made: event.Event = good(parts, *more)
+    return made
 
 
 @variant(EventBus, "publish", Trouble.SERVICES)
