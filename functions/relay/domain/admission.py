@@ -26,7 +26,10 @@ SLOT_TIMEOUT = 180
 not, that is safe for as long again. LangBot holds 100 turns, so with 50 newer ones it still holds the 50 that
 gave their slots back, until the newer ones do so too, after 360 s. By then the first 50 have had their turns,
 20 at a time: LangBot gives up a silent model after 120 s (LangBot 4.11.2, config.yaml:
-`pending_queries_per_workspace`, `pipeline`, `first_event_timeout`)."""
+`pending_queries_per_workspace`, `pipeline`, `first_event_timeout`).
+
+That holds if they are of at least 17 sessions: of one session LangBot runs one turn at a time. To count by
+session would take reading all messages that wait each second, and slow down a bot that ignores some."""
 
 MERGED_SLOT_TIMEOUT = 30
 """Seconds after the end of another message's turn for which a message that looks merged into it keeps its
