@@ -18,7 +18,6 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.sync_queue import SyncQueue
-from relay.domain import retry
 from relay.domain.admission import Deferred, full_delay
 from relay.domain.attempt import Attempt, Delivery, Outcome, Verdict, idempotency_key
 from relay.domain.keys import is_message_key, message_key, record_key
@@ -204,7 +203,7 @@ class Dispatcher:
             attempt = self.sender.send(message, key, history, batch.id)
         now = self.clock()
         if isinstance(attempt, Deferred):
-            if now > retry.must_leave_queue_at(queued.queued_at):
+            if now > queued.must_leave_at():
                 reason = "it could not be sent before it reached the queue's retention limit"
                 self._park(delivery, reason, message.bot)
                 return None

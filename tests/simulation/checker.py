@@ -15,6 +15,7 @@ from relay.adapters.dynamodb import from_item
 from relay.adapters.langbot import ATTEMPT_TIMEOUT
 from relay.adapters.replies_table import MAX_PAGES
 from relay.domain.attempt import KEY_LIFETIME
+from relay.domain.keys import OPERATOR as OPERATORS_KEY
 from relay.domain.keys import message_key, session_key
 from relay.domain.timestamps import unix_seconds, utc_text
 from simulation.deployed_relay import PREFIX
@@ -36,6 +37,8 @@ CAN_LOSE_A_PART = (
     Trouble.SECRETS,
 )
 """With one of these, four attempts of LangBot can fail."""
+
+OPERATOR = {"S": OPERATORS_KEY}
 
 AWAY = "their secret was away"
 NOT_YET_KNOWN = "LangBot got their secret first"
@@ -123,6 +126,12 @@ class Findings:
         size = sum(size_of(item) for item in items if item["session"]["S"] == session)
         return size // self.outcome.scenario.page_bytes
 
+    def has_expired(self, record: dict[str, Any]) -> bool:
+        """Tell whether DynamoDB has deleted a record."""
+        return (record["session"], record["message"]) in self.outcome.deployment.tables[
+            "MessagesTable"
+        ].expired
+
     def had_to_leave(self, record: dict[str, Any]) -> bool:
         """Tell whether a message was parked because PushQueue keeps none for longer."""
         scenario = self.outcome.scenario
@@ -176,8 +185,10 @@ def has_one_true_state(findings: Findings) -> Iterator[str]:
         if record is None:
             yield f"{said.sent.message_id} has no record"
     for item in findings.outcome.deployment.tables["MessagesTable"].expired.values():
-        if "awaiting" in item and item["state"]["S"] in ("delivered", "answered"):
-            yield f"{item['message_id']['S']} was deleted while it waited for its reply"
+        if "state" in item and (
+            item["state"]["S"] == "retrying" or item.get("awaiting", OPERATOR) != OPERATOR
+        ):
+            yield f"{item['message_id']['S']} was deleted while it was {item['state']['S']}"
     for record in findings.records.values():
         for fault in _faults_of(findings, record):
             yield f"{record['message_id']} is {record['state']}, {fault}"
@@ -222,7 +233,11 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
         case "parked":
             on_queue = findings.outcome.deployment.queues["ParkedQueue"].messages.values()
             if record["message_id"] not in [one.deduplication_id for one in on_queue]:
-                yield "and not on ParkedQueue"
+                # docs/parked.md: it was resent, and its record expired before push handled that.
+                if record["message_id"] in diary.resent and findings.has_expired(record):
+                    findings.counted["resends dropped, the record had expired"] += 1
+                else:
+                    yield "and not on ParkedQueue"
         case "resent":
             resend = findings.records.get((session, record["resent_as"]), {})
             if resend.get("resend_of") != record["message"]:

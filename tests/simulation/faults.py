@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
-from relay.domain.retry import QUEUE_RETENTION, RETENTION_MARGIN
+from relay.domain.message import QUEUE_RETENTION, RETENTION_MARGIN
 from relay.domain.timestamps import DAY
 from simulation.world import START, World
 

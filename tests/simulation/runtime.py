@@ -27,7 +27,7 @@ import relay_cli.langbot_api
 import relay_cli.two_way_test
 import sweep.sweeper
 from relay.adapters import admission_control, bot_registry, langbot
-from relay.domain import retry, timestamps
+from relay.domain import message, timestamps
 from simulation.faults import Scenario
 from simulation.simulated_threads import Threads
 from simulation.world import World
@@ -96,8 +96,8 @@ def relay_in(
         (relay_cli.finding, "say", lambda text: world.note("relay connect", text)),
         (relay_cli.two_way_test, "time", threads.time),
         (relay_cli.two_way_test, "token_hex", lambda _: f"{chance.getrandbits(32):08x}"),
-        (retry, "QUEUE_RETENTION", scenario.queue_retention),
-        (retry, "RETENTION_MARGIN", scenario.retention_margin),
+        (message, "QUEUE_RETENTION", scenario.queue_retention),
+        (message, "RETENTION_MARGIN", scenario.retention_margin),
         (timestamps, "DAY", scenario.day),
         (relay.cold_start, "end", lambda: None),
         (relay.metrics.Metrics, "emit", lambda self: self.__init__("")),

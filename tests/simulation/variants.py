@@ -32,6 +32,7 @@ from relay.domain.admission import Decision
 from relay.domain.attempt import AttemptHistory, Outcome, Verdict
 from relay.domain.bot import Bot
 from relay.domain.keys import part_key
+from relay.domain.message import QueuedMessage
 from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import Stamp, days_after, utc_text
@@ -125,8 +126,8 @@ def park_before_the_time_is_up(good: Any, delivery: Any, tried: Any, now: float,
 
 
 @variant(
-    retry,
-    "must_leave_queue_at",
+    QueuedMessage,
+    "must_leave_at",
     Trouble.DOWN,
     messages=24,
     sessions=1,
@@ -164,7 +165,7 @@ def let_a_late_copy_give_back_a_key(_: Any, self: Any, record: Any, if_new: bool
     return written
 
 
-@variant(ParkedQueue, "put", Trouble.SERVICES, Trouble.OUTAGES, Trouble.ACTIONS, messages=24)
+@variant(ParkedQueue, "put", Trouble.SERVICES, Trouble.OUTAGES, Trouble.INVALID, messages=24)
 def park_without_a_look_at_the_answer(good: Any, *arguments: Any) -> None:
     try:
         good(*arguments)
@@ -177,6 +178,12 @@ def let_a_record_expire_while_its_message_waits(good: Any, *arguments: Any) -> A
     record = good(*arguments)
     *_, now, keep_days, _ = arguments
     return record | {"expires_at": days_after(now, keep_days)}
+
+
+@variant(retry, "retrying_record", Trouble.DOWN, messages=24, retry_for=3600, day=1)
+def let_a_record_expire_while_its_message_is_queued(good: Any, *arguments: Any) -> Any:
+    *_, now, keep_days = arguments
+    return good(*arguments) | {"expires_at": days_after(now, keep_days)}
 
 
 @variant(admission, "decide", burst=True, messages=24, sessions=12, max_in_flight=3)

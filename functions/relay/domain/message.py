@@ -20,6 +20,12 @@ _AT_BOT: Segment = {"type": "At", "target": "http_bot"}
 MAX_QUEUED_BYTES = 1 << 20
 """Bytes that SQS takes as one message, its attributes included."""
 
+QUEUE_RETENTION = 14 * 86_400
+"""Seconds after which SQS deletes a message without notice: PushQueue's MessageRetentionPeriod."""
+
+RETENTION_MARGIN = 43_200
+"""Seconds before that at which a message must be off the queue: longer than any message is invisible."""
+
 Action = Literal["push", "sync", "reset"]
 
 PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}
@@ -43,6 +49,10 @@ class QueuedMessage:
     receipt_handle: str
     resend_of: str | None = None
     handed_over: bool = False
+
+    def must_leave_at(self) -> float:
+        """Return when it must be off the queue, half a day before SQS deletes it, in Unix seconds."""
+        return self.queued_at + QUEUE_RETENTION - RETENTION_MARGIN
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,8 @@ def accepted_record(
 def retrying_record(delivery: Delivery, last_error: str, now: float, keep_days: int) -> MessageRecord:
     """Return the record of a message that is tried again: what the next attempt needs."""
     record = _common(delivery, State.RETRYING, now, keep_days)
+    # The next attempt needs it, which can be as late as that.
+    record["expires_at"] = days_after(delivery.queued.must_leave_at(), keep_days)
     history = delivery.history
     record["refusals"] = history.keys_used
     record["unknown"] = history.outcome_unknown
@@ -166,6 +168,7 @@ def parked_record(
     """Return the record of a message that is not tried again unless an operator resends it."""
     record = retrying_record(delivery, last_error, now, keep_days)
     record["state"] = State.PARKED
+    record["expires_at"] = days_after(now, keep_days)
     record["reason"] = _cut(reason)
     record["parked_at"] = utc_text(now)
     record["awaiting"] = OPERATOR

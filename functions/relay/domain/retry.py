@@ -10,12 +10,6 @@ from relay.domain.timestamps import utc_text
 BACKOFF_CAP = 60
 """Seconds between two attempts at the most: short for a bot that has recovered, far below KEY_LIFETIME."""
 
-QUEUE_RETENTION = 14 * 86_400
-"""Seconds after which SQS deletes a message without notice: PushQueue's MessageRetentionPeriod."""
-
-RETENTION_MARGIN = 43_200
-"""Seconds before that at which a message must be off the queue: longer than any message is invisible."""
-
 VISIBILITY_CAP = 43_000
 """Seconds; SQS lets a received message be invisible for 12 hours in all."""
 
@@ -54,7 +48,7 @@ def conclude_failure(delivery: Delivery, outcome: Outcome, now: float, policy: P
     history = delivery.history.after(outcome, key, now)
     delivery = replace(delivery, history=history)
     first_failed_at = history.first_failed_at or now
-    left = min(first_failed_at + policy.retry_for, must_leave_queue_at(delivery.queued.queued_at)) - now
+    left = min(first_failed_at + policy.retry_for, delivery.queued.must_leave_at()) - now
     if outcome.permanent or left <= 0:
         tried = f"tried for {now - first_failed_at:.0f} s, {history.attempts} times; at last {outcome.reason}"
         reason = outcome.reason if outcome.permanent else tried
@@ -66,11 +60,6 @@ def conclude_failure(delivery: Delivery, outcome: Outcome, now: float, policy: P
     record["next_attempt_at"] = utc_text(now + wait)
     record["retry_until"] = utc_text(now + left)
     return Conclusion(record, retry_in=math.ceil(wait))
-
-
-def must_leave_queue_at(queued_at: float) -> float:
-    """Return when a message must be off the queue, half a day before SQS deletes it; both in Unix seconds."""
-    return queued_at + QUEUE_RETENTION - RETENTION_MARGIN
 
 
 def backoff(failures: int) -> int:
