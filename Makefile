@@ -49,7 +49,7 @@ prove: .venv/.tests  ## simulate 10,000 seeds of faults, on all cores (about fiv
 	@PYTHONPATH=functions:infra:tests exec $(PY) -m simulation.run
 
 mutants: .venv/.mutmut-$(MUTMUT)  ## change the rules one by one, fail if the unit tests notice under 95% (minutes, on all cores)
-	@exec $(PY) tests/support/mutants.py
+	@PYTHONPATH=tests exec $(PY) -m support.mutants
 
 check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types and template
 	$(PY) -m ruff format --check

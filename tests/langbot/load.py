@@ -73,16 +73,19 @@ class Load:
         eventually(flowing, what="replies in all sessions")
 
     def _talk(self, session: str) -> None:
+        conversation = self._bridge.conversation(session)
         for n in count():
-            if self._stopped.is_set():
-                return
             text, reply = (f"LONG:40:50 {n}", STREAMED) if n % 2 else (f"hello {n}", f"echo: hello {n}")
             at = time.time()
             sent = self._bridge.push_queue.push(session, text)
             self.said.append(Said(sent, at, reply))
             with suppress(ReplyTimeout):
-                self._bridge.conversation(session).wait(sent, PATIENCE)
+                conversation.wait(sent, PATIENCE)
                 self._answered[session] = at
+            if self._stopped.is_set():
+                # LangBot ends a session's turns in order: with this one all have ended.
+                conversation.wait(sent, timeout=180)
+                return
 
 
 class Outcome:
