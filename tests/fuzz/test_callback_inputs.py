@@ -23,7 +23,7 @@ from support.bots import change_secret
 from support.callbacks import post_part
 from support.deployed import IN, OUT, new_bot
 from support.event_listener import listen
-from support.fuzzing import in_lanes, unforeseen
+from support.fuzzing import IN_FLIGHT, in_lanes, unforeseen
 from support.json_inputs import JSON, allowed_by, damaged, nearly, written
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -58,7 +58,6 @@ NO_PART = "a signed body is no valid part"
 NO_NAMES = st.text(min_size=1).filter(lambda text: not BOT_NAME.fullmatch(text))
 MADE_UP = ["a", "0-", "no-such-bot", "z" * 63]
 """Of names that a bot can have, callback asks Secrets Manager for a few only each second."""
-IN_FLIGHT = 4
 MAX_LOG_LINES = 10_000
 """The emulator shows no more."""
 

@@ -17,7 +17,7 @@ from relay.domain import schemas
 from relay.domain.message import MAX_QUEUED_BYTES
 from relay.domain.record import MAX_REASON
 from support.bots import change_secret, further_bot
-from support.fuzzing import in_lanes, unforeseen
+from support.fuzzing import IN_FLIGHT, in_lanes, unforeseen
 from support.json_inputs import JSON, allowed_by, damaged, nearly, written
 from support.queued_messages import deliver, queued
 from support.raw_server import serving
@@ -95,7 +95,7 @@ def bot(talk):
 @pytest.fixture
 def lanes(talk, bot):
     """Names of that bot, for messages that are under way at the same time."""
-    return [further_bot(talk, number, bot.url) for number in range(2)]
+    return [further_bot(talk, number, bot.url) for number in range(IN_FLIGHT)]
 
 
 OF_NO_LANE = threading.Lock()

@@ -23,6 +23,9 @@ INPUTS = int(os.environ.get("FUZZ_INPUTS") or 0)
 FIRST_SEED = time.time_ns() if INPUTS else 0
 """`make test` tries the same inputs each time."""
 
+IN_FLIGHT = 4 if INPUTS else 1
+"""Inputs that the stack gets at the same time. In `make test` to start more functions would take longer."""
+
 ROUND = 500
 """Inputs that are made, and then checked, together. Hypothesis then forgets them: to remember more takes much
 memory."""
