@@ -57,7 +57,10 @@ class RawServer:
         lines = head.decode().split("\r\n")
         headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines[1:])}
         while len(body) < int(headers.get("content-length", 0)):
-            body += connection.recv(65536)
+            chunk = connection.recv(65536)
+            if not chunk:
+                return False
+            body += chunk
         self.requests.append((lines[0], headers, body))
         return True
 
