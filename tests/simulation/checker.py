@@ -17,6 +17,7 @@ from relay.adapters.replies_table import MAX_PAGES
 from relay.domain.attempt import KEY_LIFETIME
 from relay.domain.keys import OPERATOR as OPERATORS_KEY
 from relay.domain.keys import message_key, session_key
+from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay.domain.timestamps import unix_seconds, utc_text
 from simulation.deployed_relay import PREFIX
 from simulation.dynamodb_expressions import Item
@@ -44,6 +45,9 @@ AWAY = "their secret was away"
 NOT_YET_KNOWN = "LangBot got their secret first"
 FORGOTTEN = "their secret was taken out and their message had ended"
 """Why the relay does not know a secret."""
+
+MAX_CLOCK_ERROR = 200
+"""Seconds by which the clock of a LangBot is off at the most."""
 
 LONGEST_IN_USE = ATTEMPT_TIMEOUT["push"] + MIN_REFRESH_INTERVAL
 """Seconds for which push may use a secret that LangBot refuses without reading it again."""
@@ -320,7 +324,11 @@ def keeps_parts_once(findings: Findings) -> Iterator[str]:
                 received.at - MIN_REFRESH_INTERVAL,
                 received.until,
             )
-            if reason and (reason != FORGOTTEN or findings.has_ended(received.bot, part)):
+            # Its signature is as old as its first attempt.
+            late = received.until - part.at > SIGNATURE_TOLERANCE - MAX_CLOCK_ERROR
+            if late and findings.outcome.faults.has(Trouble.CLOCKS):
+                findings.counted["parts refused, their signature had expired"] += 1
+            elif reason and (reason != FORGOTTEN or findings.has_ended(received.bot, part)):
                 findings.counted[f"parts refused, {reason}"] += 1
             else:
                 yield f"a part was answered {received.answered}: {received.raw[:80]!r}"

@@ -11,8 +11,8 @@ from simulation.world import START, World
 IN_FLIGHT_LIMIT = 120_000
 """Messages of a FIFO queue of SQS that can be in flight."""
 
-SHORT_DAY = 10
-"""Seconds: KeepDays ends after 900 s, the default of AnswerDeadlineSeconds."""
+SHORT_DAY = 15
+"""Seconds: KeepDays ends after 1,350 s, longer than any AnswerDeadlineSeconds of a world."""
 
 PAGE_BYTES, SMALL_PAGE_BYTES = 1 << 20, 4096
 """Bytes of a page of a query of DynamoDB. The items of a world fill several pages only if these are small."""

@@ -37,7 +37,7 @@ from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import Stamp, days_after, utc_text
 from relay.sender import Sender
-from simulation.faults import SHORT_DAY, SHORT_RETENTION, SMALL_PAGE_BYTES, Scenario, Trouble
+from simulation.faults import SHORT_RETENTION, SMALL_PAGE_BYTES, Scenario, Trouble
 from simulation.model_lambda import Lambda
 
 AWS_ERRORS = (ClientError, BotoCoreError)
@@ -173,7 +173,7 @@ def park_without_a_look_at_the_answer(good: Any, *arguments: Any) -> None:
         return
 
 
-@variant(retry, "accepted_record", Trouble.SILENCE, messages=24, answer_deadline=900, day=SHORT_DAY)
+@variant(retry, "accepted_record", Trouble.SILENCE, messages=24, answer_deadline=900, day=5)
 def let_a_record_expire_while_its_message_waits(good: Any, *arguments: Any) -> Any:
     record = good(*arguments)
     *_, now, keep_days, _ = arguments
