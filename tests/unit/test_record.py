@@ -100,7 +100,7 @@ def test_an_accepted_message_is_delivered_and_waits_for_its_reply():
         "awaited_reply": "in_1",
         "awaiting": "default",
         "due_at": utc_text(NOW + ANSWER_DEADLINE),
-        "expires_at": int(NOW) + ANSWER_DEADLINE + KEEP_DAYS * 86_400,
+        "expires_at": int(NOW) + 2 * ANSWER_DEADLINE + KEEP_DAYS * 86_400,
         "last_attempts": [
             {"at": utc_text(NOW), "verdict": "accepted", "ms": 0, "key": "id-1.0", "status": 202}
         ],

@@ -141,8 +141,8 @@ def accepted_record(
     elif attempt.expects_reply:
         record["awaiting"] = message.bot
         record["due_at"] = utc_text(now + answer_deadline)
-        # What waits must not be deleted before it is found overdue.
-        record["expires_at"] = days_after(now + answer_deadline, keep_days)
+        # What waits must not be deleted: for a resend it can wait for a second deadline.
+        record["expires_at"] = days_after(now + 2 * answer_deadline, keep_days)
     return record
 
 
