@@ -40,6 +40,7 @@ class Received:
     at: float
     until: float
     bot: str
+    headers: dict[str, str]
     raw: bytes
     answered: int | None
     seen: int | None
@@ -127,7 +128,7 @@ class Deployment:
             seen = chance.choice([500, 503])
         if failure is None:
             self.world.sleep(GATEWAY_TIMEOUT)
-        self.received.append(Received(came_at, self.world.now, bot, raw, answered, seen))
+        self.received.append(Received(came_at, self.world.now, bot, headers, raw, answered, seen))
         return seen
 
     def _invoke(self, bot: str, headers: dict[str, str], raw: bytes) -> int | None:
