@@ -90,6 +90,13 @@ class _Connecting:
     def _wanted(self) -> Wanted:
         return Wanted(self._name, self._admin.secret(self._name), self._stack.callback_url(self._name))
 
+    def _known(self) -> Wanted:
+        """Return the bot as the relay knows it now. Raise CommandFailed if its secret is gone."""
+        known = self._wanted()
+        if not (known.bot.inbound_secrets and known.bot.outbound_secrets):
+            raise CommandFailed(1, f"the secret of bot {self._name!r} was taken away or changed meanwhile")
+        return known
+
     # ---------------------------------------------------------------- connect
 
     def _connect(self, wanted: Wanted, found: Json | None) -> Json:
@@ -141,7 +148,7 @@ class _Connecting:
         self._ask([texts[one] for one in Step if one.value >= step.value])
         if step is Step.ADD_NEW:
             self._add_new(found["adapter_config"])
-        bot = self._wanted().bot
+        bot = self._known().bot
         if step is Step.REMOVE_OLD:
             with self._held() as held:
                 left = held
@@ -161,12 +168,12 @@ class _Connecting:
             )
             return False
         alone = (bot.inbound_secrets[0], bot.outbound_secrets[0])
-        self._admin.replace_secret(self._name, secret_with(self._admin.secret(self._name), bot.url, alone))
+        self._admin.replace_secret(self._name, secret_with(self._known().secret, bot.url, alone))
         self._tell("the old secrets are taken out")
         return True
 
     def _add_new(self, adapter_config: Json) -> None:
-        wanted = self._wanted()
+        wanted = self._known()
         inbound = adapter_config["inbound_secret"]
         outbound = adapter_config.get("outbound_secret") or inbound
         both = ([new_secret(), inbound], [new_secret(), outbound])
@@ -217,7 +224,7 @@ class _Connecting:
         """Read the bot's routes and test both directions; return whether both work."""
         from relay_cli.two_way_test import run_test
 
-        bot = self._wanted().bot
+        bot = self._known().bot
         self._tell(f"messages go to {without_query(bot)}")
         if weak := weakness(bot):
             self._tell(f"warning: {weak}; `relay connect --rotate` renews it")

@@ -44,11 +44,8 @@ OPERATOR = {"S": OPERATORS_KEY}
 
 AWAY = "their secret was away"
 NOT_YET_KNOWN = "LangBot got their secret first"
-FORGOTTEN = "their secret was taken out and their message had ended"
+FORGOTTEN = "their secret was taken out and their message did not wait"
 """Why the relay does not know a secret."""
-
-LONGEST_IN_USE = ATTEMPT_TIMEOUT["push"] + MIN_REFRESH_INTERVAL
-"""Seconds for which push may use a secret that LangBot refuses without reading it again."""
 
 
 @dataclass
@@ -114,13 +111,14 @@ class Findings:
             known = known or has
         return None
 
-    def has_ended(self, bot: str, part: Part) -> bool:
-        """Tell whether the message of a part waited for no reply any more when LangBot emitted the part."""
+    def is_unseen(self, bot: str, part: Part) -> bool:
+        """Tell whether no record said that its message waits for a reply when LangBot emitted a part."""
         for record in self.records.values():
             if record.get("bot") == bot and record.get("accepted_message_id") == part.reply_to:
                 ended = [record[at] for at in ("answered_at", "unanswered_at") if at in record]
-                return not record.get("expect_reply", True) or utc_text(part.at) > min(ended, default="~")
-        return not part.reply_to
+                waited = record["delivered_at"] <= utc_text(part.at) <= min(ended, default="~")
+                return not (waited and record.get("expect_reply", True))
+        return True
 
     def pages(self, session: str) -> int:
         """Return how many pages the parts of a session fill at the least."""
@@ -313,8 +311,9 @@ def keeps_parts_once(findings: Findings) -> Iterator[str]:
             continue
         if received.answered == 200 and not stored[digest]:
             yield f"a part was answered 200 and is not stored: {received.raw[:80]!r}"
-        if received.answered and 400 <= received.answered < 500:
-            part = findings.emitted[digest][1]
+        part = findings.emitted[digest][1]
+        # A request can be late: then LangBot has tried again.
+        if received.answered and 400 <= received.answered < 500 and not part.delivered:
             reason = findings.unknown(
                 received.bot,
                 "outbound_secret",
@@ -326,7 +325,7 @@ def keeps_parts_once(findings: Findings) -> Iterator[str]:
             age = received.until - float(received.headers["X-LB-Timestamp"])
             if age > SIGNATURE_TOLERANCE - MAX_SKEW:
                 findings.counted["parts refused, their signature had expired"] += 1
-            elif reason and (reason != FORGOTTEN or findings.has_ended(received.bot, part)):
+            elif reason and (reason != FORGOTTEN or findings.is_unseen(received.bot, part)):
                 findings.counted[f"parts refused, {reason}"] += 1
             else:
                 yield f"a part was answered {received.answered}: {received.raw[:80]!r}"
@@ -343,13 +342,14 @@ def rotates_without_a_gap(findings: Findings) -> Iterator[str]:
     for record in findings.records.values():
         for entry in record.get("last_attempts", ()):
             if entry.get("status") == 401:
-                until = unix_seconds(entry["at"])
-                secret = findings.outcome.langbots[record["bot"]].inbound_at(until)
-                since = until - LONGEST_IN_USE
-                if findings.unknown(record["bot"], "inbound_secret", secret, since, until) in (
-                    None,
-                    FORGOTTEN,
-                ):
+                began = unix_seconds(entry["at"])
+                ended, langbot = began + ATTEMPT_TIMEOUT["push"], findings.outcome.langbots[record["bot"]]
+                secret = langbot.inbound_at(began)
+                if secret != langbot.inbound_at(ended):
+                    continue  # it was saved between two requests of the attempt
+                since = began - MIN_REFRESH_INTERVAL
+                reason = findings.unknown(record["bot"], "inbound_secret", secret, since, ended)
+                if reason in (None, FORGOTTEN):
                     yield f"{record['message_id']} was refused with a secret that push should have known"
 
 

@@ -20,6 +20,9 @@ from simulation.world import Process, ProcessDied, World
 PAUSES = (2, 5, 30, 70, 200)
 """Seconds between two steps by hand. docs/bots.md asks for more than one."""
 
+MAX_RUNS = 10
+"""How often an operator gives the command. It never ends well for a bot that replies by pushes only."""
+
 MAX_EFFECTS = 12
 """The side effect at which the command is interrupted is one of the first so many."""
 
@@ -61,15 +64,17 @@ class Drill:
         process = Process("relay connect", runs_relay=True)
         if self._chance.random() < 0.4:
             process.fuse, process.before = self._chance.randint(1, MAX_EFFECTS), self._chance.random() < 0.5
-        while not self.done:
+        for _ in range(MAX_RUNS):
             command = self._world.spawn(process, lambda: connect.run(self._stack, options))
             command.wait()
             try:
-                self.done = command.result() == 0
+                if command.result() == 0:
+                    break
             except (ClientError, BotoCoreError, CommandFailed, ProcessDied) as error:
                 self._world.note("operator", f"sees {error!r}")
             process = Process("relay connect", runs_relay=True)
             self._world.sleep(60)
+        self.done = True
 
     def _tell_relay(self, new: dict[str, str]) -> None:
         old = self._secret()

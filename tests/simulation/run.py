@@ -50,9 +50,13 @@ def run_seeds(seeds: Iterable[int]) -> Tally:
     """Run the scenarios of some seeds."""
     tally = Tally()
     for seed in seeds:
-        outcome = simulate(Scenario.of(seed))
-        broken, counted = check(outcome)
         tally.seeds += 1
+        try:
+            outcome = simulate(Scenario.of(seed))
+            broken, counted = check(outcome)
+        except Exception as error:  # the other seeds go on
+            tally.failed[seed] = [f"the world broke off: {error!r}"]
+            continue
         tally.messages += len(outcome.diary.said)
         tally.parts += sum(len(bot.parts) for bot in outcome.langbots.values())
         tally.faults += sum(outcome.faults.counted.values())
@@ -127,8 +131,6 @@ def _prove(seeds: range) -> int:
     total = prove(seeds)
     for seed, broken in sorted(total.failed.items()):
         print(f"seed {seed}: {broken[0]}")
-    if total.failed:
-        _replay(shrink(Scenario.of(min(total.failed))))
     print(
         f"{total.seeds:,} seeds, {total.seconds / SECONDS_A_YEAR:.2f} simulated years, "
         f"{total.messages:,} messages, {total.parts:,} parts, {total.faults:,} faults: "
@@ -136,7 +138,7 @@ def _prove(seeds: range) -> int:
     )
     for what, times in sorted(total.counted.items()):
         print(f"  {times:,} {what}")
-    return 1 if total.failed else 0
+    return _replay(shrink(Scenario.of(min(total.failed)))) if total.failed else 0
 
 
 def _replay(scenario: Scenario) -> int:
