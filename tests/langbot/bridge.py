@@ -9,8 +9,7 @@ from typing import Any
 from langbot.peer.model import Model
 from langbot.peer.peer import Peer
 from langbot.proxy import Proxy
-from relay import Conversation, PushQueue, SentMessage
-from relay.domain.keys import message_key, session_key
+from relay import Conversation, PushQueue
 from support.deployed import Deployed
 
 
@@ -49,10 +48,14 @@ class Bridge:
     def conversation(self, session_id: str, bot: str = "default") -> Conversation:
         return Conversation(self.deployed.stack, session_id, bot)
 
-    def forget(self, sent: SentMessage) -> None:
-        """Delete a message's record: one that LangBot dropped would keep its slot for minutes."""
-        session, message = session_key(sent.bot, sent.session_id), message_key(sent.sequence_number)
-        self.deployed.client("dynamodb").delete_item(
-            TableName=self.deployed.stack.messages_table,
-            Key={"session": {"S": session}, "message": {"S": message}},
+    def forget_open_messages(self) -> None:
+        """Delete the records of the messages that wait for a reply: each would keep its slot for minutes."""
+        dynamodb, table = self.deployed.client("dynamodb"), self.deployed.stack.messages_table
+        pages = dynamodb.get_paginator("query").paginate(
+            TableName=table,
+            IndexName="awaiting",
+            KeyConditionExpression="awaiting = :bot",
+            ExpressionAttributeValues={":bot": {"S": "default"}},
         )
+        for item in [item for page in pages for item in page["Items"]]:
+            dynamodb.delete_item(TableName=table, Key={name: item[name] for name in ("session", "message")})

@@ -80,8 +80,7 @@ def test_langbot_drops_the_oldest_without_admission_control(bridge: Bridge, sess
         assert HOLDS <= answered <= HOLDS + 2
         expected = {"answered": answered, "delivered": MESSAGES - answered}
         eventually(lambda: states(bridge, sent) == expected, what="LangBot's replies are settled")
-    for one in sent:
-        bridge.forget(one)
+    bridge.forget_open_messages()
 
 
 def test_langbot_answers_all_with_admission_control(bridge: Bridge, session: str) -> None:
