@@ -29,12 +29,12 @@ from bench.soak_verdict import Acceptance, Growth, Outcome, Sample, growths, is_
 from local.local_stack import local_stack
 from local.sample_bot import OVERLOADED, Answer, Received, SampleBot
 from relay import PushQueue, SentMessage, Stack
-from relay.adapters.dynamodb import from_item
 from relay.domain.keys import message_key
 from relay.domain.timestamps import unix_seconds, utc_text
 from relay_cli.terminal import say
 from support.deployed import Deployed, new_bot
 from support.sweeping import sweep
+from support.tables import scan
 
 RATE = 8
 """Messages a second, at random intervals. Each of the BOTS then streams almost as fast as LangBot does."""
@@ -190,14 +190,6 @@ class Tables:
         for part in self.parts:
             stored[part["session_id"]].append(part["digest"])
         return Outcome(self.records, traffic.accepted, traffic.forgotten, emitted, stored)
-
-
-def scan(stack: Stack, table: str, *attributes: str) -> list[dict[str, Any]]:
-    """Return all items of a table, or these attributes of them."""
-    names = {f"#{name}": name for name in attributes}
-    only = {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names} if names else {}
-    pages = stack.client("dynamodb").get_paginator("scan").paginate(TableName=table, **only)
-    return [from_item(item) for page in pages for item in page["Items"]]
 
 
 def wait_for_end(stack: Stack, traffic: Traffic, bots: list[SampleBot]) -> tuple[Tables, Outcome]:

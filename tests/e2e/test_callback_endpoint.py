@@ -15,18 +15,13 @@ from support.bots import change_secret
 from support.callbacks import overflow_objects, part_body, post_part, signed_headers
 from support.deployed import IN, OUT
 from support.recordings import RECORDINGS, callbacks
+from support.tables import scan
 
 
 def stored_parts(talk):
     """Count the parts of the test's bot. Parts of other tests may still come."""
-    paginator = talk.deployed.client("dynamodb").get_paginator("scan")
-    pages = paginator.paginate(
-        TableName=talk.deployed.stack.replies_table,
-        Select="COUNT",
-        FilterExpression="bot = :bot",
-        ExpressionAttributeValues={":bot": {"S": talk.name}},
-    )
-    return sum(page["Count"] for page in pages)
+    stack = talk.deployed.stack
+    return sum(part["bot"] == talk.name for part in scan(stack, stack.replies_table, "bot"))
 
 
 def test_a_signed_part_is_stored(talk):

@@ -12,10 +12,10 @@ import pytest
 from local.local_stack import local_stack
 from local.sample_bot import SampleBot
 from push.dispatcher import MAX_PARALLEL_PER_BOT
-from relay import Stack
-from relay.adapters.dynamodb import from_item
+from relay import BotAdmin, Stack
 from relay.domain.keys import group_id, session_key
 from support.deployed import Deployed, new_bot
+from support.tables import scan
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(1200)
@@ -76,31 +76,10 @@ def accepted(talk):
     return [request for request in talk.bot.received if request.status == 202]
 
 
-def pages(talk, operation, **arguments):
-    """Return all pages of a query or scan of MessagesTable."""
-    paginator = talk.deployed.client("dynamodb").get_paginator(operation)
-    return paginator.paginate(TableName=talk.deployed.stack.messages_table, **arguments)
-
-
 def records(talk, *names):
     """Return the attributes `names` of the records of the load."""
-    names = {f"#{name}": name for name in ("session", *names)}
-    found = pages(talk, "scan", ProjectionExpression=", ".join(names), ExpressionAttributeNames=names)
-    read = [from_item(item) for page in found for item in page["Items"]]
+    read = scan(talk.deployed.stack, talk.deployed.stack.messages_table, "session", *names)
     return [record for record in read if record["session"].startswith(session_key(talk.name, "load-"))]
-
-
-def count_awaiting(talk):
-    """Count the messages that await their reply."""
-    found = pages(
-        talk,
-        "query",
-        IndexName="awaiting",
-        Select="COUNT",
-        KeyConditionExpression="awaiting = :bot",
-        ExpressionAttributeValues={":bot": {"S": talk.name}},
-    )
-    return sum(page["Count"] for page in found)
 
 
 def are_in(talk, **states):
@@ -108,7 +87,7 @@ def are_in(talk, **states):
 
     Most calls only count in the index, since to read all records takes long.
     """
-    if count_awaiting(talk) != states.get("delivered", 0):
+    if BotAdmin(talk.deployed.stack).open_messages(talk.name) != states.get("delivered", 0):
         return False
     return Counter(record["state"] for record in records(talk, "state")) == states
 

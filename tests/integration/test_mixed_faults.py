@@ -16,7 +16,6 @@ from itertools import islice
 import pytest
 
 from local.sample_bot import OVERLOADED, Answer, SampleBot
-from relay.adapters.dynamodb import from_item
 from relay.adapters.messages_table import MessagesTable
 from relay.domain.message import QueuedMessage
 from relay.domain.record import MessageRecord
@@ -26,6 +25,7 @@ from relay.domain.timestamps import utc_text
 from support.deaths import Died, Life
 from support.deployed import IN, OUT, new_bot
 from support.queued_messages import again, deliver, queued
+from support.tables import scan
 from support.waiting import eventually
 
 SEED = 20261123
@@ -285,14 +285,9 @@ class Truth:
         raise AssertionError("it has not come to an end")
 
 
-def scan(deployed, table):
-    paginator = deployed.client("dynamodb").get_paginator("scan")
-    pages = paginator.paginate(TableName=table, ConsistentRead=True)
-    return [from_item(item) for page in pages for item in page["Items"]]
-
-
 @pytest.mark.timeout(900)
 def test_each_of_400_messages_comes_to_an_end_that_has_its_reason(deployed, workers, monkeypatch):
+    stack = deployed.stack
     draw, clock, queues = random.Random(SEED), JumpingClock(), RecordingQueues()  # noqa: S311 - no secret
     workers = replace(workers, clock=clock, policy=POLICY)
     with ExitStack() as ends:
@@ -319,11 +314,11 @@ def test_each_of_400_messages_comes_to_an_end_that_has_its_reason(deployed, work
         def all_stored():
             time.sleep(1)
             emitted = [part for talk in talks for part in talk.bot.emitted]
-            stored = [part for part in scan(deployed, deployed.stack.replies_table) if part["bot"] in bots]
+            stored = [part for part in scan(stack, stack.replies_table) if part["bot"] in bots]
             return (emitted, stored) if len(emitted) == len(stored) else None
 
         emitted, stored = eventually(all_stored, within=90, what="all parts")
-        answered = {record.get("answered_by") for record in scan(deployed, deployed.stack.messages_table)}
+        answered = {record.get("answered_by") for record in scan(stack, stack.messages_table)}
         for part in sorted(stored, key=lambda part: part["part"]):
             if part["is_final"] and part["reply_to"] not in answered:
                 # As its last check would, ten minutes from now.
@@ -336,7 +331,7 @@ def test_each_of_400_messages_comes_to_an_end_that_has_its_reason(deployed, work
             assert talk.bot.dropped == []
             for request in talk.bot.received:
                 statuses[request.headers["x-lb-idempotency-key"]].append(request.status)
-        by_id = {record.get("message_id"): record for record in scan(deployed, deployed.stack.messages_table)}
+        by_id = {record.get("message_id"): record for record in scan(stack, stack.messages_table)}
         records = {number: by_id[plan.queued.message_id] for number, plan in plans.items()}
 
     truth = Truth(plans, records, emitted, statuses)
