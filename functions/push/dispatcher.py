@@ -198,9 +198,11 @@ class Dispatcher:
         if batch.seconds_left() < max_attempt_seconds(message.action):
             return 0
         key = idempotency_key(queued.message_id, history)
-        attempt: Attempt | Deferred = Deferred(0, full=True)
-        if not self._waits_for_its_session(message, batch):
-            attempt = self.sender.send(message, key, history, batch.id)
+        attempt: Attempt | Deferred = (
+            Deferred(0, full=True)
+            if self._waits_for_its_session(message, batch)
+            else self.sender.send(message, key, history, batch.id)
+        )
         now = self.clock()
         if isinstance(attempt, Deferred):
             if now > queued.must_leave_at():

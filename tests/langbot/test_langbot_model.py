@@ -254,12 +254,18 @@ def keys_and_sequences_after(langbot: Subject, event: Callable[[], None]) -> Any
     return [shown(before), shown(after), talk.parts()]
 
 
-def a_save_while_a_part_waits(langbot: Subject) -> Any:
+def saved_before_the_last_attempt(langbot: Subject, text: str) -> Talk:
+    """Save the bot when the first part of the reply to a text waits for its last attempt."""
     talk = Talk(langbot)
     langbot.answer(talk.session, 500, 500, 500)
-    talk.say("REPLIES:3")
+    talk.say(text)
     langbot.until(lambda: len(langbot.callbacks(talk.session)) == 3)
     langbot.save()
+    return talk
+
+
+def a_save_while_a_part_waits(langbot: Subject) -> Any:
+    talk = saved_before_the_last_attempt(langbot, "REPLIES:3")
     langbot.wait(5)
     talk.say("hello")
     talk.finals(2)
@@ -268,11 +274,7 @@ def a_save_while_a_part_waits(langbot: Subject) -> Any:
 
 def a_save_while_parts_are_queued(langbot: Subject) -> Any:
     """The turn goes on: whether what was queued comes with its next part, and how that is numbered."""
-    talk = Talk(langbot)
-    langbot.answer(talk.session, 500, 500, 500)
-    talk.say("LONG:40:150")
-    langbot.until(lambda: len(langbot.callbacks(talk.session)) == 3)
-    langbot.save()
+    talk = saved_before_the_last_attempt(langbot, "LONG:40:150")
     talk.finals(1)
     return [talk.attempts()[0], talk.parts()[1]]
 

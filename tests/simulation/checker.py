@@ -128,9 +128,8 @@ class Findings:
 
     def has_expired(self, record: dict[str, Any]) -> bool:
         """Tell whether DynamoDB has deleted a record."""
-        return (record["session"], record["message"]) in self.outcome.deployment.tables[
-            "MessagesTable"
-        ].expired
+        expired = self.outcome.deployment.tables["MessagesTable"].expired
+        return (record["session"], record["message"]) in expired
 
     def had_to_leave(self, record: dict[str, Any]) -> bool:
         """Tell whether a message was parked because PushQueue keeps none for longer."""
@@ -259,14 +258,14 @@ def _refusal_was_lost(findings: Findings, message_id: str) -> bool:
         for key, process in bot.burned.items()
         if key.startswith(f"{message_id}.")
     ]
-    not_written = any(map(findings.outcome.faults.has, (Trouble.SERVICES, Trouble.OUTAGES)))
+    not_written = findings.outcome.faults.has(Trouble.SERVICES, Trouble.OUTAGES)
     return any(process is None or process.dead or not_written for process in told)
 
 
 def _has_unidentified(findings: Findings, session: str) -> bool:
     bot, _, session_id = session.partition("#")
     accepted = findings.outcome.langbots[bot].accepted
-    not_written = any(map(findings.outcome.faults.has, (Trouble.SERVICES, Trouble.OUTAGES, Trouble.DEATHS)))
+    not_written = findings.outcome.faults.has(Trouble.SERVICES, Trouble.OUTAGES, Trouble.DEATHS)
     return not_written or any(not one.told for one in accepted if one.session == session_id)
 
 
@@ -329,7 +328,7 @@ def keeps_parts_once(findings: Findings) -> Iterator[str]:
                 findings.counted[f"parts refused, {reason}"] += 1
             else:
                 yield f"a part was answered {received.answered}: {received.raw[:80]!r}"
-    if not any(map(findings.outcome.faults.has, CAN_LOSE_A_PART)):
+    if not findings.outcome.faults.has(*CAN_LOSE_A_PART):
         for _, part in findings.emitted.values():
             if part.given_up and 401 not in part.seen:
                 yield f"a part of {part.reply_to or 'a push'} was lost: {part.seen}"
@@ -337,7 +336,7 @@ def keeps_parts_once(findings: Findings) -> Iterator[str]:
 
 def rotates_without_a_gap(findings: Findings) -> Iterator[str]:
     """LangBot refused no attempt for its signature that was made when push had to know LangBot's secret."""
-    if any(map(findings.outcome.faults.has, (Trouble.SERVICES, Trouble.OUTAGES))):
+    if findings.outcome.faults.has(Trouble.SERVICES, Trouble.OUTAGES):
         return  # the last good secret serves, for hours
     for record in findings.records.values():
         for entry in record.get("last_attempts", ()):
@@ -494,7 +493,7 @@ def _longest_wait(findings: Findings) -> float:
         Trouble.THROTTLES,
         Trouble.GARBLED,
     )
-    if any(map(faults.has, (*aws, Trouble.ACTIONS, Trouble.SECRETS, Trouble.OPERATORS))):
+    if faults.has(*aws, Trouble.ACTIONS, Trouble.SECRETS, Trouble.OPERATORS):
         return (
             findings.outcome.scenario.storm
             + 3 * KEY_LIFETIME

@@ -159,9 +159,9 @@ class Faults:
         """Tell whether anything may go wrong now."""
         return self.world.now < self.storm_ends
 
-    def has(self, trouble: Trouble) -> bool:
-        """Tell whether the world has this trouble."""
-        return trouble in self.scenario.troubles
+    def has(self, *troubles: Trouble) -> bool:
+        """Tell whether the world has one of these troubles."""
+        return not self.scenario.troubles.isdisjoint(troubles)
 
     def strikes(self, trouble: Trouble, rate: float) -> bool:
         """Tell whether a trouble strikes here and now, as it does in about `rate` of the cases."""

@@ -93,7 +93,7 @@ class DynamoTable:
             tell(old or {}, new or {})
 
     def expire(self) -> None:
-        """Delete some of the items whose time is over: DynamoDB takes up to days for that."""
+        """Delete some of the items that have expired. DynamoDB can delete an item days later."""
         for key, item in list(self.items.items()):
             over = "expires_at" in item and int(item["expires_at"]["N"]) <= self.world.now
             if over and self.world.chance("time to live").random() < 0.2:

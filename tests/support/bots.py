@@ -17,7 +17,6 @@ def change_secret(talk: Talk, **fields: Any) -> None:
 def further_bot(talk: Talk, number: int, url: str) -> Talk:
     """Add a bot at `url` to the stack, and return the test's session with it."""
     bot = replace(talk, name=f"{talk.name}-{number}")
-    name = talk.deployed.local.outputs["BotSecretPrefix"] + bot.name
-    secret = {"url": url, "inbound_secret": [IN, OUT], "outbound_secret": OUT}
-    talk.deployed.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps(secret))
+    talk.deployed.local.connect(url, IN, OUT, bot=bot.name)
+    change_secret(bot, url=url, inbound_secret=[IN, OUT])
     return bot
