@@ -62,7 +62,7 @@ class EventPublisher:
     def publish(self, records: Iterable[StreamRecord], seconds_left: Callable[[], float]) -> list[str]:
         """Publish what is an event; return the numbers of the records that must be delivered again.
 
-        Records for which too little time is left are among them: to read a long turn takes up to half of it.
+        Records are among them if too little time is left: publish needs up to half of it to read a long turn.
         Raise PublishFailed if nothing could be published, so that an outage shows as the function's errors.
         """
         events: dict[str, Event] = {}
