@@ -20,7 +20,7 @@ from relay_cli import health, langbot_api
 from relay_cli.arguments import STACK
 from relay_cli.connection import Wanted, find_bot, plan
 from relay_cli.finding import Finding, show
-from relay_cli.langbot_api import Json, LangBotApi
+from relay_cli.langbot_api import LangBotApi, response_fields
 from relay_cli.routes import read_routes
 from relay_cli.terminal import CommandFailed
 
@@ -154,7 +154,7 @@ class _Doctor:
         yield health.secret_finding(bot)
         yield health.circuit_finding(self._admin.state(name))
         most = int(self._deployment.parameters["MaxInFlight"])
-        yield health.slots_finding(self._admin.open_messages(name), most)
+        yield health.slots_finding(len(self._admin.open_messages(name)), most)
         if bot.url and bot.inbound_secrets:
             yield from self._at_its_url(bot)
         if api is None:
@@ -174,7 +174,7 @@ class _Doctor:
             text = f"{signed}, seen from this computer"
             yield Finding("url", None, text, f"`relay bots test {bot.name}` tells whether Lambda reaches it")
             return
-        found = health.url_finding(signed.status_code, _fields(signed))
+        found = health.url_finding(signed.status_code, response_fields(signed))
         yield found
         if found.ok:
             unsigned = _post(bot.endpoint(""), {})
@@ -222,14 +222,6 @@ def _post(url: str, headers: dict[str, str]) -> requests.Response | str:
         return requests.post(url, b"{}", headers=headers, timeout=10, allow_redirects=False)
     except requests.RequestException as error:
         return f"no response: {type(error).__name__}"
-
-
-def _fields(response: requests.Response) -> Json:
-    try:
-        fields = response.json()
-    except ValueError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def _ahead_of_here(response: requests.Response) -> float | None:

@@ -13,6 +13,8 @@ from relay_cli.langbot_api import Json
 OLD_MESSAGE = 1800
 """Seconds after which a message on the push queue is late, as for the alarm PushQueueAlarm."""
 
+SAVE_AGAIN = "If its form is right, save it there again: LangBot may not use what its form has"
+
 FEW_EXECUTIONS = 50
 """Parallel executions below which a burst of callbacks can be throttled. A new account has ten."""
 
@@ -46,10 +48,10 @@ def url_finding(status: int, body: Json) -> Finding:
         case 401, 40101 if "expired" in text:
             return Finding("url", False, told, "set the clock of LangBot's host, or of this computer")
         case 401, 40101:
-            advice = "LangBot has another Inbound Signing Secret; `relay connect` sets it"
+            advice = f"LangBot has another Inbound Signing Secret; `relay connect` sets it. {SAVE_AGAIN}"
             return Finding("url", False, told, advice)
         case 404, _ if text == "Bot not found":
-            advice = "the bot is off, or the url names none; `relay connect` sets both right"
+            advice = f"the bot is off, or the url names none; `relay connect` sets both right. {SAVE_AGAIN}"
             return Finding("url", False, told, advice)
         case 405, _:
             return Finding(

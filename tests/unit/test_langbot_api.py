@@ -12,14 +12,14 @@ KEY = "lbk_hush"
 
 
 class Answering(BaseHTTPRequestHandler):
-    """Gives each request the answer of the test, and keeps what was asked."""
+    """Gives each request the next answer of the test, or its last one, and keeps what was asked."""
 
-    answer = (200, {}, b"")
+    answers = [(200, {}, b"")]  # noqa: RUF012 - a class for each server
     asked: list[tuple[str, str | None]] = []  # noqa: RUF012 - a class for each server
 
     def do_GET(self):
         self.asked.append((self.path, self.headers["X-API-Key"]))
-        status, headers, body = self.answer
+        status, headers, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -48,7 +48,7 @@ def langbot():
 
 
 def refusal(langbot, status, body=b"", **headers):
-    langbot.answer = (status, headers, body)
+    langbot.answers = [(status, headers, body)]
     with pytest.raises(CommandFailed) as failed:
         LangBotApi(langbot.url, KEY).http_bots()
     assert failed.value.code == 1
@@ -78,9 +78,43 @@ def test_a_redirect_does_not_get_the_key(langbot):
 
 
 def test_an_error_of_langbot_that_quotes_a_secret_is_not_repeated(langbot):
-    langbot.answer = (500, {}, json.dumps({"code": -2, "msg": "[parameters: hush-hush]"}).encode())
+    langbot.answers = [(500, {}, json.dumps({"code": -2, "msg": "[parameters: hush-hush]"}).encode())]
     with pytest.raises(CommandFailed, match="with 500: its log says why"):
         LangBotApi(langbot.url, KEY).save_bot("1", {"inbound_secret": "hush-hush"})
+
+
+SAVED = (200, {}, b'{"code": 0, "data": {}}')
+NOT_RELOADED = [
+    (400, {}, b'{"code": "bot_apply_failed", "msg": "TimeoutError", "data": {"uuid": "1"}}'),
+    (500, {}, b'{"code": "internal_error", "msg": "Internal server error"}'),
+]
+
+
+@pytest.mark.parametrize("not_reloaded", NOT_RELOADED)
+def test_a_bot_that_langbot_does_not_reload_is_saved_again(langbot, not_reloaded):
+    langbot.answers = [not_reloaded, SAVED]
+    LangBotApi(langbot.url, KEY).save_bot("1", {})
+    assert langbot.asked == [("/api/v1/platform/bots/1", KEY)] * 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (NOT_RELOADED[0], r"does not use it \(TimeoutError\): restart LangBot"),
+        (NOT_RELOADED[1], "its log says why"),
+    ],
+)
+def test_a_bot_that_langbot_never_reloads_is_told_of(langbot, answer, told):
+    langbot.answers = [answer]
+    with pytest.raises(CommandFailed, match=told):
+        LangBotApi(langbot.url, KEY).save_bot("1", {})
+    assert len(langbot.asked) == 2
+
+
+def test_a_form_that_langbot_refuses_is_not_saved_again(langbot):
+    langbot.answers = [(400, {}, b'{"code": "invalid_bot_config", "msg": "no url"}'), SAVED]
+    with pytest.raises(CommandFailed, match="with 400: no url"):
+        LangBotApi(langbot.url, KEY).save_bot("1", {})
 
 
 def test_a_bot_without_its_configuration_needs_another_scope(langbot):
@@ -90,7 +124,7 @@ def test_a_bot_without_its_configuration_needs_another_scope(langbot):
 
 
 def test_a_release_without_routes_answers_none(langbot):
-    langbot.answer = (404, {}, b"<html>")
+    langbot.answers = [(404, {}, b"<html>")]
     assert LangBotApi(langbot.url, KEY).agent("1") == {}
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -30,6 +31,9 @@ HOLDS = 30
 
 RUNS_AT_ONCE = 6
 """Turns that LangBot runs in parallel, here and not the 20 by default."""
+
+NOT_RELOADED = re.compile("answered 5|bot_apply_failed")
+"""What LangBot answers if it fails to reload a bot that was saved."""
 
 BOOT_SECONDS = 400
 # Ends the command and all that it started when this process closes the pipe or dies, however it dies.
@@ -233,8 +237,13 @@ class Peer:
         return str(self._call("POST", "agents", agent)["uuid"])
 
     def save_bot(self, uuid: str, **fields: Any) -> None:
-        """Save fields of a bot, as its form does."""
-        self._call("PUT", f"platform/bots/{uuid}", fields)
+        """Save fields of a bot, as its form does, and once more if LangBot does not reload the bot."""
+        try:
+            self._call("PUT", f"platform/bots/{uuid}", fields)
+        except PeerFailed as failed:
+            if not NOT_RELOADED.search(str(failed)):
+                raise
+            self._call("PUT", f"platform/bots/{uuid}", fields)
 
     def talk_in_console(self, text: str) -> str:
         """Send a message to the bot as LangBot's own console does; return the session that it makes."""
