@@ -95,7 +95,7 @@ def list_bots(stack: relay.Stack, admin: relay.BotAdmin, options: argparse.Names
     rows = []
     for name in admin.names():
         bot, state = parse_bot(name, admin.secret(name) or ""), admin.state(name)
-        in_flight = admin.open_messages(name)
+        in_flight = len(admin.open_messages(name))
         problem = bot.unusable or weakness(bot)
         if options.json:
             say_json(
@@ -212,7 +212,7 @@ def remove(stack: relay.Stack, admin: relay.BotAdmin, options: argparse.Namespac
     existing_secret(admin, options.name)
     queued = queue_size(stack.client("sqs"), stack.push_queue_url)
     if not options.json:
-        waiting = counted(admin.open_messages(options.name), "message")
+        waiting = counted(len(admin.open_messages(options.name)), "message")
         say(
             f"Bot {options.name} has {waiting} that wait for a reply, which would be refused. About "
             f"{counted(queued, 'message')} of all bots on the push queue: those of this bot would be parked. "

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import relay
-from relay.domain.admission import SLOT_COUNT_TTL, SLOT_TIMEOUT
+from relay.domain.admission import MAX_PAUSE, SLOT_COUNT_TTL, SLOT_TIMEOUT
 from relay.domain.bot import BOT_NAME, secret_fields, weakness
 from relay.domain.diagnosis import counted
+from relay.domain.keys import RecordKey
 from relay_cli import langbot_api
 from relay_cli.arguments import BOT, TIMEOUT
 from relay_cli.bot_secret import differing, new_secret
@@ -19,12 +20,12 @@ from relay_cli.bots_command import without_query, write_secret
 from relay_cli.connection import (
     LABELS,
     Json,
-    Step,
     Wanted,
     address_warnings,
     find_bot,
-    next_step,
+    may_sign_with_old,
     plan,
+    rotation_has_begun,
     secret_with,
 )
 from relay_cli.finding import show
@@ -34,6 +35,14 @@ from relay_cli.terminal import CommandFailed, confirmed, say, say_json
 
 HOLD = 8
 """Seconds for which a bot's messages are held on the queue at a time, while its open turns are waited for."""
+
+STEPS = (
+    "the bot's secret: new signing secrets before the old ones",
+    "LangBot: the new signing secrets, when no turn is open; it reloads the bot",
+    "the bot's secret: the old signing secrets are taken out, when LangBot has ended the turns that it began "
+    f"with them, in {SLOT_TIMEOUT // 60} minutes or more",
+)
+"""The steps of a rotation, as the operator is told of them."""
 
 IN_DOUBT = SLOT_COUNT_TTL + 2
 """Seconds until a message that was admitted before a hold is in the index of the open messages."""
@@ -127,7 +136,7 @@ class _Connecting:
             self._save_in_langbot(found, planned.adapter_config)
         return found
 
-    def _ask(self, changes: list[str]) -> None:
+    def _ask(self, changes: Sequence[str]) -> None:
         for change in changes:
             self._tell(f"  {change}")
         if not confirmed("Make these changes?", self._options.yes):
@@ -137,38 +146,26 @@ class _Connecting:
 
     def _rotate(self, found: Json) -> bool:
         """Take the steps of a rotation that are still to do; return whether all were taken."""
-        step = next_step(self._wanted().bot, found["adapter_config"])
-        texts = {
-            Step.ADD_NEW: "the bot's secret: new signing secrets before the old ones",
-            Step.SET_LANGBOT: "LangBot: the new signing secrets, when no turn is open; it reloads the bot",
-            Step.REMOVE_OLD: "the bot's secret: the old signing secrets are taken out",
-        }
-        if step is not Step.ADD_NEW:
+        has_begun = rotation_has_begun(self._wanted().bot, found["adapter_config"])
+        if has_begun:
             self._tell("an earlier rotation was interrupted, and is finished now")
-        self._ask([texts[one] for one in Step if one.value >= step.value])
-        if step is Step.ADD_NEW:
+        self._ask(STEPS[has_begun:])
+        if not has_begun:
             self._add_new(found["adapter_config"])
         bot = self._known().bot
-        if step is Step.REMOVE_OLD:
-            with self._held() as held:
-                left = held
-        else:
-            newest = {
-                "inbound_secret": bot.inbound_secrets[0],
-                "outbound_secret": bot.outbound_secrets[0],
-            }
-            left = self._save_in_langbot(found, found["adapter_config"] | newest)
+        inbound, outbound = newest = bot.inbound_secrets[0], bot.outbound_secrets[0]
+        # Also if LangBot's form has them: it may not use what its form has.
+        changes = {"inbound_secret": inbound, "outbound_secret": outbound}
+        turns = self._save_in_langbot(found, found["adapter_config"] | changes)
         if not self._works(found):
             self._tell("the relay still knows both secrets; give the command again when both directions work")
             return False
-        if left:
-            self._tell(
-                f"{counted(left, 'message')} without a reply yet, which LangBot may sign with an old secret. "
-                "The relay still knows it: give the command again later"
-            )
-            return False
-        alone = (bot.inbound_secrets[0], bot.outbound_secrets[0])
-        self._admin.replace_secret(self._name, secret_with(self._known().secret, bot.url, alone))
+        self._tell("the relay knows both secrets until the last step: if you stop here, give the command again")
+        self._wait_for(turns)
+        known = self._known()
+        if (known.bot.inbound_secrets[0], known.bot.outbound_secrets[0]) != newest:
+            raise CommandFailed(1, f"the secret of bot {self._name!r} was changed meanwhile")
+        self._admin.replace_secret(self._name, secret_with(known.secret, known.bot.url, newest))
         self._tell("the old secrets are taken out")
         return True
 
@@ -182,26 +179,27 @@ class _Connecting:
 
     # ---------------------------------------------------------------- both
 
-    def _save_in_langbot(self, found: Json, adapter_config: Json) -> int:
-        """Save a bot in LangBot when no turn is open; return how many still were after SLOT_TIMEOUT.
+    def _save_in_langbot(self, found: Json, adapter_config: Json) -> list[RecordKey]:
+        """Save a bot in LangBot when no turn is open; return those that still were after SLOT_TIMEOUT.
 
         Only the fields that the relay sets are taken from `adapter_config`, as far as LangBot has the others.
         """
         with self._held() as left:
             now = self._api.bot(found["uuid"])["adapter_config"]
-            ours = {field: adapter_config[field] for field in LABELS}
+            ours = {field: adapter_config[field] for field in LABELS if field in adapter_config}
+            self._admin.hold(self._name, MAX_PAUSE)
             self._api.save_bot(found["uuid"], {**adapter_config, **now, **ours})
             kept = self._api.bot(found["uuid"])["adapter_config"]
-            if any(kept.get(field) != adapter_config[field] for field in LABELS):
+            if any(kept.get(field) != value for field, value in ours.items()):
                 raise CommandFailed(1, "LangBot did not keep what it was given: look at the bot there")
         return left
 
     @contextmanager
-    def _held(self) -> Iterator[int]:
+    def _held(self) -> Iterator[list[RecordKey]]:
         """Hold the bot's messages on the queue until its open turns have ended, and as long as this lasts.
 
-        Return how many turns are open after SLOT_TIMEOUT seconds: those most likely get no reply. If the
-        command dies, the messages go out HOLD seconds later.
+        Return the turns that are open after SLOT_TIMEOUT seconds: those most likely get no reply. If the
+        command dies, the messages go out when the last hold has ended.
         """
         began = time.time()
         try:
@@ -213,12 +211,29 @@ class _Connecting:
                     break
                 if left:
                     self._tell(
-                        f"waiting for the replies to {counted(left, 'message')}, {waited:.0f} s so far"
+                        f"waiting for the replies to {counted(len(left), 'message')}, {waited:.0f} s so far"
                     )
                 time.sleep(2)
             yield left
         finally:
             self._admin.release(self._name)
+
+    def _wait_for(self, turns: list[RecordKey]) -> None:
+        """Wait until LangBot has ended the turns that it began with the old secrets.
+
+        `turns` are those that can be seen. A turn whose message waits for no reply cannot be, so this takes
+        SLOT_TIMEOUT seconds at least.
+        """
+        began = time.time()
+        while True:
+            still_open = self._admin.open_messages(self._name)
+            left = [turn for turn in turns if turn in still_open]
+            waited = time.time() - began
+            if not may_sign_with_old(waited, len(left)):
+                return
+            seen = f"; {counted(len(left), 'message')} without a reply" if left else ""
+            self._tell(f"waiting for the turns that LangBot began before, {waited:.0f} s so far{seen}")
+            time.sleep(10)
 
     def _works(self, found: Json) -> bool:
         """Read the bot's routes and test both directions; return whether both work."""

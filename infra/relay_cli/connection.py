@@ -3,11 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any
 from urllib.parse import urlsplit
 
 from relay.domain.addresses import is_public
+from relay.domain.admission import SLOT_TIMEOUT
 from relay.domain.bot import Bot, parse_bot, secret_fields, weakness
 from relay_cli.bot_secret import new_secret
 from relay_cli.terminal import CommandFailed
@@ -57,15 +57,6 @@ class Plan:
     secrets: tuple[str, str] | None
     adapter_config: Json
     changes: tuple[str, ...]
-
-
-class Step(Enum):
-    """The steps of a rotation, in order: the relay learns the new secrets, LangBot gets them, and the relay
-    forgets the old ones."""
-
-    ADD_NEW = auto()
-    SET_LANGBOT = auto()
-    REMOVE_OLD = auto()
 
 
 def find_bot(bots: Sequence[Json], wanted: Wanted, name: str) -> Json | None:
@@ -124,20 +115,23 @@ def secret_with(secret: str | None, url: str, secrets: tuple[Secrets, Secrets] |
     return json.dumps(fields, ensure_ascii=False)
 
 
-def next_step(bot: Bot, adapter_config: Json) -> Step:
-    """Return the next step of a rotation, also of one that was interrupted. Raise CommandFailed.
-
-    A rotation whose last step is missing is finished before another one begins.
-    """
+def rotation_has_begun(bot: Bot, adapter_config: Json) -> bool:
+    """Tell whether a rotation was interrupted, and has to be finished first. Raise CommandFailed."""
     if not _fits(bot, adapter_config):
         raise CommandFailed(
             2, "LangBot and the relay have different secrets: give the command without --rotate first"
         )
-    inbound, outbound = _secrets_of(adapter_config)
-    if (inbound, outbound) != (bot.inbound_secrets[0], bot.outbound_secrets[0]):
-        return Step.SET_LANGBOT
-    several = len(bot.inbound_secrets) > 1 or len(bot.outbound_secrets) > 1
-    return Step.REMOVE_OLD if several else Step.ADD_NEW
+    known = bot.inbound_secrets, bot.outbound_secrets
+    return known != tuple((secret,) for secret in _secrets_of(adapter_config))
+
+
+def may_sign_with_old(waited: float, open_turns: int) -> bool:
+    """Tell whether LangBot may still sign with an old secret, so many seconds after it got a new one.
+
+    It finishes a turn with the secret with which it began. `open_turns` are those whose message waits for a
+    reply. Others cannot be seen, and have SLOT_TIMEOUT seconds to end.
+    """
+    return open_turns > 0 or waited < SLOT_TIMEOUT
 
 
 def address_warnings(url: str, deployed: bool) -> list[str]:

@@ -87,7 +87,7 @@ def are_in(talk, **states):
 
     Most calls only count in the index, since to read all records takes long.
     """
-    if BotAdmin(talk.deployed.stack).open_messages(talk.name) != states.get("delivered", 0):
+    if len(BotAdmin(talk.deployed.stack).open_messages(talk.name)) != states.get("delivered", 0):
         return False
     return Counter(record["state"] for record in records(talk, "state")) == states
 

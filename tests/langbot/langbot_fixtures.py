@@ -17,6 +17,9 @@ from relay import PushQueue, Stack
 from support.deployed import Deployed
 
 LANGBOT = LOCAL / "langbot"
+HURRIED_RELAY = (str(Path(__file__).with_name("hurried_relay.py")),)
+"""What runs as `relay` where a rotation is finished."""
+
 FIGURES = pytest.StashKey[list[str]]()
 """Lines that are written at the end of the run."""
 

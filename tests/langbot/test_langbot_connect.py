@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from langbot.bridge import Bridge
+from langbot.langbot_fixtures import HURRIED_RELAY
 from relay.domain.bot import Bot, parse_bot
 from support.command_line import CommandLine
 from support.waiting import eventually
@@ -23,7 +24,7 @@ Relay = Callable[..., "CompletedProcess[str]"]
 @pytest.fixture
 def relay(bridge: Bridge, tmp_path: Path) -> Relay:
     """The command `relay` with an API key of LangBot in its environment."""
-    command = CommandLine(bridge.deployed, tmp_path)
+    command = CommandLine(bridge.deployed, tmp_path, HURRIED_RELAY)
     key = bridge.peer.api_key("resource.view", "resource.manage")
     return lambda *arguments, text="": command(*arguments, text=text, environment={"LANGBOT_API_KEY": key})
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from langbot.bridge import Bridge
-from langbot.langbot_fixtures import FIGURES
+from langbot.langbot_fixtures import FIGURES, HURRIED_RELAY
 from langbot.load import SESSIONS, Load, Outcome
 from langbot.peer.peer import Settings
 from relay.domain.bot import parse_bot
@@ -148,7 +148,7 @@ def test_rotation_by_the_command_under_load_loses_nothing(
         with Load(bridge, session) as load:
             load.flows()
             both_known_at = time.time()
-            done = CommandLine(bridge.deployed, tmp_path)(
+            done = CommandLine(bridge.deployed, tmp_path, HURRIED_RELAY)(
                 "connect",
                 "--langbot",
                 bridge.peer.url,

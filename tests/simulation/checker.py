@@ -18,7 +18,7 @@ from relay.domain.attempt import KEY_LIFETIME
 from relay.domain.keys import OPERATOR as OPERATORS_KEY
 from relay.domain.keys import message_key, session_key
 from relay.domain.signing import SIGNATURE_TOLERANCE
-from relay.domain.timestamps import unix_seconds, utc_text
+from relay.domain.timestamps import unix_seconds
 from simulation.deployed_relay import PREFIX
 from simulation.dynamodb_expressions import Item
 from simulation.faults import IN_FLIGHT_LIMIT, Trouble
@@ -44,7 +44,7 @@ OPERATOR = {"S": OPERATORS_KEY}
 
 AWAY = "their secret was away"
 NOT_YET_KNOWN = "LangBot got their secret first"
-FORGOTTEN = "their secret was taken out and their message did not wait"
+FORGOTTEN = "their secret was taken out"
 """Why the relay does not know a secret."""
 
 
@@ -110,15 +110,6 @@ class Findings:
                 return AWAY if not value else FORGOTTEN if known else NOT_YET_KNOWN
             known = known or has
         return None
-
-    def is_unseen(self, bot: str, part: Part) -> bool:
-        """Tell whether no record said that its message waits for a reply when LangBot emitted a part."""
-        for record in self.records.values():
-            if record.get("bot") == bot and record.get("accepted_message_id") == part.reply_to:
-                ended = [record[at] for at in ("answered_at", "unanswered_at") if at in record]
-                waited = record["delivered_at"] <= utc_text(part.at) <= min(ended, default="~")
-                return not (waited and record.get("expect_reply", True))
-        return True
 
     def pages(self, session: str) -> int:
         """Return how many pages the parts of a session fill at the least."""
@@ -324,7 +315,7 @@ def keeps_parts_once(findings: Findings) -> Iterator[str]:
             age = received.until - float(received.headers["X-LB-Timestamp"])
             if age > SIGNATURE_TOLERANCE - MAX_SKEW:
                 findings.counted["parts refused, their signature had expired"] += 1
-            elif reason and (reason != FORGOTTEN or findings.is_unseen(received.bot, part)):
+            elif reason and reason != FORGOTTEN:
                 findings.counted[f"parts refused, {reason}"] += 1
             else:
                 yield f"a part was answered {received.answered}: {received.raw[:80]!r}"

@@ -25,6 +25,9 @@ CALLBACK_DELAYS = (0, 1, 2, 4)
 POSTS_AT_ONCE = 4
 """Posts whose bodies it reads at the same time; a sync call that waits is none of them."""
 
+RELOAD_TIMEOUT = 15
+"""Seconds after which it gives up to reload a bot that was saved."""
+
 SIGNATURE_WINDOW = 300
 OUTBOUND_IDLE = 60
 """Seconds without a part after which a session's sequence begins again."""
@@ -189,6 +192,8 @@ class LangBot:
         inbound, outbound = (f"SECRET-{way}-of-{name}-0123456789" for way in ("in", "out"))
         self._adapter = _Adapter(inbound, outbound, Process(f"langbot {name}"))
         self._adapters = [self._adapter]
+        self.form = {"inbound": inbound, "outbound": outbound}
+        """The secrets that it was saved with. It may not use them yet."""
         self.inbound_since = [(0.0, inbound)]
         """The inbound secrets that it has had, and since when."""
         self.up, self.found = True, True
@@ -238,7 +243,7 @@ class LangBot:
         for process in [self.process, *(adapter.process for adapter in self._adapters)]:
             self.world.kill(process)
         self.process = Process(f"langbot {self.name}")
-        self._replace_adapter(self.inbound, self.outbound)
+        self._replace_adapter()
         self._adapters = [self._adapter]
         self._busy.clear()
         self._waiting.clear()
@@ -249,28 +254,39 @@ class LangBot:
         self.world.sleep(seconds)
         self.up = True
 
-    def save(self, seconds: float, **secrets: str) -> None:
-        """Save the bot, with other secrets or the same: it is reloaded."""
-        self.world.note(self.name, "is saved")
-        self._forget_keys()
+    def save(self, seconds: float, **secrets: str) -> bool:
+        """Save the bot, with other secrets or the same; return whether it is reloaded.
+
+        If it is not, it goes on with the secrets that it had until it is saved again or restarts, whether it
+        has kept the new ones or not.
+        """
+        is_reloaded = not (self.release.saving_clears_queues and self._strikes(Trouble.LANGBOT, 0.2))
+        self.world.note(self.name, "is saved" if is_reloaded else "is saved, and goes on with what it had")
+        if is_reloaded or self.chance.random() < 0.5:
+            self.form |= secrets
         old = self._adapter
         # The part that is being posted, or waits for its next attempt, is lost.
         self.world.kill(old.process)
         old.process = Process(f"langbot {self.name}")
         for outbound in old.outbounds.values():
             outbound.posting = False
+        if not is_reloaded:
+            self.world.sleep(RELOAD_TIMEOUT)
+            return False
+        self._forget_keys()
         if self.release.saving_clears_queues:
             old.outbounds.clear()
             old.syncs.clear()
-        self._replace_adapter(**({"inbound": self.inbound, "outbound": self.outbound} | secrets))
+        self._replace_adapter()
         self.found = False
         self.world.sleep(seconds)
         self.found = True
+        return True
 
-    def _replace_adapter(self, inbound: str, outbound: str) -> None:
-        self._adapter = _Adapter(inbound, outbound, Process(f"langbot {self.name}"))
+    def _replace_adapter(self) -> None:
+        self._adapter = _Adapter(self.form["inbound"], self.form["outbound"], Process(f"langbot {self.name}"))
         self._adapters.append(self._adapter)
-        self.inbound_since.append((self.world.now, inbound))
+        self.inbound_since.append((self.world.now, self.inbound))
 
     def inbound_at(self, moment: float) -> str:
         """Return the inbound secret that it had at a time."""

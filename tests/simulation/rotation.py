@@ -82,9 +82,8 @@ class Drill:
         self._world.note("operator", f"tells the relay the new secrets of {self.bot.name}")
 
     def _tell_langbot(self, new: dict[str, str]) -> None:
-        while not self.bot.up:
+        while not (self.bot.up and self.bot.save(1, **new)):
             self._world.sleep(1)
-        self.bot.save(1, **new)
 
     def _secret(self) -> dict[str, Any]:
         while not (secret := secret_fields(self._insist(lambda: self._admin.secret(self.bot.name)) or "")):
@@ -123,8 +122,7 @@ class _Api:
             raise CommandFailed(1, f"LangBot at {self.url} cannot be reached")
         config = {
             "callback_url": f"https://callbacks/{self._bot.name}",
-            "inbound_secret": self._bot.inbound,
-            "outbound_secret": self._bot.outbound,
+            **{field: self._bot.form[way] for way, field in _FIELDS.items()},
             "signature_required": True,
         }
         return {"uuid": uuid, "name": self._bot.name, "adapter_config": config, "use_pipeline_uuid": "p"}
@@ -132,12 +130,15 @@ class _Api:
     def save_bot(self, uuid: str, adapter_config: Json) -> None:
         self.bot(uuid)
         secrets = {way: adapter_config[field] for way, field in _FIELDS.items()}
-        # LangBot completes what it has begun, also if the command is interrupted meanwhile.
-        saving = self._world.effect(
-            self._world.current.process,
-            lambda: self._world.spawn(Process("langbot's API"), lambda: self._bot.save(1, **secrets)),
-        )
-        saving.result()
+        for _ in range(2):
+            # LangBot completes what it has begun, also if the command is interrupted meanwhile.
+            saving = self._world.effect(
+                self._world.current.process,
+                lambda: self._world.spawn(Process("langbot's API"), lambda: self._bot.save(1, **secrets)),
+            )
+            if saving.result():
+                return
+        raise CommandFailed(1, "LangBot keeps the bot's new form but does not use it")
 
     def route(self, _uuid: str, _event: Json) -> Json | None:
         """A release before 4.11 has no routes."""

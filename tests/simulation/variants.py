@@ -15,6 +15,7 @@ import callback.receiver
 import publish.publisher
 import push.dispatcher
 import relay.sender
+import relay_cli.connect
 from callback.receiver import NotVerified, Receiver
 from push.dispatcher import Dispatcher
 from relay.adapters.admission_control import AdmissionControl
@@ -26,7 +27,6 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
-from relay.client.bot_admin import BotAdmin
 from relay.domain import admission, attempt, event, part, retry
 from relay.domain.admission import Decision
 from relay.domain.attempt import AttemptHistory, Outcome, Verdict
@@ -39,6 +39,7 @@ from relay.domain.timestamps import Stamp, days_after, utc_text
 from relay.sender import Sender
 from simulation.faults import SHORT_RETENTION, SMALL_PAGE_BYTES, Scenario, Trouble
 from simulation.model_lambda import Lambda
+from simulation.model_langbot import LangBot
 
 AWS_ERRORS = (ClientError, BotoCoreError)
 
@@ -347,8 +348,15 @@ give_each_copy_of_an_event_its_own_id.number = 0  # type: ignore[attr-defined]
 # ---------------------------------------------------------------- relay connect --rotate
 
 
-@variant(
-    BotAdmin, "open_messages", Trouble.ROTATIONS, Trouble.SILENCE, messages=24, storm=60, answer_deadline=900
-)
-def take_the_old_secrets_out_while_turns_are_open(_: Any, *bot: Any) -> int:
-    return 0
+LONG_DRILL: dict[str, Any] = {"bots": 1, "messages": 60, "storm": 300, "answer_deadline": 60}
+
+
+@variant(relay_cli.connect, "may_sign_with_old", Trouble.ROTATIONS, Trouble.SILENCE, **LONG_DRILL)
+def take_the_old_secrets_out_at_once(*_: Any) -> bool:
+    return False
+
+
+@variant(LangBot, "save", Trouble.ROTATIONS, Trouble.LANGBOT, **LONG_DRILL)
+def take_the_form_that_langbot_keeps_for_what_it_uses(good: Any, *arguments: Any, **secrets: str) -> bool:
+    good(*arguments, **secrets)
+    return True

@@ -5,21 +5,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from support.deployed import Deployed
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "relay_cli.main"]
+COMMAND = ("-m", "relay_cli.main")
 _NOTHING: Mapping[str, str] = {}
 
 
 class CommandLine:
-    """Runs `relay` in a folder that has the outputs of a local stack, with no other environment."""
+    """Runs `relay` in a folder that has the outputs of a local stack, with no other environment.
 
-    def __init__(self, deployed: Deployed, folder: Path) -> None:
+    `command` is what Python runs as `relay`.
+    """
+
+    def __init__(self, deployed: Deployed, folder: Path, command: Sequence[str] = COMMAND) -> None:
+        self._command = [sys.executable, *command]
         self.outputs = folder / ".local/outputs.json"
         self.outputs.parent.mkdir()
         self.outputs.write_text(json.dumps(deployed.local.outputs))
@@ -35,7 +39,7 @@ class CommandLine:
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end; `text` is its standard input."""
         done = subprocess.run(
-            [*COMMAND, *arguments],
+            [*self._command, *arguments],
             cwd=self.folder,
             env={**self._environment, **environment},
             input=text if isinstance(text, bytes) else text.encode(),
@@ -50,7 +54,7 @@ class CommandLine:
     def running(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
         """Start a command that runs until Ctrl-C, and end it."""
         with subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*self._command, *arguments],
             cwd=self.folder,
             env=self._environment,
             stdout=subprocess.PIPE,

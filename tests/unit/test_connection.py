@@ -2,7 +2,15 @@ import json
 
 import pytest
 
-from relay_cli.connection import Step, Wanted, address_warnings, find_bot, next_step, plan, secret_with
+from relay_cli.connection import (
+    Wanted,
+    address_warnings,
+    find_bot,
+    may_sign_with_old,
+    plan,
+    rotation_has_begun,
+    secret_with,
+)
 from relay_cli.terminal import CommandFailed
 
 CALLBACK = "https://relay.example/callbacks/sales"
@@ -153,25 +161,33 @@ def test_secret_keeps_its_other_fields():
 
 
 @pytest.mark.parametrize(
-    ("inbound", "outbound", "langbot", "step"),
+    ("inbound", "outbound", "langbot", "has_begun"),
     [
-        (IN, OUT, {}, Step.ADD_NEW),
-        ([OLD_IN, IN], [OLD_OUT, OUT], {}, Step.SET_LANGBOT),
-        (IN, [OLD_OUT, OUT], {}, Step.SET_LANGBOT),
-        ([IN, OLD_IN], [OUT, OLD_OUT], {}, Step.REMOVE_OLD),
-        (IN, [OUT, OLD_OUT], {}, Step.REMOVE_OLD),
-        (IN, "", {"outbound_secret": ""}, Step.ADD_NEW),
+        (IN, OUT, {}, False),
+        (IN, "", {"outbound_secret": ""}, False),
+        ([OLD_IN, IN], [OLD_OUT, OUT], {}, True),
+        (IN, [OLD_OUT, OUT], {}, True),
+        # LangBot has the new ones in its form. It may not use them.
+        ([IN, OLD_IN], [OUT, OLD_OUT], {}, True),
+        (IN, [OUT, OLD_OUT], {}, True),
     ],
 )
-def test_each_rotation_goes_on_from_where_it_was(inbound, outbound, langbot, step):
+def test_rotation_that_was_interrupted_is_known(inbound, outbound, langbot, has_begun):
     bot = wanted(inbound_secret=inbound, outbound_secret=outbound).bot
-    assert next_step(bot, CONFIG | langbot) is step
+    assert rotation_has_begun(bot, CONFIG | langbot) is has_begun
+
+
+@pytest.mark.parametrize(
+    ("waited", "open_turns", "may_sign"), [(0, 0, True), (179, 0, True), (180, 0, False), (900, 1, True)]
+)
+def test_old_secret_serves_until_the_turns_that_began_with_it_end(waited, open_turns, may_sign):
+    assert may_sign_with_old(waited, open_turns) is may_sign
 
 
 @pytest.mark.parametrize("field", ["inbound_secret", "outbound_secret"])
 def test_secret_that_the_relay_does_not_know_is_not_rotated(field):
     with pytest.raises(CommandFailed, match="without --rotate first"):
-        next_step(wanted().bot, CONFIG | {field: "another"})
+        rotation_has_begun(wanted().bot, CONFIG | {field: "another"})
 
 
 # ---------------------------------------------------------------- the address

@@ -8,6 +8,7 @@ from relay.adapters.dynamodb import Table
 from relay.client.stack import Stack
 from relay.domain.admission import SLOT_COUNT_TTL, BotState
 from relay.domain.bot import BOT_NAME
+from relay.domain.keys import RecordKey, record_key
 
 
 class BotAdmin:
@@ -58,9 +59,10 @@ class BotAdmin:
         """Return the state of a bot's slots and of its circuit breaker."""
         return self._messages_table.bot_state(bot)
 
-    def open_messages(self, bot: str) -> int:
-        """Count the bot's messages that LangBot has accepted and that wait for a reply."""
-        return self._table.count("#awaiting = :bot", {":bot": bot}, IndexName="awaiting")
+    def open_messages(self, bot: str) -> list[RecordKey]:
+        """Return the keys of the bot's messages that LangBot has accepted and that wait for a reply."""
+        found = self._table.query("#awaiting = :bot", {":bot": bot}, IndexName="awaiting")
+        return [record_key(item["session"], item["message"]) for item in found]
 
     def hold(self, bot: str, seconds: float) -> None:
         """Hold a bot's messages on the queue for so long, MAX_PAUSE seconds at the most."""
