@@ -8,7 +8,7 @@ from relay.domain.timestamps import utc_text
 from support.samples import NOW
 
 
-def test_messages_after_a_turn_are_found_behind_the_first_page(workers):
+def test_messages_after_another_are_found_behind_the_first_page(workers):
     session = f"pages#{uuid4().hex}"
     keys = [message_key(str(number)) for number in range(5)]
     for key in keys:
@@ -21,8 +21,10 @@ def test_messages_after_a_turn_are_found_behind_the_first_page(workers):
             "queued_at": utc_text(NOW),
         }
         workers.messages_table.write(record)
-    after = workers.messages_table.states_after(record_key(session, keys[0]), 100)
-    assert [record["message"] for record in after] == keys[1:]
+    table, first = workers.messages_table, record_key(session, keys[0])
+    assert [record["message"] for record in table.states_after(first, 100)] == keys[1:]
+    assert [record["message"] for record in table.messages_after(first, 100)] == keys[1:]
+    assert [record["message"] for record in table.messages_after(first, 3)] == keys[1:4]
 
 
 def test_the_last_parts_of_a_session_are_more_than_a_page(workers):

@@ -136,9 +136,11 @@ class MessagesTable:
         return (cast(MessageRecord, item) for item in items if "state" in item)
 
     def messages_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
-        """Return the next messages of the session after one, in queue order; of one page at the most."""
+        """Return the next messages of the session after one, in queue order."""
         condition, values = _after(key)
-        return cast(list[MessageRecord], self._table.first_page(condition, values, Limit=limit))
+        return cast(
+            list[MessageRecord], list(islice(self._table.query(condition, values, Limit=limit), limit))
+        )
 
     def states_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
         """Return what settling needs of the next messages of the session after one, in queue order."""
