@@ -113,6 +113,22 @@ def test_inbound_secret_that_langbot_has_first_delays_messages(
     check(bridge, load, both_known_at, saved_at, report)
 
 
+def test_outbound_secret_that_langbot_has_first_loses_parts(
+    bridge: Bridge, session: str, report: Report
+) -> None:
+    new = new_settings(bridge, OUTBOUND)
+    with Load(bridge, session) as load:
+        load.flows()
+        tell_langbot(bridge, new)
+        eventually(lambda: 401 in Outcome(bridge, load).callback_statuses(), what="callback refuses a part")
+        tell_relay(bridge, new)
+        load.flows()
+    outcome = Outcome(bridge, load)
+    report(outcome.summary())
+    assert outcome.callback_statuses() == {200, 401}
+    assert outcome.sessions_not_as_emitted()
+
+
 @contextmanager
 def found_by_url(bridge: Bridge) -> Iterator[None]:
     """Let the url of the bot `default` end with the bot's id in LangBot, as `connect` makes it."""

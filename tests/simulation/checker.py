@@ -111,6 +111,11 @@ class Findings:
             known = known or has
         return None
 
+    def secrets_not_read(self, since: float, until: float) -> bool:
+        """Tell whether AWS refused to read a secret in that time."""
+        failed = self.outcome.faults.failed_calls
+        return any(service == "secretsmanager" and since <= at <= until for service, at in failed)
+
     def pages(self, session: str) -> int:
         """Return how many pages the parts of a session fill at the least."""
         items = self.all_items("RepliesTable")
@@ -327,8 +332,6 @@ def keeps_parts_once(findings: Findings) -> Iterator[str]:
 
 def rotates_without_a_gap(findings: Findings) -> Iterator[str]:
     """LangBot refused no attempt for its signature that was made when push had to know LangBot's secret."""
-    if findings.outcome.faults.has(Trouble.SERVICES, Trouble.OUTAGES):
-        return  # the last good secret serves, for hours
     for record in findings.records.values():
         for entry in record.get("last_attempts", ()):
             if entry.get("status") == 401:
@@ -338,6 +341,8 @@ def rotates_without_a_gap(findings: Findings) -> Iterator[str]:
                 if secret != langbot.inbound_at(ended):
                     continue  # it was saved between two requests of the attempt
                 since = began - MIN_REFRESH_INTERVAL
+                if findings.secrets_not_read(since, ended):
+                    continue  # the last good secret serves, for hours
                 reason = findings.unknown(record["bot"], "inbound_secret", secret, since, ended)
                 if reason in (None, FORGOTTEN):
                     yield f"{record['message_id']} was refused with a secret that push should have known"

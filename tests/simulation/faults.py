@@ -140,6 +140,8 @@ class Faults:
     world: World
     scenario: Scenario
     counted: dict[str, int] = field(default_factory=dict)
+    failed_calls: list[tuple[str, float]] = field(default_factory=list)
+    """The service of each call that failed in the end, and when."""
 
     def __post_init__(self) -> None:
         chance = self.world.chance("outages")
