@@ -56,7 +56,11 @@ def add_commands(commands: Any) -> None:
         help="connect a bot with LangBot, or rotate its secrets; ask before a change",
     )
     langbot_api.add_options(connect, required=True)
-    connect.add_argument("--rotate", action="store_true", help="give both sides new secrets, without a gap")
+    connect.add_argument(
+        "--rotate",
+        action="store_true",
+        help="give both sides new secrets, without a gap; it takes 3 minutes or more",
+    )
     connect.add_argument("--yes", action="store_true", help="do not ask")
     connect.set_defaults(run=run)
 
@@ -156,12 +160,14 @@ class _Connecting:
         inbound, outbound = newest = bot.inbound_secrets[0], bot.outbound_secrets[0]
         # Also if LangBot's form has them: it may not use what its form has.
         changes = {"inbound_secret": inbound, "outbound_secret": outbound}
-        turns = self._save_in_langbot(found, found["adapter_config"] | changes)
+        open_before = self._save_in_langbot(found, found["adapter_config"] | changes)
         if not self._works(found):
             self._tell("the relay still knows both secrets; give the command again when both directions work")
             return False
-        self._tell("the relay knows both secrets until the last step: if you stop here, give the command again")
-        self._wait_for(turns)
+        self._tell(
+            "the relay knows both secrets until the last step: if you stop here, give the command again"
+        )
+        self._wait_for_turns(open_before)
         known = self._known()
         if (known.bot.inbound_secrets[0], known.bot.outbound_secrets[0]) != newest:
             raise CommandFailed(1, f"the secret of bot {self._name!r} was changed meanwhile")
@@ -180,7 +186,7 @@ class _Connecting:
     # ---------------------------------------------------------------- both
 
     def _save_in_langbot(self, found: Json, adapter_config: Json) -> list[RecordKey]:
-        """Save a bot in LangBot when no turn is open; return those that still were after SLOT_TIMEOUT.
+        """Save a bot in LangBot when no turn is open; return the messages whose turns still were.
 
         Only the fields that the relay sets are taken from `adapter_config`, as far as LangBot has the others.
         """
@@ -198,8 +204,8 @@ class _Connecting:
     def _held(self) -> Iterator[list[RecordKey]]:
         """Hold the bot's messages on the queue until its open turns have ended, and as long as this lasts.
 
-        Return the turns that are open after SLOT_TIMEOUT seconds: those most likely get no reply. If the
-        command dies, the messages go out when the last hold has ended.
+        Return the messages whose turns are open after SLOT_TIMEOUT seconds: most likely they get no reply. If
+        the command dies, the messages go out when the last hold has ended.
         """
         began = time.time()
         try:
@@ -218,16 +224,15 @@ class _Connecting:
         finally:
             self._admin.release(self._name)
 
-    def _wait_for(self, turns: list[RecordKey]) -> None:
+    def _wait_for_turns(self, messages: list[RecordKey]) -> None:
         """Wait until LangBot has ended the turns that it began with the old secrets.
 
-        `turns` are those that can be seen. A turn whose message waits for no reply cannot be, so this takes
-        SLOT_TIMEOUT seconds at least.
+        `messages` are those of them that wait for a reply.
         """
         began = time.time()
         while True:
             still_open = self._admin.open_messages(self._name)
-            left = [turn for turn in turns if turn in still_open]
+            left = [message for message in messages if message in still_open]
             waited = time.time() - began
             if not may_sign_with_old(waited, len(left)):
                 return
