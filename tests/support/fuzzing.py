@@ -55,9 +55,8 @@ class Fuzzer:
             partial(_make, inputs, min(ROUND, total - first), FIRST_SEED + first, () if first else known)
             for first in range(0, total, ROUND)
         ]
-        with ThreadPoolExecutor(
-            1
-        ) as thread:  # It makes the inputs of a round while the one before is checked.
+        # It makes the inputs of a round while those of the round before are checked.
+        with ThreadPoolExecutor(1) as thread:
             made = thread.submit(_values, rounds[0])
             for make, following in zip_longest(rounds, rounds[1:]):
                 values = made.result()
