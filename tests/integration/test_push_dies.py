@@ -42,7 +42,7 @@ def test_a_message_whose_function_died_is_delivered_once(talk, workers, dispatch
     assert statuses(talk).count(202) == 1
 
 
-def test_a_late_copy_of_a_message_that_was_refused_first_is_not_accepted_twice(talk, workers, dispatcher):
+def test_a_late_copy_of_a_refused_message_is_not_accepted_twice(talk, workers, dispatcher):
     talk.bot.answer_with(Answer(429))
     message = queued(talk)
     deliver(dispatcher, message)
@@ -61,7 +61,7 @@ def test_a_late_copy_of_a_message_does_not_give_back_a_key_that_was_used_up(talk
     assert statuses(talk) == [503, 409, 202]
 
 
-def test_two_deliveries_at_once_of_a_refused_message_do_not_make_it_delivered(talk, workers, dispatcher):
+def test_two_deliveries_of_a_refused_message_do_not_make_it_delivered(talk, workers, dispatcher):
     talk.bot.answer_with(OVERLOADED)
     message = again(queued(talk))
     deliver(dispatcher, message)

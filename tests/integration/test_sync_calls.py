@@ -39,7 +39,7 @@ def test_a_call_that_is_made_at_once_leaves_its_message_visible(talk, dispatcher
     assert len(talk.bot.received) == 1
 
 
-def test_a_call_that_waits_for_its_session_is_parked_before_the_queue_deletes_it(talk, workers, dispatcher):
+def test_a_call_that_waits_is_parked_before_the_queue_deletes_it(talk, workers, dispatcher):
     open_one = queued(talk, "SILENT")
     deliver(dispatcher, open_one)
     eventually(lambda: list(workers.messages_table.open_messages(workers.record(open_one)["session"])))

@@ -151,7 +151,7 @@ def test_a_session_that_hangs_does_not_hold_up_the_others(talk, dispatcher, monk
         ended.set()
 
 
-def test_a_message_with_a_key_as_large_as_a_record_is_parked_with_a_short_reason(talk, workers, dispatcher):
+def test_a_key_as_large_as_a_record_is_parked_with_a_short_reason(talk, workers, dispatcher):
     message = queued(talk)
     large = json.dumps({"k" * 900_000: "\ud800"})
     assert deliver(dispatcher, replace(message, body=large)) == []

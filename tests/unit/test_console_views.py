@@ -45,7 +45,7 @@ def message(text="hello", **fields):
 # ---------------------------------------------------------------- sessions
 
 
-def test_a_session_has_its_last_activity_and_the_number_of_messages_in_each_state():
+def test_a_session_has_its_last_activity_and_a_count_of_each_state():
     seen = [
         Seen.of(message_record(message=str(n), state=state, queued_at=utc_text(NOW + n)))
         for n, state in enumerate([State.ANSWERED, State.PARKED, State.ANSWERED])

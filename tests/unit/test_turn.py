@@ -198,7 +198,7 @@ def test_no_parts_are_no_turns():
 @pytest.mark.parametrize(
     ("reading", "complete"), [("b_stream_long_stride1", True), ("l_midstream_failure", False)]
 )
-def test_a_turn_without_a_final_part_looks_complete_unless_its_text_was_replaced(reading, complete):
+def test_a_turn_without_a_final_part_looks_complete_unless_text_is_replaced(reading, complete):
     """Leave out the final part of a recording, if it has one."""
     (unfinished,) = {part["reply_to"]: part for part in parts(reading) if not part["is_final"]}.values()
     own = [part for part in parts(reading) if part["reply_to"] == unfinished["reply_to"]]
