@@ -19,7 +19,6 @@ from relay_cli.bot_secret import differing, new_secret
 from relay_cli.bots_command import without_query, write_secret
 from relay_cli.connection import (
     LABELS,
-    Json,
     Wanted,
     address_warnings,
     find_bot,
@@ -29,7 +28,7 @@ from relay_cli.connection import (
     secret_with,
 )
 from relay_cli.finding import show
-from relay_cli.langbot_api import LangBotApi
+from relay_cli.langbot_api import Json, LangBotApi
 from relay_cli.routes import read_routes
 from relay_cli.terminal import CommandFailed, confirmed, say, say_json
 

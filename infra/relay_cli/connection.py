@@ -3,16 +3,15 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from relay.domain.addresses import is_public
 from relay.domain.admission import SLOT_TIMEOUT
 from relay.domain.bot import Bot, parse_bot, secret_fields, weakness
 from relay_cli.bot_secret import new_secret
+from relay_cli.langbot_api import Json
 from relay_cli.terminal import CommandFailed
 
-Json = dict[str, Any]
 Secrets = str | list[str]
 
 NEW_BOT = {

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, takewhile
-from typing import Any
 
 from relay import Stack
 from relay.adapters.function_logs import LogLine
@@ -13,7 +12,7 @@ from relay.domain.admission import BotState
 from relay.domain.keys import RecordKey, bot_of, record_key
 from relay.domain.record import State
 from relay.domain.timestamps import Clock
-from relay_console.views import Seen, bot_item, clock_skew, session_item
+from relay_console.views import Item, Seen, bot_item, clock_skew, session_item
 
 MAX_MESSAGES = 10_000
 """Messages that are read at the start, newest first, to list their sessions."""
@@ -54,8 +53,6 @@ _DEPTHS = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
-
-Item = dict[str, Any]
 
 
 class Overview:

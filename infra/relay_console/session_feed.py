@@ -2,14 +2,13 @@
 
 import time
 from itertools import islice
-from typing import Any
 
 from relay import Stack
 from relay.domain.keys import record_key
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord, State
 from relay.domain.timestamps import Clock
-from relay_console.views import message_item, part_item, turn_items
+from relay_console.views import Item, message_item, part_item, turn_items
 
 _MESSAGES, _PARTS = 100, 5000
 """How many are read at the start, and with each step back; of the parts _PAGES of 1 MB at the most."""
@@ -32,8 +31,6 @@ _END = "~"
 """It sorts behind all keys."""
 
 _WAITING = (State.RETRYING, State.DELIVERED, State.PARKED, State.UNANSWERED)
-
-Item = dict[str, Any]
 
 
 class SessionFeed:

@@ -12,6 +12,7 @@ from relay import Stack
 from relay.log_fields import error_fields, error_text
 from relay_console.overview import Overview
 from relay_console.session_feed import SessionFeed
+from relay_console.views import Item
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ KEEP_ALIVE = 15
 MAX_IDLE_FEEDS = 20
 """Sessions that nobody looks at and that are remembered, so that to look again costs little."""
 
-Item = dict[str, Any]
 Change = dict[str, Any]
 
 
