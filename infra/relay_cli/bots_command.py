@@ -58,7 +58,7 @@ def bot_name(text: str) -> str:
 
 def run(stack: relay.Stack, options: argparse.Namespace) -> int:
     """Run one action; return its exit code. Raise CommandFailed and botocore's errors."""
-    from relay_cli.two_way_test import run_test
+    from relay_cli.trial import run_test
 
     admin = relay.BotAdmin(stack)
     match options.action:

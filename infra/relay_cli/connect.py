@@ -241,7 +241,7 @@ class _Connecting:
 
     def _works(self, found: Json) -> bool:
         """Read the bot's routes and test both directions; return whether both work."""
-        from relay_cli.two_way_test import run_test
+        from relay_cli.trial import run_test
 
         bot = self._known().bot
         self._tell(f"messages go to {without_query(bot)}")

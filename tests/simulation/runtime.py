@@ -24,7 +24,7 @@ import relay.sender
 import relay_cli.connect
 import relay_cli.finding
 import relay_cli.langbot_api
-import relay_cli.two_way_test
+import relay_cli.trial
 import sweep.sweeper
 from relay.adapters import admission_control, bot_registry, langbot
 from relay.domain import message, timestamps
@@ -94,8 +94,8 @@ def relay_in(
         (relay_cli.connect, "new_secret", lambda: f"SECRET-{chance.getrandbits(64):016x}"),
         (relay_cli.connect, "say", lambda text: world.note("relay connect", text)),
         (relay_cli.finding, "say", lambda text: world.note("relay connect", text)),
-        (relay_cli.two_way_test, "time", threads.time),
-        (relay_cli.two_way_test, "token_hex", lambda _: f"{chance.getrandbits(32):08x}"),
+        (relay_cli.trial, "time", threads.time),
+        (relay_cli.trial, "token_hex", lambda _: f"{chance.getrandbits(32):08x}"),
         (message, "QUEUE_RETENTION", scenario.queue_retention),
         (message, "RETENTION_MARGIN", scenario.retention_margin),
         (timestamps, "DAY", scenario.day),

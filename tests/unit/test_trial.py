@@ -4,7 +4,7 @@ import pytest
 
 from relay.domain.diagnosis import Diagnosis
 from relay.domain.record import State
-from relay_cli.two_way_test import Trial, findings
+from relay_cli.trial import Trial, findings
 
 URL = "https://relay.example/callbacks/sales"
 TOLD = Diagnosis("LangBot has not accepted it", "answered 401", todo="set inbound_secret")
