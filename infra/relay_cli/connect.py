@@ -237,7 +237,7 @@ class _Connecting:
                 return
             seen = f"; {counted(len(left), 'message')} without a reply" if left else ""
             self._tell(f"waiting for the turns that LangBot began before, {waited:.0f} s so far{seen}")
-            time.sleep(10)
+            time.sleep(5)
 
     def _works(self, found: Json) -> bool:
         """Read the bot's routes and test both directions; return whether both work."""
