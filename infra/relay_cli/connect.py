@@ -41,7 +41,7 @@ STEPS = (
     "the bot's secret: the old signing secrets are taken out, when LangBot has ended the turns that it began "
     f"with them, in {SLOT_TIMEOUT // 60} minutes or more",
 )
-"""The steps of a rotation, as the operator is told of them."""
+"""What the operator is told of each step of a rotation."""
 
 IN_DOUBT = SLOT_COUNT_TTL + 2
 """Seconds until a message that was admitted before a hold is in the index of the open messages."""
@@ -155,8 +155,7 @@ class _Connecting:
         self._ask(STEPS[has_begun:])
         if not has_begun:
             self._add_new(found["adapter_config"])
-        bot = self._known().bot
-        inbound, outbound = newest = bot.inbound_secrets[0], bot.outbound_secrets[0]
+        inbound, outbound = newest = self._known().newest
         # Also if LangBot's form has them: it may not use what its form has.
         changes = {"inbound_secret": inbound, "outbound_secret": outbound}
         open_before = self._save_in_langbot(found, found["adapter_config"] | changes)
@@ -168,7 +167,7 @@ class _Connecting:
         )
         self._wait_for_turns(open_before)
         known = self._known()
-        if (known.bot.inbound_secrets[0], known.bot.outbound_secrets[0]) != newest:
+        if known.newest != newest:
             raise CommandFailed(1, f"the secret of bot {self._name!r} was changed meanwhile")
         self._admin.replace_secret(self._name, secret_with(known.secret, known.bot.url, newest))
         self._tell("the old secrets are taken out")

@@ -44,6 +44,11 @@ class Wanted:
         """Return the bot as its secret describes it."""
         return parse_bot(self.name, self.secret or "{}")
 
+    @property
+    def newest(self) -> tuple[str, str]:
+        """Return the secrets that both sides are to use, inbound first. The bot must have some."""
+        return self.bot.inbound_secrets[0], self.bot.outbound_secrets[0]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -92,7 +97,7 @@ def plan(wanted: Wanted, found: Json | None) -> Plan:
     if not _fits(bot, before):
         if not (bot.inbound_secrets and bot.outbound_secrets) or weakness(bot):
             secrets = (new_secret(), new_secret())
-        inbound, outbound = secrets or (bot.inbound_secrets[0], bot.outbound_secrets[0])
+        inbound, outbound = secrets or wanted.newest
         config |= {"inbound_secret": inbound, "outbound_secret": outbound}
     changes = [
         f"LangBot: {LABELS[field]}: {_shown(field, before, config)}"

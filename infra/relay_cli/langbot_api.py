@@ -16,7 +16,7 @@ API_KEY = "LANGBOT_API_KEY"
 """The environment variable with the API key: a shell keeps the arguments of its commands."""
 
 _TIMEOUT = 30
-"""Seconds. LangBot takes up to 20 to reload a bot."""
+"""Seconds for a response. LangBot can take 20 to reload a bot."""
 
 _NOT_APPLIED = "bot_apply_failed"
 

@@ -9,7 +9,8 @@ from typing import Any
 from langbot.peer.model import Model
 from langbot.peer.peer import Peer
 from langbot.proxy import Proxy
-from relay import Conversation, PushQueue
+from relay import BotAdmin, Conversation, PushQueue
+from relay.adapters.dynamodb import to_item
 from support.deployed import Deployed
 
 
@@ -51,11 +52,5 @@ class Bridge:
     def forget_open_messages(self) -> None:
         """Delete the records of the messages that wait for a reply: each would keep its slot for minutes."""
         dynamodb, table = self.deployed.client("dynamodb"), self.deployed.stack.messages_table
-        pages = dynamodb.get_paginator("query").paginate(
-            TableName=table,
-            IndexName="awaiting",
-            KeyConditionExpression="awaiting = :bot",
-            ExpressionAttributeValues={":bot": {"S": "default"}},
-        )
-        for item in [item for page in pages for item in page["Items"]]:
-            dynamodb.delete_item(TableName=table, Key={name: item[name] for name in ("session", "message")})
+        for key in BotAdmin(self.deployed.stack).open_messages("default"):
+            dynamodb.delete_item(TableName=table, Key=to_item(key))

@@ -18,7 +18,7 @@ from support.deployed import Deployed
 
 LANGBOT = LOCAL / "langbot"
 HURRIED_RELAY = (str(Path(__file__).with_name("hurried_relay.py")),)
-"""What runs as `relay` where a rotation is finished."""
+"""The command `relay` of tests that finish a rotation, and do not wait minutes for that."""
 
 FIGURES = pytest.StashKey[list[str]]()
 """Lines that are written at the end of the run."""

@@ -69,9 +69,10 @@ class Client:
             try:
                 return self._try(operation, arguments, fault)
             except (ClientError, EndpointConnectionError, ConnectTimeoutError, ReadTimeoutError):
-                if fault and not tries_left:
+                if not fault:
+                    raise
+                if not tries_left:
                     self._faults.failed_calls.append((self._service.name, self._world.now))
-                if not fault or not tries_left:
                     raise
                 self._world.sleep(self._chance.random())
         raise AssertionError

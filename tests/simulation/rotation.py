@@ -21,7 +21,7 @@ PAUSES = (2, 5, 30, 70, 200)
 """Seconds between two steps by hand. docs/bots.md asks for more than one."""
 
 MAX_RUNS = 10
-"""How often an operator gives the command. It never ends well for a bot that replies by pushes only."""
+"""How often an operator gives the command. A LangBot can be down for longer."""
 
 MAX_EFFECTS = 12
 """The side effect at which the command is interrupted is one of the first so many."""

@@ -98,7 +98,7 @@ def in_lanes(
 
 
 def unforeseen(lines: Iterable[str]) -> list[str]:
-    """Return the lines of a log that tell of an error that the function did not foresee."""
+    """Return the lines of a log that tell of an unforeseen error."""
     return [line for line in lines if "Traceback" in line or '"trace"' in line]
 
 

@@ -137,17 +137,11 @@ class MessagesTable:
 
     def messages_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
         """Return the next messages of the session after one, in queue order."""
-        condition, values = _after(key)
-        return cast(
-            list[MessageRecord], list(islice(self._table.query(condition, values, Limit=limit), limit))
-        )
+        return self._next(key, limit)
 
     def states_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
         """Return what settling needs of the next messages of the session after one, in queue order."""
-        condition, values = _after(key)
-        # Their bodies can fill many pages.
-        found = self._table.query(condition, values, Limit=limit, ProjectionExpression=_WITHOUT_BODY)
-        return cast(list[MessageRecord], list(islice(found, limit)))
+        return self._next(key, limit, ProjectionExpression=_WITHOUT_BODY)
 
     def messages_before(self, key: RecordKey, limit: int) -> list[MessageRecord]:
         """Return the last messages of the session before one, in queue order; of one page at the most."""
@@ -362,6 +356,13 @@ class MessagesTable:
         )
         return cast(MessageRecord, before) if changed else None
 
+    def _next(self, key: RecordKey, limit: int, **more: Any) -> list[MessageRecord]:
+        condition = "#session = :session AND #message > :message"
+        values = {":session": key["session"], ":message": key["message"]}
+        # Their bodies can fill many pages.
+        found = self._table.query(condition, values, Limit=limit, **more)
+        return cast(list[MessageRecord], list(islice(found, limit)))
+
     def _awaiting_reply(self, reply_to: str) -> Iterator[RecordKey]:
         found = self._table.query("awaited_reply = :reply_to", {":reply_to": reply_to}, IndexName="by_reply")
         return (record_key(item["session"], item["message"]) for item in found)
@@ -369,11 +370,6 @@ class MessagesTable:
 
 def _key(record: MessageRecord) -> RecordKey:
     return record_key(record["session"], record["message"])
-
-
-def _after(key: RecordKey) -> tuple[str, dict[str, str]]:
-    condition = "#session = :session AND #message > :message"
-    return condition, {":session": key["session"], ":message": key["message"]}
 
 
 def _answered_by(final: FinalPart) -> dict[str, Any]:
