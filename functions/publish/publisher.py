@@ -98,7 +98,7 @@ class EventPublisher:
     def _reply_completed(self, part: ReplyPart) -> Event:
         final, record = FinalPart.of(part), None
         if answered := final.reply_to or final.quoted:
-            record = self.messages_table.record_of_reply(answered, final.session)
+            record, _ = self.messages_table.back_to_reply(final.session, answered)
         parts, complete = [part], True
         if final.reply_to:
             # Nothing of the turn is there if the part was deleted meanwhile. It is all that is known then.

@@ -20,6 +20,7 @@ class Metric(StrEnum):
     QUARANTINED = "Quarantined"
     SPILLED = "Spilled"
     SIGNATURE_REFUSED = "SignatureRefused"
+    AWAITING_OPERATOR = "AwaitingOperator"
 
 
 class Metrics:
@@ -27,11 +28,15 @@ class Metrics:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._values: list[tuple[tuple[str, str], Metric, str, float]] = []
+        self._values: list[tuple[tuple[tuple[str, str], ...], Metric, str, float]] = []
 
     def count(self, metric: Metric, **dimension: str) -> None:
         """Count one event, by one dimension."""
         self._add(metric, "Count", 1, dimension)
+
+    def gauge(self, metric: Metric, value: int) -> None:
+        """Measure a number of the whole stack."""
+        self._add(metric, "Count", value, {})
 
     def duration(self, metric: Metric, seconds: float, **dimension: str) -> None:
         """Measure a duration, by one dimension. It is emitted in milliseconds."""
@@ -47,7 +52,8 @@ class Metrics:
         values, self._values = self._values, []
         for dimension in dict.fromkeys(of for of, *_ in values):
             line = EphemeralMetrics(namespace=self._namespace)
-            line.add_dimension(*dimension)
+            for name_and_value in dimension:
+                line.add_dimension(*name_and_value)
             for of, metric, unit, value in values:
                 if of == dimension:
                     line.add_metric(metric, unit, value)
@@ -57,5 +63,4 @@ class Metrics:
 
     def _add(self, metric: Metric, unit: str, value: float, dimension: dict[str, str]) -> None:
         # Powertools' add_metric is not locked; to append to a list is atomic.
-        (named,) = dimension.items()
-        self._values.append((named, metric, unit, value))
+        self._values.append((tuple(dimension.items()), metric, unit, value))

@@ -1,4 +1,4 @@
-"""One attempt at a bot, if admission control permits it; push and sweep share it."""
+"""One attempt at a bot, if admission control permits it."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from relay.adapters.admission_control import AdmissionControl
+from relay.adapters.admission_control import AdmissionControl, Permit
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay.adapters.langbot import (
     TRIED_SECRETS,
@@ -45,33 +45,38 @@ class Sender:
             return self.bot_registry.get(message.bot).replies_by_push
         return message.action == "sync"
 
-    def send(
-        self, message: Message, idempotency_key: str, history: AttemptHistory, batch: str | None = None
-    ) -> Attempt | Deferred:
-        """Make an attempt, or say how long to wait before one. A `batch` gives its lane back by `leave`.
+    def send(self, message: Message, idempotency_key: str, history: AttemptHistory) -> Attempt | Deferred:
+        """Make an attempt, or say how long to wait before one.
 
         Raise UnknownBot, InvalidMessage if no bot could take the message, and botocore's errors.
         """
         bot = self.bot_registry.get(message.bot)
         request = request_for(message, bot)
-        permit = self.admission_control.admit(
+        permit = self.admission_control.acquire(
             message.bot,
             needs_slot=request.expects_reply,
             max_duration=max_attempt_seconds(message.action),
-            batch=batch,
+            is_sync=message.action == "sync",
         )
         if isinstance(permit, Deferred):
             return permit
         began = self.clock()
         outcome = self._post(bot, message.action, request.body, idempotency_key, history)
         outcome = replace(outcome, seconds=self.clock() - began)
-        if outcome.bot_healthy:
-            self.admission_control.record_success(permit)
-        else:
-            self.admission_control.record_failure(permit, outcome)
+        self._release(permit, outcome)
+        if not outcome.bot_healthy:
             # The operator may correct its url or secret before the next attempt.
             self.bot_registry.invalidate(message.bot)
         return Attempt(message, bot, request.expects_reply, outcome)
+
+    def _release(self, permit: Permit, outcome: Outcome) -> None:
+        try:
+            self.admission_control.release(permit, outcome)
+        except (ClientError, BotoCoreError) as error:
+            # The lease ends by itself, and the next attempt finds out about the bot.
+            log.error(
+                "the end of an attempt could not be recorded", extra=error_fields(error) | {"bot": permit.bot}
+            )
 
     def _post(
         self, bot: Bot, action: Action, body: bytes, idempotency_key: str, history: AttemptHistory

@@ -47,33 +47,18 @@ class CallbackSettings(_Settings):
 
 
 @dataclass(frozen=True)
-class _SenderSettings(_Settings):
-    """What a function that sends messages to bots needs."""
+class PushSettings(_Settings):
+    """What push needs."""
 
     metrics_namespace: str
     bot_secret_prefix: str
     messages_table: str
     answer_deadline_seconds: int
     max_in_flight: int
-
-
-@dataclass(frozen=True)
-class PushSettings(_SenderSettings):
-    """What push needs."""
-
     push_queue_url: str
-    parked_queue_url: str
-    sync_queue_url: str
     push_maximum_concurrency: int
     retry_for_seconds: int
     keep_days: int
-
-
-@dataclass(frozen=True)
-class SweepSettings(_SenderSettings):
-    """What sweep needs."""
-
-    max_resends: int
 
 
 @dataclass(frozen=True)
@@ -82,8 +67,9 @@ class SettleSettings(_Settings):
 
     metrics_namespace: str
     messages_table: str
-    recheck_queue_url: str
+    push_queue_url: str
     answer_deadline_seconds: int
+    max_resends: int
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,22 @@
-"""settle: marks the messages that a final part answers."""
+"""settle: marks the messages that a final part answers, and each minute handles what is due."""
 
 import logging
 from typing import Any
 
 import relay.cold_start
+from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.aws import LazyClient, client
 from relay.adapters.dynamodb import Table, from_item
+from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
-from relay.adapters.recheck_queue import RecheckQueue
 from relay.adapters.replies_table import RepliesTable
 from relay.domain.part import ReplyPart
 from relay.domain.settlement import FinalPart
 from relay.log_fields import error_fields
 from relay.metrics import Metrics
 from relay.settings import SettleSettings
+from settle.due import DueItems
 from settle.settler import Settler
 
 log = logging.getLogger(__name__)
@@ -26,41 +28,51 @@ settings = SettleSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")
 bucket = OverflowBucket(LazyClient(lambda: client("s3")), settings.overflow_bucket)
+messages = Table(dynamodb, settings.messages_table)
 settler = Settler(
-    messages_table=MessagesTable(Table(dynamodb, settings.messages_table), bucket),
+    messages_table=MessagesTable(messages, bucket),
+    awaiting_index=AwaitingIndex(messages),
     replies_table=RepliesTable(Table(dynamodb, settings.replies_table), bucket),
-    recheck_queue=RecheckQueue(LazyClient(lambda: client("sqs")), settings.recheck_queue_url),
     answer_deadline=settings.answer_deadline_seconds,
+    metrics=metrics,
+)
+due_items = DueItems(
+    messages_table=settler.messages_table,
+    awaiting_index=settler.awaiting_index,
+    replies_table=settler.replies_table,
+    message_queue=MessageQueue(LazyClient(lambda: client("sqs")), settings.push_queue_url),
+    settler=settler,
+    max_resends=settings.max_resends,
     metrics=metrics,
 )
 relay.cold_start.end()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Settle the final parts of a batch of RepliesTable's stream, or of RecheckQueue.
+    """Settle a batch of RepliesTable's stream, or, each minute, what is due."""
 
-    Those for which there is no time are delivered again.
-    """
-    failed = []
-    for record in event["Records"]:
-        from_stream = "dynamodb" in record
-        number = record["dynamodb"]["SequenceNumber"] if from_stream else record["messageId"]
-        if context.get_remaining_time_in_millis() < _TIME_TO_SETTLE * 1000:
-            failed.append(number)
-            continue
-        try:
-            if from_stream:
-                settler.settle(final_part(record))
-            else:
-                settler.settle(*RecheckQueue.read(record["body"]))
-        except Exception as error:  # any error: the others go on
-            log.error("a final part could not be settled and is tried again", extra=error_fields(error))
-            failed.append(number)
+    def seconds_left() -> float:
+        return float(context.get_remaining_time_in_millis() / 1000)
+
+    if "Records" in event:
+        failed = [number for record in event["Records"] if (number := settle_one(record, seconds_left()))]
+        result: dict[str, Any] = {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
+    else:
+        result = {"unanswered": due_items.handle(seconds_left)}
+        log.info("handled what is due", extra=result)
     metrics.emit()
-    return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}
+    return result
 
 
-def final_part(record: dict[str, Any]) -> FinalPart:
-    """Read a record of RepliesTable's stream."""
-    part: ReplyPart = from_item(record["dynamodb"]["NewImage"])  # type: ignore[assignment]
-    return FinalPart.of(part)
+def settle_one(record: dict[str, Any], seconds_left: float) -> str | None:
+    """Settle a final part; return the number of its record if it must be delivered again."""
+    number: str = record["dynamodb"]["SequenceNumber"]
+    if seconds_left < _TIME_TO_SETTLE:
+        return number
+    try:
+        part: ReplyPart = from_item(record["dynamodb"]["NewImage"])  # type: ignore[assignment]
+        settler.settle(FinalPart.of(part))
+    except Exception as error:  # any error: the others go on
+        log.error("a final part could not be settled and is tried again", extra=error_fields(error))
+        return number
+    return None

@@ -41,7 +41,6 @@ CLIENTS = {
     "callback": ["dynamodb", "secretsmanager"],
     "push": ["dynamodb", "secretsmanager"],
     "settle": ["dynamodb"],
-    "sweep": ["dynamodb"],
     "publish": ["dynamodb", "events"],
 }
 """The clients of each function's happy path."""

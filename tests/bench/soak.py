@@ -33,7 +33,7 @@ from relay.domain.keys import message_key
 from relay.domain.timestamps import unix_seconds, utc_text
 from relay_cli.terminal import say
 from support.deployed import Deployed, new_bot
-from support.sweeping import sweep
+from support.due_items import handle_due
 from support.tables import scan
 
 RATE = 8
@@ -291,7 +291,7 @@ def main() -> int:
         for number, talk in enumerate(talks):
             traffic.sent.append(talk.push(f"{number} hello", session=f"s-{number}"))
             talk.conversation(f"s-{number}").wait(traffic.sent[-1], timeout=300)
-        sweep(talks[0])
+        handle_due(talks[0])
         traffic.forgets_until = time.monotonic() + seconds / 2
         observer = Observer(traffic, bots)
         observer.start()

@@ -11,7 +11,7 @@ from local.local_stack import local_stack
 from relay import Stack
 from relay.adapters.dynamodb import to_item
 from relay.domain.keys import message_key
-from relay.domain.record import State
+from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from support.console_server import serve_console
 from support.deployed import Deployed

@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from relay.domain.keys import message_key, record_key
-from relay.domain.record import State
+from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from support.samples import NOW
 

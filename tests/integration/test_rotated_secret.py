@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.domain.record import State
+from relay.domain.states import State
 from support.bots import change_secret
 from support.deployed import IN
 from support.queued_messages import deliver, queued

@@ -172,8 +172,7 @@ def goes_quiet(findings: Findings) -> Iterator[str]:
 def has_one_true_state(findings: Findings) -> Iterator[str]:
     """Every message sent is in exactly one state, and the state is true."""
     for name, queue in findings.outcome.deployment.queues.items():
-        # Push puts a message that waits for longer on SyncQueue again.
-        for message in queue.expired if name != "SyncQueue" else ():
+        for message in queue.expired:
             yield f"{name} has deleted {message.id} at the end of its retention"
     for said in findings.outcome.diary.said:
         record = findings.record_of(said)
@@ -202,13 +201,13 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
         case "answered" if not record["answered_by"]:
             if record["answer_part"] not in [part["part"] for part in findings.parts.get(session, [])]:
                 yield "by a push that is not stored"
-        case "answered" if "unfinished" in record:
+        case "answered" if record["answer_kind"] == "unfinished":
             if findings.finals(session, record["answered_by"]):
                 yield "unfinished, and its final part is stored"
         case "answered":
             if not findings.finals(session, record["answered_by"]):
                 yield "without a final part"
-            if "indirect" in record:
+            if record["answer_kind"] == "merged":
                 if findings.finals(session, record.get("accepted_message_id")):
                     yield "indirectly, and it has a reply of its own"
             elif record["answered_by"] not in ids:
@@ -226,18 +225,13 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
             if "too many parts" in record["last_error"] and findings.pages(session) < MAX_PAGES:
                 yield f"and its session has {findings.pages(session)} pages of parts"
         case "parked":
-            on_queue = findings.outcome.deployment.queues["ParkedQueue"].messages.values()
-            if record["message_id"] not in [one.deduplication_id for one in on_queue]:
-                # docs/parked.md: it was resent, and its record expired before push handled that.
-                if record["message_id"] in diary.resent and findings.has_expired(record):
-                    findings.counted["resends dropped, the record had expired"] += 1
-                else:
-                    yield "and not on ParkedQueue"
+            if record["awaiting"] != OPERATORS_KEY:
+                yield "and no operator sees it"
         case "resent":
             resend = findings.records.get((session, record["resent_as"]), {})
             if resend.get("resend_of") != record["message"]:
                 yield "and no message is its resend"
-            if record["message_id"] not in diary.resent:
+            if record["message_id"] not in diary.resent and not max(findings.setting("MAX_RESENDS")):
                 yield "and nobody asked for it"
         case "dropped":
             of_the_command = record["drop_reason"] == "it was only a test"
@@ -269,21 +263,25 @@ def is_accepted_once(findings: Findings) -> Iterator[str]:
     """LangBot accepted no message twice, except when the outcome was unknown and LangBot forgot the key, or
     an operator asked for it."""
     for message_id, accepted in findings.accepted.items():
-        times: dict[str, list[Accepted]] = defaultdict(list)
-        for message in accepted:
-            times[message.key.rpartition(".")[0]].append(message)
-        for first, second in (pair for same in times.values() for pair in pairwise(same)):
+        for first, second in pairwise(accepted):
             if first.key_forgotten_at is None or first.key_forgotten_at > second.at:
                 yield f"{message_id} was accepted under {first.key} and then {second.key}"
             findings.counted["accepted twice, key forgotten"] += 1
-        if len(times) > 1 + max(findings.setting("MAX_RESENDS")):
-            yield f"{message_id} was sent again too often: {sorted(times)}"
     by_text: dict[tuple[str, str], set[str]] = defaultdict(set)
     for message_id, accepted in findings.accepted.items():
         by_text[accepted[0].session, accepted[0].text].add(message_id)
+    records = {record["message_id"]: record for record in findings.records.values()}
     for (_, text), ids in by_text.items():
-        asked = sum(findings.outcome.diary.resent.get(message_id, 0) > 0 for message_id in ids)
-        if len(ids) > 1 + asked:
+        known = [records[message_id] for message_id in ids if message_id in records]
+        if sum("resend_of" not in record for record in known) > 1:
+            yield f"{text[:10]!r} was accepted twice: {sorted(ids)}"
+        for record in known:
+            original = findings.records.get((record["session"], record.get("resend_of", "")))
+            if original and original.get("resent_as") != record["message"]:
+                yield f"{record['message_id']} was accepted, but {original['message_id']} has another resend"
+        asked = findings.outcome.diary.resent
+        by_itself = [one for one in known if "resent_as" in one and one["message_id"] not in asked]
+        if len(by_itself) > max(findings.setting("MAX_RESENDS")):
             yield f"{text[:10]!r} was resent too often: {sorted(ids)}"
 
 
@@ -365,8 +363,7 @@ def keeps_order(findings: Findings) -> Iterator[str]:
         seen: set[str] = set()
         for message in bot.accepted:
             message_id = message.key.partition(".")[0]
-            sent_again_by_sweep = message.key.count(".") > 1
-            if message_id not in seen and not sent_again_by_sweep:
+            if message_id not in seen:
                 seen.add(message_id)
                 reached[message.session].append(int(message_id.partition("-")[2]))
         for session_id, numbers in reached.items():

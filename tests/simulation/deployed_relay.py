@@ -20,9 +20,6 @@ from support.environment import VARIABLES
 PREFIX = VARIABLES["BOT_SECRET_PREFIX"]
 _QUEUES = {
     "PushQueue": "relay-push.fifo",
-    "ParkedQueue": "relay-parked.fifo",
-    "SyncQueue": "relay-sync.fifo",
-    "RecheckQueue": "relay-recheck",
     "SpillQueue": "relay-spill",
 }
 _TABLES = {"MessagesTable": "messages", "RepliesTable": "replies"}
@@ -89,7 +86,6 @@ class Deployment:
         return _Stack(
             deployment=self,
             push_queue_url=self.queues["PushQueue"].url,
-            parked_queue_url=self.queues["ParkedQueue"].url,
             messages_table="messages",
             replies_table="replies",
             overflow_bucket="bucket",
@@ -170,7 +166,7 @@ class Deployment:
 
     def _each_minute(self) -> None:
         while True:
-            self.world.spawn(self._aws, self._sweep)
+            self.world.spawn(self._aws, self._run_due)
             self.world.sleep(60)
 
     def _expire(self) -> None:
@@ -179,11 +175,11 @@ class Deployment:
             for table in self.tables.values():
                 table.expire()
 
-    def _sweep(self) -> None:
+    def _run_due(self) -> None:
         try:
-            self.functions.invoke("sweep", {})
+            self.functions.invoke("settle", {})
         except InvocationFailed:
-            self.world.note("sweep", "failed")
+            self.world.note("settle", "failed")
 
 
 class _Logs:
@@ -229,9 +225,6 @@ def _settings(deployment: Deployment, faults: Faults) -> dict[str, str]:
     scenario, queues = faults.scenario, deployment.queues
     return {
         "PUSH_QUEUE_URL": queues["PushQueue"].url,
-        "PARKED_QUEUE_URL": queues["ParkedQueue"].url,
-        "SYNC_QUEUE_URL": queues["SyncQueue"].url,
-        "RECHECK_QUEUE_URL": queues["RecheckQueue"].url,
         "SPILL_QUEUE_URL": queues["SpillQueue"].url,
         "RETRY_FOR_SECONDS": str(scenario.retry_for),
         "ANSWER_DEADLINE_SECONDS": str(scenario.answer_deadline),

@@ -145,6 +145,12 @@ class Dynamodb:
         returned = {"ALL_OLD": old or {}, "ALL_NEW": table.items[key]}.get(more.get("ReturnValues", ""), {})
         return {"Attributes": returned} if returned else {}
 
+    def delete_item(self, TableName: str, Key: Item) -> dict[str, Any]:
+        table = self.tables[TableName]
+        if table.key_of(Key) in table.items:
+            table.put(table.key_of(Key), None)
+        return {}
+
     def query(self, TableName: str, **more: Any) -> dict[str, Any]:
         table, values = self.tables[TableName], more.get("ExpressionAttributeValues", {})
         view = table.view(more.get("IndexName"))

@@ -28,7 +28,7 @@ MAX_EFFECTS = 14
 STREAM_RETENTION = 86_400
 """Seconds."""
 
-FUNCTIONS = ("push", "callback", "settle", "sweep", "publish")
+FUNCTIONS = ("push", "callback", "settle", "publish")
 _CODE = {
     name: compile((ROOT / f"functions/{name}/app.py").read_text(), f"{name}/app.py", "exec")
     for name in FUNCTIONS

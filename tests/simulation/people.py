@@ -149,7 +149,7 @@ class People:
     def _operate(self) -> None:
         """Resend or drop a parked or unanswered message."""
         chance, messages = self.world.chance("operators"), Messages(self._stack)
-        found = list(messages.to_handle())
+        found = list(messages.awaiting_operator())
         if not found:
             return
         record = chance.choice(found)

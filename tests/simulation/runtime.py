@@ -13,11 +13,10 @@ import relay.adapters.admission_control
 import relay.adapters.aws
 import relay.adapters.bot_registry
 import relay.adapters.langbot
-import relay.adapters.parked_queue
+import relay.adapters.message_queue
 import relay.client.bot_admin
 import relay.client.conversation
 import relay.client.messages
-import relay.client.push_queue
 import relay.cold_start
 import relay.metrics
 import relay.sender
@@ -25,7 +24,8 @@ import relay_cli.connect
 import relay_cli.finding
 import relay_cli.langbot_api
 import relay_cli.trial
-import sweep.sweeper
+import settle.due
+import settle.settler
 from relay.adapters import admission_control, bot_registry, langbot
 from relay.domain import message, timestamps
 from simulation.faults import Scenario
@@ -34,14 +34,15 @@ from simulation.world import World
 
 relay.cold_start.end()
 
-LOGGERS = ("relay", "push", "callback", "settle", "sweep", "publish")
+LOGGERS = ("relay", "push", "callback", "settle", "publish")
 
 _WITH_A_CLOCK: tuple[tuple[Any, type], ...] = (
     (push.dispatcher, push.dispatcher.Dispatcher),
     (relay.sender, relay.sender.Sender),
     (admission_control, admission_control.AdmissionControl),
     (callback.receiver, callback.receiver.Receiver),
-    (sweep.sweeper, sweep.sweeper.Sweeper),
+    (settle.due, settle.due.DueItems),
+    (settle.settler, settle.settler.Settler),
 )
 _REGISTRY = bot_registry.BotRegistry
 
@@ -75,20 +76,16 @@ def relay_in(
         *((module, kind.__name__, partial(kind, clock=world.clock)) for module, kind in _WITH_A_CLOCK),
         (bot_registry, "BotRegistry", partial(_REGISTRY, clock=world.monotonic)),
         (bot_registry, "threading", threads.threading),
-        (push.dispatcher, "threading", threads.threading),
-        (push.dispatcher, "ThreadPoolExecutor", threads.pool),
-        (push.dispatcher, "wait", threads.wait),
         (langbot, "threading", threads.threading),
         (langbot, "SimpleQueue", threads.queue),
         (langbot, "time", threads.time),
         (langbot, "HttpSession", session),
         (relay.adapters.aws, "client", client),
-        (relay.adapters.parked_queue, "time", threads.time),
-        (relay.adapters.parked_queue, "random", chance),
+        (relay.adapters.message_queue, "uuid4", lambda: UUID(int=chance.getrandbits(128))),
+        (admission_control, "uuid4", lambda: UUID(int=chance.getrandbits(128))),
         (relay.client.bot_admin, "time", threads.time),
         (relay.client.conversation, "time", threads.time),
         (relay.client.messages, "time", threads.time),
-        (relay.client.push_queue, "uuid4", lambda: UUID(int=chance.getrandbits(128))),
         (relay_cli.langbot_api, "from_options", lambda options: options.api),
         (relay_cli.connect, "time", threads.time),
         (relay_cli.connect, "new_secret", lambda: f"SECRET-{chance.getrandbits(64):016x}"),

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from queue import Empty
 from threading import local
 from types import SimpleNamespace
@@ -23,15 +24,6 @@ class Threads:
         )
         self.pool = lambda max_workers: _Pool(world)
         self.queue = lambda: _Queue(world)
-
-    @staticmethod
-    def wait(tasks: Iterable[Task], timeout: float) -> tuple[list[Task], list[Task]]:
-        """Stand in for concurrent.futures.wait; lists, since the order of a set would be chance."""
-        tasks = list(tasks)
-        ends_at = tasks[0].world.now + timeout
-        for task in tasks:
-            task.wait(ends_at - task.world.now)
-        return [task for task in tasks if task.done], [task for task in tasks if not task.done]
 
 
 class _Semaphore:
@@ -70,15 +62,10 @@ class _Pool:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def submit(self, action: Callable[..., Any], *arguments: Any) -> Task:
-        return self._world.spawn(self._world.current.process, lambda: action(*arguments))
-
     def map(self, action: Callable[[Any], Any], values: Iterable[Any]) -> Iterator[Any]:
-        tasks = [self.submit(action, value) for value in values]
+        process = self._world.current.process
+        tasks = [self._world.spawn(process, partial(action, value)) for value in values]
         return iter([task.result() for task in tasks])
-
-    def shutdown(self, wait: bool) -> None:
-        """Threads that still run go on, as those of a pool do."""
 
 
 class _Queue:

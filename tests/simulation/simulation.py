@@ -36,9 +36,8 @@ class Outcome:
 def bound(scenario: Scenario) -> float:
     """Return the seconds after all troubles within which the world must be quiet.
 
-    A function that died leaves its message invisible for 480 s, and a sync call for as long again. A recheck
-    comes after up to 665 s. A session's sync calls and the messages of a bot that replies by pushes go one by
-    one, each after the deadline of the one before, with all its resends.
+    A function that died leaves its message invisible for 120 s. A session's sync calls, and the messages of a
+    bot that replies by pushes, go one by one, each after the deadline of the one before, with its resends.
     """
     deadline = max(scenario.answer_deadline, 900) + 120
     return 3600 + (scenario.messages + 1) * deadline * (2 + scenario.max_resends)

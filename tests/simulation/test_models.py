@@ -18,8 +18,8 @@ from relay.adapters.replies_table import RepliesTable
 from relay.domain.bot import Bot
 from relay.domain.keys import message_key, record_key
 from relay.domain.part import VerifiedCallback, parse_part, reply_part, sync_reply_body
-from relay.domain.record import State
 from relay.domain.settlement import FinalPart
+from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from relay.errors import InvalidState
 from simulation.checker import Findings

@@ -24,7 +24,6 @@ from relay.adapters.dynamodb import Table
 from relay.adapters.event_bus import EventBus
 from relay.adapters.langbot import LangBotClient
 from relay.adapters.messages_table import MessagesTable
-from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
 from relay.domain import admission, attempt, event, part, retry
@@ -140,9 +139,10 @@ def try_a_message_until_the_queue_deletes_it(*_: Any) -> float:
     return inf
 
 
-@variant(Dispatcher, "_deliver_session", Trouble.SERVICES, burst=True, messages=24, sessions=1)
-def go_on_behind_a_failed_message(_: Any, self: Any, session: list[Any], batch: Any) -> list[Any]:
-    return [queued for queued in session if self._deliver_one(queued, batch)]
+@variant(Dispatcher, "deliver", Trouble.NETWORK, messages=24)
+def take_a_failed_message_off_the_queue(good: Any, *arguments: Any) -> bool:
+    good(*arguments)
+    return False
 
 
 @variant(MessagesTable, "write", Trouble.SERVICES)
@@ -164,14 +164,6 @@ def let_a_late_copy_give_back_a_key(_: Any, self: Any, record: Any, if_new: bool
     condition, values = "attribute_not_exists(#session) OR #state = :retrying", {":retrying": "retrying"}
     written: bool = self._table.put(record, condition, values)
     return written
-
-
-@variant(ParkedQueue, "put", Trouble.SERVICES, Trouble.OUTAGES, Trouble.INVALID, messages=24)
-def park_without_a_look_at_the_answer(good: Any, *arguments: Any) -> None:
-    try:
-        good(*arguments)
-    except AWS_ERRORS:
-        return
 
 
 @variant(retry, "accepted_record", Trouble.SILENCE, messages=24, answer_deadline=900, day=5)
@@ -297,12 +289,12 @@ def order_parts_by_their_reception(good: Any, callback: Any, *body: Any) -> Any:
     return item | {"part": part_key(stamp, item["sequence"], item["digest"])}
 
 
-# ---------------------------------------------------------------- settle, sweep, publish
+# ---------------------------------------------------------------- settle, publish
 
 
-@variant(MessagesTable, "find_by_reply_to", Trouble.SILENCE)
-def settle_the_first_open_message(_: Any, self: Any, reply_to: str, session: str) -> Any:
-    return next(iter(self.open_messages(session)), None)
+@variant(MessagesTable, "back_to_reply", Trouble.SILENCE)
+def settle_the_first_open_message(_: Any, self: Any, session: str, reply_to: str) -> Any:
+    return next((one for one in self.of_session(session) if one["state"] == "delivered"), None), []
 
 
 @variant(

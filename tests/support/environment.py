@@ -10,14 +10,11 @@ VARIABLES = {
     "MESSAGES_TABLE": "messages",
     "METRICS_NAMESPACE": "LangBotRelay/relay",
     "OVERFLOW_BUCKET": "bucket",
-    "PARKED_QUEUE_URL": "https://sqs/parked.fifo",
-    "PUSH_MAXIMUM_CONCURRENCY": "3",
+    "PUSH_MAXIMUM_CONCURRENCY": "10",
     "PUSH_QUEUE_URL": "https://sqs/push.fifo",
-    "RECHECK_QUEUE_URL": "https://sqs/recheck",
     "REPLIES_TABLE": "replies",
     "RETRY_FOR_SECONDS": "21600",
     "SPILL_QUEUE_URL": "https://sqs/spill",
     "STACK_NAME": "relay",
-    "SYNC_QUEUE_URL": "https://sqs/sync.fifo",
 }
 """Each variable that a function reads its settings from; no function needs all of them."""

@@ -14,10 +14,10 @@ from relay.adapters.messages_table import MessagesTable
 from support.callback_function import CallbackFunction, callback_in_this_process
 from support.command_line import CommandLine
 from support.deployed import Deployed, Talk, new_bot
+from support.due_items import no_schedule
 from support.event_listener import EventListener, listen
 from support.fuzzing import Fuzzer
 from support.second_stack import second_stack
-from support.sweeping import no_scheduled_sweeps
 from support.workers import Workers
 
 
@@ -66,7 +66,7 @@ def dispatcher(workers: Workers) -> Dispatcher:
 def only_this_bot(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Only the test sweeps, and only its own bot."""
     monkeypatch.setattr(MessagesTable, "bots", lambda _: [talk.name])
-    with no_scheduled_sweeps(talk.deployed):
+    with no_schedule(talk.deployed):
         yield
 
 
@@ -113,9 +113,7 @@ def log_lines() -> Iterator[list[str]]:
 
     handler = Handler()
     handler.setFormatter(JsonFormatter())
-    loggers = [
-        logging.getLogger(name) for name in ("relay", "push", "callback", "settle", "sweep", "publish")
-    ]
+    loggers = [logging.getLogger(name) for name in ("relay", "push", "callback", "settle", "publish")]
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)

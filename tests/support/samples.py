@@ -9,7 +9,8 @@ from relay.domain.attempt import Attempt, AttemptHistory, Delivery, Outcome
 from relay.domain.bot import Bot
 from relay.domain.message import QueuedMessage, parse_message
 from relay.domain.part import ReplyPart, VerifiedCallback, parse_part, reply_part
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
+from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 
 NOW = 1_795_352_448.0

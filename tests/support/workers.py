@@ -8,14 +8,14 @@ from callback.receiver import Receiver
 from publish.publisher import EventPublisher
 from push.dispatcher import Dispatcher
 from relay.adapters.admission_control import AdmissionControl
+from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.bot_registry import BotRegistry
 from relay.adapters.dynamodb import Table, from_item, to_item
 from relay.adapters.event_bus import EventBus
 from relay.adapters.langbot import LangBotClient
-from relay.adapters.message_visibility import MessageVisibility
+from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
-from relay.adapters.parked_queue import ParkedQueue
 from relay.adapters.replies_table import RepliesTable
 from relay.domain.keys import RecordKey
 from relay.domain.message import QueuedMessage, parse_message, parse_session_body
@@ -26,21 +26,11 @@ from relay.domain.timestamps import Clock, Stamp, utc_text
 from relay.errors import InvalidMessage
 from relay.metrics import Metrics
 from relay.sender import Sender
+from settle.due import DueItems
 from settle.settler import Settler
 from support.deployed import Deployed, Talk
-from sweep.sweeper import Sweeper
 
 POLICY = Policy(retry_for=3600, answer_deadline=900, keep_days=1)
-
-
-@dataclass
-class Rechecks:
-    """In place of RecheckQueue: the final parts that are to be checked again, with the checks before."""
-
-    entries: list[tuple[FinalPart, int]] = field(default_factory=list)
-
-    def schedule(self, final: FinalPart, checks: int, _delay: int) -> None:
-        self.entries.append((final, checks))
 
 
 @dataclass(frozen=True)
@@ -71,6 +61,14 @@ class Workers:
         return MessagesTable(self._table(self.deployed.stack.messages_table), self.bucket)
 
     @property
+    def awaiting_index(self) -> AwaitingIndex:
+        return AwaitingIndex(self._table(self.deployed.stack.messages_table))
+
+    @property
+    def message_queue(self) -> MessageQueue:
+        return MessageQueue(self.deployed.client("sqs"), self.deployed.stack.push_queue_url)
+
+    @property
     def replies_table(self) -> RepliesTable:
         return RepliesTable(self._table(self.deployed.stack.replies_table), self.bucket)
 
@@ -86,31 +84,35 @@ class Workers:
         return Sender(self.bot_registry, LangBotClient(), self.admission_control(), self.clock)
 
     def dispatcher(self) -> Dispatcher:
-        sqs, stack = self.deployed.client("sqs"), self.deployed.stack
         return Dispatcher(
             sender=self.sender(),
             messages_table=self.messages_table,
+            awaiting_index=self.awaiting_index,
             replies_table=self.replies_table,
-            parked_queue=ParkedQueue(sqs, stack.parked_queue_url),
-            message_visibility=MessageVisibility(sqs, stack.push_queue_url),
+            message_queue=self.message_queue,
             policy=self.policy,
             metrics=self.metrics,
             clock=self.clock,
         )
 
-    def settler(self, recheck_queue: Any = None) -> Settler:
-        """A settler; what it must check again goes to `recheck_queue`."""
-        rechecks: Any = recheck_queue or Rechecks()
-        deadline = self.policy.answer_deadline
-        return Settler(self.messages_table, self.replies_table, rechecks, deadline, self.metrics)
+    def settler(self) -> Settler:
+        return Settler(
+            self.messages_table,
+            self.awaiting_index,
+            self.replies_table,
+            self.policy.answer_deadline,
+            self.metrics,
+            self.clock,
+        )
 
-    def sweeper(self, max_resends: int = 0) -> Sweeper:
-        return Sweeper(
+    def due_items(self, max_resends: int = 0) -> DueItems:
+        return DueItems(
             messages_table=self.messages_table,
+            awaiting_index=self.awaiting_index,
             replies_table=self.replies_table,
-            sender=self.sender(),
+            message_queue=self.message_queue,
+            settler=self.settler(),
             max_resends=max_resends,
-            answer_deadline=self.policy.answer_deadline,
             metrics=self.metrics,
             clock=self.clock,
         )

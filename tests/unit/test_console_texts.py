@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from relay.domain.attempt import Verdict
-from relay.domain.record import State
+from relay.domain.states import State
 from relay.domain.signing import Refusal
 
 STATIC = Path(__file__).parents[2] / "infra/relay_console/static"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from relay.domain.admission import BotState
-from relay.domain.record import State
+from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from relay_console.views import (
     MAX_TEXT,

@@ -2,7 +2,7 @@ import pytest
 
 from relay.domain.admission import BotState
 from relay.domain.diagnosis import Circumstances, diagnose
-from relay.domain.record import State
+from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from support.samples import NOW, message_record, received_part
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from relay.domain.record import State
+from relay.domain.states import State
 from relay.domain.settlement import (
     RECHECK_DELAYS,
     FinalPart,

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from relay.domain.diagnosis import Diagnosis
-from relay.domain.record import State
+from relay.domain.states import State
 from relay_cli.trial import Trial, findings
 
 URL = "https://relay.example/callbacks/sales"

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from relay.adapters.dynamodb import Item, Table
 from relay.domain import admission
@@ -19,10 +20,14 @@ MAX_TRIES = 4
 
 @dataclass(frozen=True)
 class Permit:
-    """Permission for one attempt at `bot`; `state` is the bot's state when it was given."""
+    """Permission for one attempt at `bot`; `state` is the bot's state when it was given.
+
+    `lease` is the attribute of the bot's item that the attempt has; None if it probes the bot.
+    """
 
     bot: str
     state: BotState
+    lease: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,22 +39,13 @@ class _Change:
     unchanged: tuple[str, ...] = ()
     condition: str = ""
 
-    def with_lane(self, lane: str, entry: str) -> "_Change":
-        """Return the change that also takes a lane."""
-        return replace(
-            self,
-            expression=f"{self.expression}, {lane} = :lane" if self.expression else f"SET {lane} = :lane",
-            values={**self.values, ":lane": entry},
-            unchanged=(*self.unchanged, lane),
-        )
-
 
 class AdmissionControl:
-    """Admits messages to their bots, for all functions together: one conditional write a message.
+    """Admits messages to their bots, for all functions together: one conditional write to admit, one to end.
 
-    Nothing has to be given back: the slots are counted again each second, from the index of the messages that
-    wait for an answer. So if a function dies between two steps, or the item is wrong, a second mends it.
-    All methods raise botocore's errors.
+    Nothing is lost if a function dies between two steps, or the item is wrong. The slots are counted again
+    each second, from the index of the messages that wait for an answer, and a lease ends by itself. All
+    methods raise botocore's errors.
     """
 
     def __init__(
@@ -57,65 +53,71 @@ class AdmissionControl:
         table: Table,
         max_in_flight: int,
         answer_deadline: int,
-        lanes: int = admission.LANES,
+        leases: int = admission.LEASES,
         clock: Clock = time.time,
     ) -> None:
-        """`max_in_flight` 0 is no limit; `answer_deadline` in seconds; `lanes` are those that a bot has."""
-        self._lanes = lanes
+        """`max_in_flight` 0 is no limit; `answer_deadline` in seconds; `leases` are those that a bot has."""
+        self._leases = leases
         self._table = table
         self._max_in_flight = max_in_flight
         self._answer_deadline = answer_deadline
         self._clock = clock
         self._states: dict[str, tuple[float, BotState]] = {}
 
-    def admit(
-        self, bot: str, needs_slot: bool, max_duration: int, batch: str | None = None
-    ) -> Permit | Deferred:
+    def acquire(self, bot: str, needs_slot: bool, max_duration: int, is_sync: bool) -> Permit | Deferred:
         """Admit a message to `bot`, whose attempt lasts at most `max_duration` seconds, or defer it.
 
-        A message that expects no reply needs no slot. One of a `batch` needs a lane, which the batch gives
-        back by `leave`. The write that takes a slot takes the lane as well.
+        A message that expects no reply needs no slot. The attempt gets a lease until `release`, by the write
+        that takes the slot.
         """
         needs_slot = needs_slot and self._max_in_flight > 0
         permit = Permit(bot, self._state(bot))
-        for _ in range(MAX_TRIES):
+        for attempt in range(MAX_TRIES):
             now = self._clock()
             decision = admission.decide(permit.state, now, needs_slot)
             if isinstance(decision, Deferred):
                 return decision
-            lane = admission.lane_for(permit.state, batch, self._lanes, now) if batch else None
-            if batch and lane is None and decision is not Decision.PROBE:
-                return Deferred(admission.SLOT_COUNT_TTL, full=True)
-            has_lane = batch is None or admission.holds_lane(permit.state, batch, self._lanes)
-            if decision is Decision.GO and has_lane:
-                return permit
-            change = self._change(decision, permit, now, needs_slot, max_duration)
-            if batch and lane:
-                entry = admission.lane_entry(batch, now + max_duration)
-                change = change.with_lane(admission.lane_name(lane), entry)
+            lease = None
+            if decision is Decision.PROBE:
+                change = self._probe(now, max_duration)
+            elif lease := admission.free_lease(permit.state, self._leases, now, is_sync):
+                entry = admission.lease_entry(uuid4().hex, now + max_duration)
+                change = self._admission(decision, permit, now, needs_slot, (lease, entry))
+            elif attempt:
+                break
+            else:
+                # What was read a moment ago can be out of date by now.
+                permit = Permit(bot, self._read(bot))
+                continue
             changed, state = self._update(permit, change)
-            permit = Permit(bot, state)
+            permit = Permit(bot, state, lease)
             # To count the slots takes one of them, if one is free.
             if changed and (decision is not Decision.COUNT_SLOTS or state.slots_taken == needs_slot):
                 return permit
         return Deferred(admission.SLOT_COUNT_TTL, full=True)
 
-    def leave(self, bot: str, batch: str) -> None:
-        """Give back the lane that a batch has at a bot, if it has one."""
-        state = self._state(bot)
-        lane = admission.lane_for(state, batch, self._lanes, self._clock())
-        if lane and admission.holds_lane(state, batch, self._lanes):
-            name = admission.lane_name(lane)
-            self._update(Permit(bot, state), _Change(f"REMOVE {name}", {}, unchanged=(name,)))
+    def release(self, permit: Permit, outcome: Outcome) -> None:
+        """End an attempt: release its lease, and record whether the bot works.
 
-    def record_success(self, permit: Permit) -> None:
-        """Record that an attempt succeeded: after failed ones, the bot is open again."""
-        if permit.state.probe_at:
-            failing = "failures, probe_at, probing, failing_since, unreachable_since, last_error"
-            self._update(permit, _Change(f"REMOVE {failing}", {}))
+        Parallel failures count once.
+        """
+        own = (permit.lease,) if permit.lease else ()
+        if outcome.bot_healthy:
+            gone = own or (
+                "failures",
+                "probe_at",
+                "probing",
+                "failing_since",
+                "unreachable_since",
+                "last_error",
+            )
+            self._update(permit, _Change(f"REMOVE {', '.join(gone)}", {}, unchanged=own))
+            return
+        changed, _ = self._update(permit, self._failure(permit, outcome, own))
+        if own and not changed:
+            self._update(permit, _Change(f"REMOVE {permit.lease}", {}, unchanged=own))
 
-    def record_failure(self, permit: Permit, outcome: Outcome) -> None:
-        """Record that an attempt failed. Parallel failures count once."""
+    def _failure(self, permit: Permit, outcome: Outcome, own: tuple[str, ...]) -> _Change:
         failures = permit.state.failures + 1
         change = (
             "SET failures = :n, probe_at = :later, last_error = :error, "
@@ -124,10 +126,11 @@ class AdmissionControl:
         if failures >= admission.UNREACHABLE_AFTER:
             change += ", unreachable_since = if_not_exists(unreachable_since, failing_since)"
         now = self._clock()
-        later = utc_text(now + admission.pause(failures, outcome.retry_after, outcome.max_wait))
+        later = utc_text(now + admission.probe_delay(failures, outcome.retry_after, outcome.max_wait))
         error = outcome.reason[:MAX_REASON]
         values = {":n": failures, ":later": later, ":now": utc_text(now), ":error": error}
-        self._update(permit, _Change(change + " REMOVE probing", values, unchanged=("failures",)))
+        gone = ", ".join(("probing", *own))
+        return _Change(f"{change} REMOVE {gone}", values, unchanged=("failures", *own))
 
     def set_probe(self, bot: str, at: float) -> None:
         """Hold a bot's messages on the queue until `at` (Unix seconds); then the next message probes the bot.
@@ -138,28 +141,35 @@ class AdmissionControl:
         change = "SET probe_at = :at REMOVE probing"
         self._table.update(_key(bot), change, "", {":at": utc_text(at)})
 
-    def _change(
-        self, decision: Decision, permit: Permit, now: float, needs_slot: bool, max_duration: int
+    @staticmethod
+    def _probe(now: float, max_duration: int) -> _Change:
+        later = utc_text(now + min(max_duration, admission.MAX_PAUSE))
+        values = {":later": later, ":yes": True}
+        return _Change("SET probe_at = :later, probing = :yes", values, unchanged=("probe_at",))
+
+    def _admission(
+        self, decision: Decision, permit: Permit, now: float, needs_slot: bool, lease: tuple[str, str]
     ) -> _Change:
+        """Return the change that gives a message its lease, a name and its entry, and its slot."""
+        name, entry = lease
+        take, values = f"{name} = :lease", {":lease": entry}
         if decision is Decision.GO:
-            return _Change("", {}, unchanged=("probe_at",))
-        unchanged = ("slots_expire_at", "probe_at")
+            return _Change(f"SET {take}", values, unchanged=("probe_at", name))
+        unchanged = ("slots_expire_at", "probe_at", name)
         if decision is Decision.TAKE_SLOT:
-            one_more = "SET slots_taken = slots_taken + :one"
-            return _Change(one_more, {":one": 1}, unchanged, condition="slots_taken < slots")
-        if decision is Decision.PROBE:
-            later = utc_text(now + min(max_duration, admission.MAX_PAUSE))
-            values = {":later": later, ":yes": True}
-            return _Change("SET probe_at = :later, probing = :yes", values, unchanged=("probe_at",))
+            one_more = f"SET slots_taken = slots_taken + :one, {take}"
+            return _Change(one_more, values | {":one": 1}, unchanged, condition="slots_taken < slots")
         in_flight = self.in_flight(permit.bot, now) if needs_slot else 0
         slots = admission.free_slots(self._max_in_flight, in_flight, permit.state, now)
-        values = {
+        count = "SET slots_expire_at = :expire_at, slots = :slots, slots_taken = :taken"
+        counted = {
             ":expire_at": utc_text(now + admission.SLOT_COUNT_TTL),
             ":slots": slots,
-            ":taken": min(slots, int(needs_slot)),
+            ":taken": int(needs_slot and slots > 0),
         }
-        count = "SET slots_expire_at = :expire_at, slots = :slots, slots_taken = :taken"
-        return _Change(count, values, unchanged)
+        if needs_slot and not slots:
+            return _Change(count, counted, unchanged)
+        return _Change(f"{count}, {take}", counted | values, unchanged)
 
     def in_flight(self, bot: str, now: float) -> int:
         """Count the bot's messages at `now` that wait for an answer and have not given their slots back.
@@ -183,6 +193,9 @@ class AdmissionControl:
         read_at, state = self._states.get(bot, (0.0, None))
         if state and self._clock() - read_at < admission.SLOT_COUNT_TTL:
             return state
+        return self._read(bot)
+
+    def _read(self, bot: str) -> BotState:
         return self._remember(bot, self._table.get(_key(bot)) or {})
 
     def _remember(self, bot: str, item: Item) -> BotState:

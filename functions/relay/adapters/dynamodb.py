@@ -77,6 +77,10 @@ class Table:
             return False
         return True
 
+    def delete(self, key: Mapping[str, Any]) -> None:
+        """Delete the item with this key, if there is one."""
+        self._dynamodb.delete_item(TableName=self.name, Key=to_item(key))
+
     def update(self, key: Mapping[str, Any], change: str, condition: str, values: Mapping[str, Any]) -> bool:
         """Change an item if it meets `condition`; return whether it did."""
         return self._update(key, change, condition, values, {})[0]

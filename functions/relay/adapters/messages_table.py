@@ -1,43 +1,34 @@
-"""MessagesTable: what became of each message."""
+"""MessagesTable: what became of each message, and of each bot."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, cast
 
 from relay.adapters.dynamodb import IS_NEW, Item, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
+from relay.domain import states
 from relay.domain.admission import BotState
-from relay.domain.attempt import AttemptEntry, AttemptHistory
-from relay.domain.keys import (
-    BOTS,
-    OPERATOR,
-    RecordKey,
-    bot_of,
-    earlier_id_key,
-    record_key,
-    unidentified_reply,
-)
-from relay.domain.record import MessageRecord, State
-from relay.domain.settlement import FinalPart
-from relay.domain.timestamps import UtcText, unix_seconds, utc_text
+from relay.domain.keys import BOTS, OPERATOR, RecordKey, record_key
+from relay.domain.message import expiry_of_resent
+from relay.domain.record import MessageRecord, current
+from relay.domain.settlement import LOOK_BACK, FinalPart
+from relay.domain.states import AnswerKind, From, Sent, State, Transition
+from relay.domain.timestamps import utc_text
 from relay.errors import InvalidState
 
-_DELIVERED = {":delivered": State.DELIVERED}
-_FAILED = {":parked": State.PARKED, ":unanswered": State.UNANSWERED}
-_UNSETTLED = _DELIVERED | {":unanswered": State.UNANSWERED}
-_MARKS = ("indirect", "probable", "unfinished")
-"""What a record says of the reply that answered its message, if that is not its own turn's final part."""
+_REPLACEABLE = f"{IS_NEW} OR #state = :retrying"
+_FEWER_KEYS = "(attribute_not_exists(keys_used) OR keys_used <= :keys_used)"
 
-_WITHOUT_BODY = "#session, #message, #state, accepted_message_id, delivered_at, indirect, awaiting"
-
-_SET_ANSWERED = "SET #state = :answered, answered_by = :reply_to, answered_at = :sent_at, answer_part = :part"
+_NEWEST_FIRST: dict[str, Any] = {"ScanIndexForward": False}
 
 
 class MessagesTable:
-    """The records of messages.
+    """The records of messages, and the items of bots.
 
-    Until a message is delivered, only its place in the queue writes its record. Afterwards every write has a
-    condition, so that settling twice or in any order gives the same. All methods raise botocore's errors.
+    Until a message is delivered, only its place in the queue writes its record. Afterwards every write is a
+    transition of relay.domain.states, so that settling twice or in any order gives the same. All methods
+    raise botocore's errors.
     """
 
     def __init__(self, table: Table, bucket: OverflowBucket) -> None:
@@ -48,11 +39,12 @@ class MessagesTable:
 
     def read(self, key: RecordKey) -> MessageRecord | None:
         """Return the record of a message, or None if nothing was written yet."""
-        return cast(MessageRecord | None, self._table.get(key))
+        item = self._table.get(key)
+        return current(item) if item else None
 
     def read_many(self, keys: Sequence[RecordKey]) -> list[MessageRecord]:
         """Return the records of at most 100 messages, in any order; some may be missing or a moment old."""
-        return cast(list[MessageRecord], self._table.get_many(keys))
+        return list(map(current, self._table.get_many(keys)))
 
     def write(self, record: MessageRecord, if_new: bool = False) -> bool:
         """Write a record as a whole; a body that it cannot hold goes to the overflow bucket.
@@ -62,10 +54,10 @@ class MessagesTable:
         """
         condition, values = IS_NEW, dict[str, Any]()
         if not if_new:
-            condition, values = f"{IS_NEW} OR #state = :retrying", {":retrying": State.RETRYING}
-            if "refusals" in record and record["state"] != State.PARKED:
-                condition += " AND refusals <= :refusals"
-                values[":refusals"] = record["refusals"]
+            condition, values = _REPLACEABLE, {":retrying": State.RETRYING}
+            if "keys_used" in record and record["state"] != State.PARKED:
+                condition += f" AND {_FEWER_KEYS}"
+                values[":keys_used"] = record["keys_used"]
         without_body = {name: value for name, value in record.items() if name != "body"}
         path = message_path(record["message_id"])
         raw = record["body"].encode()
@@ -76,42 +68,45 @@ class MessagesTable:
         """Return the message of a record, as it was queued."""
         return self._bucket.get(record["overflow"]).decode() if "overflow" in record else record["body"]
 
-    # ---------------------------------------------------------------- queries
+    # ---------------------------------------------------------------- a session, a day
 
-    def bots(self) -> list[str]:
-        """Return the bots that messages were sent to."""
-        return [item["message"] for item in self.bot_items()]
+    def of_session(self, session: str) -> Iterator[MessageRecord]:
+        """Return the messages of a session, in queue order."""
+        return _records(self._table.query("#session = :session", {":session": session}))
 
-    def bot_items(self) -> list[Item]:
-        """Return the items of the bots that messages were sent to; `message` is the name of the bot."""
-        return list(self._table.query("#session = :bots", {":bots": BOTS}))
+    def newest_first(self, session: str, page: int = 20) -> Iterator[MessageRecord]:
+        """Return the messages of a session, the last one first, by consistent reads of `page` messages."""
+        found = self._table.query(
+            "#session = :session", {":session": session}, Limit=page, ConsistentRead=True, **_NEWEST_FIRST
+        )
+        return _records(found)
 
-    def count_awaiting(self, bot: str, limit: int) -> int:
-        """Count the messages of a bot that wait for a reply, up to `limit`."""
-        return self._table.count("#awaiting = :bot", {":bot": bot}, IndexName="awaiting", Limit=limit)
+    def back_to_reply(self, session: str, reply_to: str) -> tuple[MessageRecord | None, list[MessageRecord]]:
+        """Return the message of a session that a turn answers, and those after it, the last one first.
 
-    def bot_state(self, bot: str) -> BotState:
-        """Return the state of a bot; `bot` is "" for a message that cannot be read."""
-        return BotState.of((bot and self._table.get({"session": BOTS, "message": bot})) or {})
+        None if it is not among the session's last LOOK_BACK messages; then those are returned.
+        """
+        later: list[MessageRecord] = []
+        # A turn mostly answers one of a session's last few messages.
+        for record in islice(self.newest_first(session, page=5), LOOK_BACK):
+            if record.get("accepted_message_id") == reply_to:
+                return record, later
+            later.append(record)
+        return None, later
 
-    def overdue(self, bot: str, now: UtcText) -> Iterator[RecordKey]:
-        """Return the keys of a bot's messages whose deadline is before `now`, a hundred at a time."""
-        condition = "#awaiting = :bot AND due_at < :now"
-        found = self._table.query(condition, {":bot": bot, ":now": now}, IndexName="awaiting", Limit=100)
-        return (record_key(item["session"], item["message"]) for item in found)
+    def messages_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
+        """Return the next messages of the session after one, in queue order."""
+        condition = "#session = :session AND #message > :message"
+        values = {":session": key["session"], ":message": key["message"]}
+        # Their bodies can fill many pages.
+        return list(_records(islice(self._table.query(condition, values, Limit=limit), limit)))
 
-    def to_handle(self) -> Iterator[MessageRecord]:
-        """Return the messages that wait for an operator, in the order in which they began to."""
-        keys = self._table.query("#awaiting = :operator", {":operator": OPERATOR}, IndexName="awaiting")
-        records = (self.read(record_key(key["session"], key["message"])) for key in keys)
-        # The index is a moment behind.
-        return (record for record in records if record and record.get("awaiting") == OPERATOR)
-
-    def first_to_handle(self, limit: int) -> list[RecordKey]:
-        """Return the keys of the first messages of `to_handle`, of one page at the most."""
-        values = {":operator": OPERATOR}
-        found = self._table.first_page("#awaiting = :operator", values, IndexName="awaiting", Limit=limit)
-        return [record_key(item["session"], item["message"]) for item in found]
+    def messages_before(self, key: RecordKey, limit: int) -> list[MessageRecord]:
+        """Return the last messages of the session before one, in queue order; of one page at the most."""
+        condition = "#session = :session AND #message < :message"
+        values = {":session": key["session"], ":message": key["message"]}
+        found = self._table.first_page(condition, values, Limit=limit, **_NEWEST_FIRST)
+        return list(_records(reversed(found)))
 
     def recent(self, day: str, page: int = 100) -> Iterator[RecordKey]:
         """Return the keys of the messages that were queued on a day (UTC, as 2026-11-25), newest first.
@@ -119,263 +114,126 @@ class MessagesTable:
         The index is a moment behind. `page` is how many are read at a time, when so many are asked for.
         """
         found = self._table.query(
-            "queued_on = :day", {":day": day}, IndexName="by_day", ScanIndexForward=False, Limit=page
+            "queued_on = :day", {":day": day}, IndexName="by_day", Limit=page, **_NEWEST_FIRST
         )
         return (record_key(item["session"], item["message"]) for item in found)
 
-    def of_session(self, session: str) -> Iterator[MessageRecord]:
-        """Return the messages of a session, in queue order."""
-        items = self._table.query("#session = :session", {":session": session})
-        return (cast(MessageRecord, item) for item in items if "state" in item)
+    # ---------------------------------------------------------------- transitions
 
-    def newest_first(self, session: str) -> Iterator[MessageRecord]:
-        """Return the messages of a session, the last one first. A page of twenty is read if so many are."""
-        items = self._table.query(
-            "#session = :session", {":session": session}, ScanIndexForward=False, Limit=20
-        )
-        return (cast(MessageRecord, item) for item in items if "state" in item)
-
-    def messages_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
-        """Return the next messages of the session after one, in queue order."""
-        return self._next(key, limit)
-
-    def states_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
-        """Return what settling needs of the next messages of the session after one, in queue order."""
-        return self._next(key, limit, ProjectionExpression=_WITHOUT_BODY)
-
-    def messages_before(self, key: RecordKey, limit: int) -> list[MessageRecord]:
-        """Return the last messages of the session before one, in queue order; of one page at the most."""
-        condition = "#session = :session AND #message < :message"
-        values = {":session": key["session"], ":message": key["message"]}
-        found = self._table.first_page(condition, values, Limit=limit, ScanIndexForward=False)
-        return cast(list[MessageRecord], [item for item in reversed(found) if "state" in item])
-
-    def find_by_reply_to(self, reply_to: str, session: str) -> RecordKey | None:
-        """Return the key of the message of `session` that a turn answers."""
-        return next((key for key in self._awaiting_reply(reply_to) if key["session"] == session), None)
-
-    def record_of_reply(self, reply_to: str, session: str) -> MessageRecord | None:
-        """Return the record of the message of `session` that a turn answers, or None if none is known."""
-        key = self.find_by_reply_to(reply_to, session)
-        return self.read(key) if key else None
-
-    def open_messages(self, session: str) -> Iterator[RecordKey]:
-        """Return the keys of a session's messages that wait for a reply, the first delivered first.
-
-        To find them takes reading the keys of all messages of the bot that wait.
-
-        The index is a moment behind: it shows what happened more than a second ago.
-        """
-        values = {":bot": bot_of(session), ":session": session}
-        found = self._table.query(
-            "#awaiting = :bot", values, IndexName="awaiting", FilterExpression="#session = :session"
-        )
-        return (record_key(item["session"], item["message"]) for item in found)
-
-    # ---------------------------------------------------------------- changes
-
-    def claim_unidentified(self, final: FinalPart) -> RecordKey | None:
-        """Give a turn that no known message began to the session's first message whose id is not known.
-
-        The first 100 of such messages are tried. Those that were dropped or resent are among them.
-        """
-        unidentified = unidentified_reply(final.session)
-        for key in islice(self._awaiting_reply(unidentified), 100):
-            if self._table.update(
-                key,
-                "SET accepted_message_id = :reply_to, awaited_reply = :reply_to",
-                # The message counts as delivered from the 409 on, which can be later than its reply.
-                "#state IN (:delivered, :unanswered) AND awaited_reply = :unidentified "
-                "AND queued_at < :before",
-                {
-                    ":reply_to": final.reply_to,
-                    ":unidentified": unidentified,
-                    ":before": utc_text(final.sent_before),
-                    **_UNSETTLED,
-                },
-            ):
-                return key
-        return None
-
-    def mark_answered(
-        self, key: RecordKey, final: FinalPart, unfinished: bool = False
+    def answer(
+        self, record: MessageRecord, final: FinalPart, kind: AnswerKind = AnswerKind.OWN
     ) -> MessageRecord | None:
-        """Mark a message as answered by its own reply, unless an earlier part of that reply has answered it.
+        """Mark a message as answered, by its own turn or a push.
 
-        `unfinished` says that the reply has no final part. Return the record as it was before, or None if it
-        stays.
+        Return the record as it was before, or None if it stays.
         """
-        condition = (
-            "attribute_exists(delivered_at) AND #state <> :dropped AND (indirect = :yes OR probable = :yes "
-            "OR unfinished = :yes OR attribute_not_exists(answered_at) OR answered_at > :sent_at)"
-        )
-        marks: dict[str, Any] = {"unfinished": True} if unfinished else {}
-        return self._answer(key, final, condition, {":dropped": State.DROPPED, ":yes": True}, marks)
+        by_push = kind in (AnswerKind.PUSH, AnswerKind.PROBABLE)
+        transition = states.ANSWER_BY_PUSH if by_push else states.ANSWER_BY_OWN_TURN
+        changed, before = self._change(record, transition, _answer(kind, final))
+        return cast(MessageRecord, before) if changed else None
 
-    def mark_answered_by_push(self, key: RecordKey, final: FinalPart, probable: bool) -> MessageRecord | None:
-        """Mark a message that waits as answered by a push that names none; return as `mark_answered` does."""
-        marks = {"probable": True} if probable else {}
-        condition = "#state = :delivered OR indirect = :yes"
-        return self._answer(key, final, condition, {":yes": True, **_DELIVERED}, marks)
+    def merge(self, record: MessageRecord, final: FinalPart, due_at: float) -> None:
+        """Mark a message as answered by another message's turn; it awaits its own until `due_at`."""
+        indexed = {"awaiting": final.bot, "due_at": utc_text(due_at)}
+        self._change(record, states.MERGE, _answer(AnswerKind.MERGED, final) | indexed)
 
-    def mark_merged(self, record: MessageRecord, final: FinalPart, due_at: float) -> None:
-        """Mark a message as answered by another message's turn.
-
-        Its own turn stays, and so does a later turn that absorbed it. If the message awaits its own reply, it
-        still does until `due_at` (Unix seconds): LangBot may not have merged it.
-        """
-        change, values = _SET_ANSWERED + ", indirect = :yes", _answered_by(final) | {":yes": True}
-        if record.get("awaiting") == final.bot:
-            change, values = change + ", due_at = :due_at", values | {":due_at": utc_text(due_at)}
-        else:
-            change += " REMOVE awaiting, due_at"
-        self._table.update(
-            _key(record),
-            change,
-            "#state IN (:delivered, :unanswered) OR (indirect = :yes AND answered_at < :sent_at)",
-            values | _UNSETTLED,
-        )
-
-    def stop_awaiting(self, key: RecordKey) -> None:
+    def stop_awaiting(self, record: MessageRecord) -> None:
         """Take an answered message off the index of those that wait."""
-        self._table.update(
-            key, "REMOVE awaiting, due_at", "#state = :answered", {":answered": State.ANSWERED}
-        )
+        self._change(record, states.STOP_AWAITING, {})
 
-    def mark_unanswered(self, key: RecordKey, now: float, last_error: str) -> bool:
+    def identify(self, record: MessageRecord, reply_to: str) -> bool:
+        """Give a message whose id in LangBot is not known that of a turn; return False if it has one now."""
+        return self._change(record, states.IDENTIFY, {"accepted_message_id": reply_to})[0]
+
+    def give_up(self, record: MessageRecord, now: float, last_error: str) -> bool:
         """Mark a message as unanswered; return False if it was settled meanwhile."""
-        return self._table.update(
-            key,
-            "SET #state = :unanswered, unanswered_at = :now, last_error = :error, "
-            "awaiting = :operator, due_at = :now",
-            "#state = :delivered",
-            {":now": utc_text(now), ":error": last_error, ":operator": OPERATOR, **_UNSETTLED},
-        )
+        at = utc_text(now)
+        indexed = {"awaiting": OPERATOR, "due_at": at}
+        return self._change(
+            record, states.GIVE_UP, {"unanswered_at": at, "last_error": last_error} | indexed
+        )[0]
 
     def mark_resent(self, original: RecordKey, resent_as: str, now: float) -> MessageRecord:
         """Make `resent_as`, the key of a message of the same session, the only resend of `original`.
 
         Return the record of `original` if it is (it may have been before). Raise InvalidState if not.
         """
-        changed, item = self._table.update_returning(
-            "ALL_OLD",
-            original,
-            "SET #state = :resent, resent_as = :resend, resent_at = :now REMOVE awaiting, due_at",
-            "#state IN (:parked, :unanswered)",
-            {":resent": State.RESENT, ":resend": resent_as, ":now": utc_text(now), **_FAILED},
-        )
-        if not item:
+        record = self.read(original)
+        if record and (record["state"], record.get("resent_as")) != (State.RESENT, resent_as):
+            expires_at = expiry_of_resent(record["expires_at"])
+            values = {"resent_as": resent_as, "resent_at": utc_text(now), "expires_at": expires_at}
+            changed, item = self._change(record, states.RESEND, values)
+            if not changed:
+                raise InvalidState(f"the original message is {item['state']}")
+        if record is None:
             raise InvalidState("the original message is not known")
-        record = cast(MessageRecord, item)
-        if changed or record.get("resent_as") == resent_as:
-            return record
-        if "resent_as" in record:
-            raise InvalidState(f"the original message was resent before, as {record['resent_as']}")
-        raise InvalidState(f"the original message is {record['state']}")
+        return record
 
-    def mark_dropped(self, key: RecordKey, reason: str, now: float) -> bool:
+    def drop(self, key: RecordKey, reason: str, now: float) -> bool:
         """Close a parked or unanswered message for good; return False for any other."""
-        return self._table.update(
-            key,
-            "SET #state = :dropped, drop_reason = :reason, dropped_at = :now REMOVE awaiting, due_at",
-            "#state IN (:parked, :unanswered)",
-            {":dropped": State.DROPPED, ":reason": reason, ":now": utc_text(now), **_FAILED},
-        )
+        return self._change(key, states.DROP, {"drop_reason": reason, "dropped_at": utc_text(now)})[0]
 
-    def record_failed_resend(self, record: MessageRecord, history: AttemptHistory) -> None:
-        """Record what the next attempt to resend an unanswered message needs."""
-        self._table.update(
-            _key(record),
-            "SET refusals = :n, last_attempts = :attempts",
-            "#state = :delivered",
-            {":n": history.keys_used, ":attempts": list(history.entries), **_DELIVERED},
-        )
+    def _change(
+        self, key: RecordKey | MessageRecord, transition: Transition, values: Mapping[str, Any]
+    ) -> tuple[bool, Item]:
+        """Make a transition, which sets `values`: all that the transition names, and nothing else.
 
-    def mark_redelivered(
-        self,
-        record: MessageRecord,
-        reply_to: str | None,
-        entries: Iterable[AttemptEntry],
-        now: float,
-        due_at: float,
-    ) -> None:
-        """Record that LangBot has accepted a message again, as `reply_to`, unless it is settled meanwhile.
-
-        A reply under its earlier id still answers it: another item keeps that id.
+        Return whether it was allowed, and the record as it was before.
         """
-        resends = record.get("resends", 0)
-        expires_at = record["expires_at"] + int(due_at - unix_seconds(record["due_at"]))
-        if "accepted_message_id" in record:
-            self._table.put(
-                {
-                    "session": record["session"],
-                    "message": earlier_id_key(record["message"], resends),
-                    "awaited_reply": record["accepted_message_id"],
-                    "expires_at": expires_at,
-                }
-            )
-        identified = (
-            ("SET accepted_message_id = :reply, ", "") if reply_to else ("SET ", ", accepted_message_id")
-        )
-        self._table.update(
-            _key(record),
-            f"{identified[0]}awaited_reply = :reply, delivered_at = :now, due_at = :due_at, "
-            "expires_at = :expires_at, "
-            "resends = :resends, attempts = attempts + :one, last_attempts = :attempts "
-            f"REMOVE refusals{identified[1]}",
-            "#state = :delivered AND due_at = :was",
-            {
-                ":reply": reply_to or unidentified_reply(record["session"]),
-                ":now": utc_text(now),
-                ":due_at": utc_text(due_at),
-                ":expires_at": expires_at,
-                ":was": record["due_at"],
-                ":resends": resends + 1,
-                ":one": 1,
-                ":attempts": list(entries),
-                **_DELIVERED,
-            },
-        )
-
-    def _answer(
-        self,
-        key: RecordKey,
-        final: FinalPart,
-        condition: str,
-        values: dict[str, Any],
-        marks: dict[str, Any],
-    ) -> MessageRecord | None:
-        change = ", ".join([_SET_ANSWERED, *(f"{name} = :{name}" for name in marks)])
-        removed = ["awaiting", "due_at", *(name for name in _MARKS if name not in marks)]
-        changed, before = self._table.update_returning(
+        change, condition, named = rendered(transition)
+        return self._table.update_returning(
             "ALL_OLD",
-            key,
-            f"{change} REMOVE {', '.join(removed)}",
+            record_key(key["session"], key["message"]),
+            change,
             condition,
-            _answered_by(final) | values | {f":{name}": value for name, value in marks.items()},
+            {f":{name}": value for name, value in (*values.items(), *named.items())},
         )
-        return cast(MessageRecord, before) if changed else None
 
-    def _next(self, key: RecordKey, limit: int, **more: Any) -> list[MessageRecord]:
-        condition = "#session = :session AND #message > :message"
-        values = {":session": key["session"], ":message": key["message"]}
-        # Their bodies can fill many pages.
-        found = self._table.query(condition, values, Limit=limit, **more)
-        return cast(list[MessageRecord], list(islice(found, limit)))
+    # ---------------------------------------------------------------- bots
 
-    def _awaiting_reply(self, reply_to: str) -> Iterator[RecordKey]:
-        found = self._table.query("awaited_reply = :reply_to", {":reply_to": reply_to}, IndexName="by_reply")
-        return (record_key(item["session"], item["message"]) for item in found)
+    def bot_items(self) -> list[Item]:
+        """Return the items of the bots that messages were sent to; `message` is the name of the bot."""
+        return list(self._table.query("#session = :bots", {":bots": BOTS}))
+
+    def bot_state(self, bot: str) -> BotState:
+        """Return the state of a bot; `bot` is "" for a message that cannot be read."""
+        return BotState.of((bot and self._table.get({"session": BOTS, "message": bot})) or {})
 
 
-def _key(record: MessageRecord) -> RecordKey:
-    return record_key(record["session"], record["message"])
+def _records(items: Iterable[Item]) -> Iterator[MessageRecord]:
+    # A message that an older version sent again has an item without a state beside its record.
+    return (current(item) for item in items if "state" in item)
 
 
-def _answered_by(final: FinalPart) -> dict[str, Any]:
+def _answer(kind: AnswerKind, final: FinalPart) -> dict[str, Any]:
     return {
-        ":answered": State.ANSWERED,
-        ":reply_to": final.reply_to,
-        ":sent_at": utc_text(final.sent_at),
-        ":part": final.part,
+        "answer_kind": kind,
+        "answered_by": final.reply_to,
+        "answered_at": utc_text(final.sent_at),
+        "answer_part": final.part,
     }
+
+
+@cache
+def rendered(transition: Transition) -> tuple[str, str, Mapping[str, str]]:
+    """Return a transition as the expressions of an update: change, condition, and their constant values."""
+    set_ = [*(["#state = :to"] if transition.to else []), *(f"{name} = :{name}" for name in transition.sets)]
+    change = [f"SET {', '.join(set_)}"] if set_ else []
+    if transition.removes:
+        change.append(f"REMOVE {', '.join(transition.removes)}")
+    allowed = " OR ".join(map(_origin, transition.allowed_from))
+    conditions = [f"({allowed})", *(f"attribute_not_exists({name})" for name in transition.absent)]
+    named = {f"from_{origin.state}": str(origin.state) for origin in transition.allowed_from}
+    named |= {f"kind_{kind}": str(kind) for origin in transition.allowed_from for kind in origin.kinds}
+    if transition.to:
+        named["to"] = str(transition.to)
+    return " ".join(change), " AND ".join(conditions), named
+
+
+def _origin(origin: From) -> str:
+    conditions = [f"#state = :from_{origin.state}"]
+    if origin.kinds:
+        conditions.append(f"answer_kind IN ({', '.join(f':kind_{kind}' for kind in origin.kinds)})")
+    if origin.sent:
+        conditions.append(f"answered_at {'<' if origin.sent is Sent.BEFORE else '>'} :answered_at")
+    return f"({' AND '.join(conditions)})"

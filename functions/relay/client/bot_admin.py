@@ -8,7 +8,7 @@ from relay.adapters.dynamodb import Table
 from relay.client.stack import Stack
 from relay.domain.admission import SLOT_COUNT_TTL, BotState
 from relay.domain.bot import BOT_NAME
-from relay.domain.keys import RecordKey, record_key
+from relay.domain.keys import RecordKey
 
 
 class BotAdmin:
@@ -18,8 +18,9 @@ class BotAdmin:
         self._secretsmanager = stack.client("secretsmanager")
         self._prefix = stack.bot_secret_prefix
         self._messages_table = stack.open_messages_table()
-        self._table = Table(stack.client("dynamodb"), stack.messages_table)
-        self._admission_control = AdmissionControl(self._table, max_in_flight=0, answer_deadline=0)
+        self._awaiting_index = stack.open_awaiting_index()
+        table = Table(stack.client("dynamodb"), stack.messages_table)
+        self._admission_control = AdmissionControl(table, max_in_flight=0, answer_deadline=0)
 
     def names(self) -> list[str]:
         """Return the names of all bots, sorted."""
@@ -61,8 +62,7 @@ class BotAdmin:
 
     def open_messages(self, bot: str) -> list[RecordKey]:
         """Return the keys of the bot's messages that LangBot has accepted and that wait for a reply."""
-        found = self._table.query("#awaiting = :bot", {":bot": bot}, IndexName="awaiting")
-        return [record_key(item["session"], item["message"]) for item in found]
+        return list(self._awaiting_index.open_messages_of_bot(bot))
 
     def hold(self, bot: str, seconds: float) -> None:
         """Hold a bot's messages on the queue for so long, MAX_PAUSE seconds at the most."""

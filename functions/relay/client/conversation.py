@@ -10,8 +10,9 @@ from relay.domain.diagnosis import diagnose
 from relay.domain.event import begins_after
 from relay.domain.keys import message_key, record_key, session_key
 from relay.domain.part import ReplyPart
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
 from relay.domain.settlement import FinalPart
+from relay.domain.states import UNCERTAIN, AnswerKind, State
 from relay.domain.turn import Turn, turns
 from relay.errors import MessageParked, ReplyTimeout
 
@@ -61,31 +62,39 @@ class Conversation:
         """Return the finished turn that answers `message`; wait `timeout` seconds for it.
 
         It is the message's own reply. If there is none by then, it is the turn that it was merged into, or a
-        push that probably answers it. Some bots speak again after a final part, and nothing says so
-        beforehand: `turns` has it then.
+        push that probably answers it. If the message was resent, it is the reply to the resend. Some bots
+        speak again after a final part, and nothing says so beforehand: `turns` has it then.
 
         Raise MessageParked, also if an operator dropped the message, and ReplyTimeout.
         """
-        key = record_key(self._session, message_key(message.sequence_number))
         deadline = time.monotonic() + timeout
         while True:
-            record = self._messages_table.read(key)
-            if record and record["state"] == State.RESENT:
-                key = record_key(self._session, record["resent_as"])
-                continue
+            records = list(self._with_resends(message_key(message.sequence_number)))
+            record = records[-1] if records else None
             if record and record["state"] == State.PARKED:
                 raise MessageParked(record["reason"])
+            if turn := self._first_reply(records):
+                return turn
             if record and record["state"] == State.DROPPED:
                 raise MessageParked(f"dropped: {record['drop_reason']}")
-            if record and (turn := self._reply(record)):
-                return turn
             if time.monotonic() >= deadline:
-                if record and (turn := self._reply(record, likely=True)):
+                if turn := self._first_reply(records, likely=True):
                     return turn
-                around = circumstances_of(record, message.bot, self._messages_table, self._replies_table)
-                told = diagnose(record, around, time.time()).line()
-                raise ReplyTimeout(f"no finished reply within {timeout:g} s: {told}")
+                context = circumstances_of(record, message.bot, self._messages_table, self._replies_table)
+                ended = diagnose(record, context, time.time()).line()
+                raise ReplyTimeout(f"no finished reply within {timeout:g} s: {ended}")
             time.sleep(_POLL_INTERVAL)
+
+    def _with_resends(self, key: str) -> Iterator[MessageRecord]:
+        """Return the record of a message, and those of its resends, as far as they are written."""
+        record = self._messages_table.read(record_key(self._session, key))
+        while record:
+            yield record
+            key = record.get("resent_as", "")
+            record = self._messages_table.read(record_key(self._session, key)) if key else None
+
+    def _first_reply(self, records: Iterable[MessageRecord], likely: bool = False) -> Turn | None:
+        return next(filter(None, (self._reply(record, likely) for record in records)), None)
 
     def reply(self, record: MessageRecord) -> Turn | None:
         """Return the reply to a message as far as it came: its own, or the one that answered it."""
@@ -104,8 +113,8 @@ class Conversation:
         parts = [final]
         if reply_to := final["reply_to"]:
             began: MessageRecord | None = record
-            if "indirect" in record:
-                began = self._messages_table.record_of_reply(reply_to, self._session)
+            if record.get("answer_kind") == AnswerKind.MERGED:
+                began, _ = self._messages_table.back_to_reply(self._session, reply_to)
             since = begins_after(FinalPart.of(final), began)
             parts = self._replies_table.turn_up_to(final, since) or parts
         return turns(map(self._replies_table.whole, parts))[0]
@@ -115,6 +124,6 @@ class Conversation:
         # The part is there before settle has seen it, and may be the end of more than settle saw.
         if reply_to and (final := self._replies_table.newest_final(self._session, reply_to)):
             return final
-        if "answer_part" in record and (likely or not {"indirect", "probable"} & record.keys()):
+        if "answer_part" in record and (likely or record["answer_kind"] not in UNCERTAIN):
             return self._replies_table.read(self._session, record["answer_part"])
         return None

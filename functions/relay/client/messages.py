@@ -1,24 +1,21 @@
 """Messages: what became of messages, and what an operator can do about them."""
 
-import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from relay.adapters.parked_queue import ParkedQueue
 from relay.client.circumstances import circumstances_of
-from relay.client.push_queue import PushQueue, SentMessage
+from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
 from relay.domain.diagnosis import Diagnosis, diagnose
-from relay.domain.keys import record_key, session_key
+from relay.domain.keys import OPERATOR, RecordKey, record_key, session_key
 from relay.domain.message import parse_message
 from relay.domain.part import ReplyPart
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
+from relay.domain.states import AWAITING_OPERATOR, State
 from relay.domain.timestamps import unix_seconds
 from relay.errors import InvalidState, MessageNotFound
-
-log = logging.getLogger(__name__)
 
 
 class Messages:
@@ -30,13 +27,15 @@ class Messages:
     def __init__(self, stack: Stack) -> None:
         self._messages_table = stack.open_messages_table()
         self._replies_table = stack.open_replies_table()
+        self._awaiting_index = stack.open_awaiting_index()
         self._logs = stack.open_logs()
-        self._push_queue = PushQueue(stack)
-        self._parked_queue = ParkedQueue(stack.client("sqs"), stack.parked_queue_url)
+        self._message_queue = stack.open_message_queue()
 
-    def to_handle(self) -> Iterator[MessageRecord]:
+    def awaiting_operator(self) -> Iterator[MessageRecord]:
         """Return the records of the parked and unanswered messages of all sessions, the oldest first."""
-        return self._messages_table.to_handle()
+        records = map(self._messages_table.read, self._awaiting_index.awaiting_operator())
+        # The index is a moment behind.
+        return (record for record in records if record and record.get("awaiting") == OPERATOR)
 
     def of_session(self, session_id: str, bot: str = "default") -> Iterator[MessageRecord]:
         """Return the records of a session's messages, in queue order.
@@ -77,7 +76,7 @@ class Messages:
 
     def begun_by(self, part: ReplyPart) -> MessageRecord | None:
         """Return the record of the message that a part's turn answers."""
-        return self._messages_table.record_of_reply(part["reply_to"], part["session"])
+        return self._messages_table.back_to_reply(part["session"], part["reply_to"])[0]
 
     def is_known(self, bot: str) -> bool:
         """Tell whether a message was sent to a bot before."""
@@ -93,27 +92,30 @@ class Messages:
         It is sent once, even if several operators ask for it: push checks the record. Raise InvalidState, and
         InvalidMessage for a message that would only be parked again.
         """
-        match record["state"]:
-            case State.RESENT:
-                sent = None
-            case State.PARKED | State.UNANSWERED:
-                message = parse_message(self.body(record))
-                sent = self._push_queue.resend(message, record["message"])
-            case state:
-                raise InvalidState(f"the message is {state}: only a parked or unanswered one can be resent")
-        self._remove_from_parked_queue(record)
-        return sent
+        if record["state"] == State.RESENT:
+            return None
+        if record["state"] not in AWAITING_OPERATOR:
+            raise InvalidState(
+                f"the message is {record['state']}: only a parked or unanswered one can be resent"
+            )
+        parse_message(self.body(record))
+        resend = self._message_queue.resend(record)
+        try:
+            self._messages_table.mark_resent(_key(record), resend.key, time.time())
+        except InvalidState:
+            now = self._messages_table.read(_key(record))
+            if now and now["state"] == State.RESENT:
+                return None
+            raise
+        return SentMessage(record["bot"], record["session_id"], resend.message_id, resend.sequence_number)
 
     def drop(self, record: MessageRecord, reason: str) -> None:
         """Close a parked or unanswered message for good, with a reason. Raise InvalidState."""
-        key = record_key(record["session"], record["message"])
-        if not self._messages_table.mark_dropped(key, reason, time.time()):
-            state = (self._messages_table.read(key) or record)["state"]
+        if not self._messages_table.drop(_key(record), reason, time.time()):
+            state = (self._messages_table.read(_key(record)) or record)["state"]
             if state != State.DROPPED:
                 raise InvalidState(f"the message is {state}: only a parked or unanswered one can be dropped")
-        self._remove_from_parked_queue(record)
 
-    def _remove_from_parked_queue(self, record: MessageRecord) -> None:
-        removed = self._parked_queue.remove(record["message_id"])
-        if not removed and record["state"] == State.PARKED:
-            log.warning("not seen on ParkedQueue; if the alarm stays up, give the same command again")
+
+def _key(record: MessageRecord) -> RecordKey:
+    return record_key(record["session"], record["message"])

@@ -2,13 +2,11 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
-from uuid import uuid4
+from typing import TypedDict, Unpack
 
 from relay.client.stack import Stack
 from relay.domain.bot import Bot
-from relay.domain.keys import group_id
-from relay.domain.message import MAX_QUEUED_BYTES, Action, Message, parse_message, request_for, session_body
+from relay.domain.message import MAX_QUEUED_BYTES, Action, parse_message, request_for
 from relay.domain.segments import Segment
 from relay.errors import InvalidMessage
 
@@ -38,8 +36,7 @@ class PushQueue:
     """The push queue of a stack."""
 
     def __init__(self, stack: Stack) -> None:
-        self._url = stack.push_queue_url
-        self._sqs = stack.client("sqs")
+        self._queue = stack.open_message_queue()
 
     def push(
         self,
@@ -64,24 +61,5 @@ class PushQueue:
         request_for(message, Bot(message.bot))
         if size > MAX_QUEUED_BYTES:
             raise InvalidMessage(f"the message is {size} bytes; SQS takes {MAX_QUEUED_BYTES}")
-        return self._send(message, body, deduplication_id or uuid4().hex)
-
-    def resend(self, message: Message, original: str) -> SentMessage:
-        """Send the message whose key is `original` again; push takes its body from its record.
-
-        Raise botocore's errors.
-        """
-        attribute = {"DataType": "String", "StringValue": original}
-        body = session_body(message.bot, message.session_id)
-        # Whoever can send to the queue could use up an id that can be guessed.
-        return self._send(message, body, uuid4().hex, MessageAttributes={"resend_of": attribute})
-
-    def _send(self, message: Message, body: str, deduplication_id: str, **more: Any) -> SentMessage:
-        response = self._sqs.send_message(
-            QueueUrl=self._url,
-            MessageBody=body,
-            MessageGroupId=group_id(message.session),
-            MessageDeduplicationId=deduplication_id,
-            **more,
-        )
-        return SentMessage(message.bot, message.session_id, response["MessageId"], response["SequenceNumber"])
+        sent = self._queue.send(message.session, body, deduplication_id or "")
+        return SentMessage(message.bot, message.session_id, sent.message_id, sent.sequence_number)

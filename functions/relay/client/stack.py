@@ -10,9 +10,11 @@ from typing import Any, Self
 import boto3
 from botocore.exceptions import ClientError
 
+from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.aws import LazyClient
 from relay.adapters.dynamodb import Table
 from relay.adapters.function_logs import FunctionLogs
+from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
@@ -28,7 +30,6 @@ class Stack:
     """
 
     push_queue_url: str
-    parked_queue_url: str
     messages_table: str
     replies_table: str
     overflow_bucket: str
@@ -71,7 +72,6 @@ class Stack:
         try:
             return cls(
                 push_queue_url=outputs["PushQueueUrl"],
-                parked_queue_url=outputs["ParkedQueueUrl"],
                 messages_table=outputs["MessagesTableName"],
                 replies_table=outputs["RepliesTableName"],
                 overflow_bucket=outputs["OverflowBucketName"],
@@ -79,7 +79,7 @@ class Stack:
                 default_callback_url=outputs["CallbackUrl"],
                 log_groups={
                     name: outputs[f"{name.capitalize()}LogGroupName"]
-                    for name in ("push", "callback", "settle", "sweep", "publish")
+                    for name in ("push", "callback", "settle", "publish")
                 },
                 region=outputs.get("Region"),
                 endpoint_url=outputs.get("EndpointUrl"),
@@ -107,6 +107,14 @@ class Stack:
     def open_messages_table(self) -> MessagesTable:
         """Open MessagesTable for reading and writing."""
         return MessagesTable(Table(self.client("dynamodb"), self.messages_table), self._bucket())
+
+    def open_awaiting_index(self) -> AwaitingIndex:
+        """Open the index of what waits for reading."""
+        return AwaitingIndex(Table(self.client("dynamodb"), self.messages_table))
+
+    def open_message_queue(self) -> MessageQueue:
+        """Open PushQueue for sending."""
+        return MessageQueue(self.client("sqs"), self.push_queue_url)
 
     def open_replies_table(self) -> RepliesTable:
         """Open RepliesTable for reading and writing."""

@@ -18,8 +18,8 @@ SLOT_COUNT_TTL = 1
 """Seconds for which a count of the messages in flight is valid, and the longest that the index in which they
 are counted may lag behind without more slots being given out than there are."""
 
-MAX_LANE = 70
-"""Seconds until a lane is free at the latest, if a function died with it: more than the longest attempt."""
+LEASE_TTL = 70
+"""Seconds until a lease is free at the latest, if a function died with it: more than the longest attempt."""
 
 SLOT_TIMEOUT = 180
 """Seconds after which a message without an answer gives its slot back: LangBot has most likely ignored it. If
@@ -41,8 +41,11 @@ MAX_PAUSE = 60
 CLOCK_SKEW = 1
 """Seconds by which the clocks of two functions may differ."""
 
-LANES = 2
-"""Batches that may send to a bot at the same time, so that a slow bot never holds all batches of push."""
+LEASES = 4
+"""Attempts that may be made at a bot at the same time. LangBot answers 429 to the fifth (LangBot 4.11.2)."""
+
+MAX_SLOT_POLL_DELAY = 20
+"""Seconds between two looks of a message whether its full bot has a slot. A look costs an invocation."""
 
 UNREACHABLE_AFTER = 5
 """Failed attempts in a row, half a minute after the first of them, before the bot counts as unreachable."""
@@ -99,42 +102,28 @@ class Deferred:
     full: bool = False
 
 
-def lanes_of(batches: int) -> int:
-    """Return how many of the batches that push delivers at the same time may send to one bot."""
-    return max(1, min(LANES, batches - 1))
+def leases_of(concurrency: int) -> int:
+    """Return how many of the attempts that push makes at the same time may be at one bot: never all."""
+    return max(1, min(LEASES, concurrency - 1))
 
 
-def lane_name(number: int) -> str:
-    """Return the attribute that says which batch has a lane, from 1 to LANES."""
-    return f"lane_{number}"
+def lease_entry(holder: str, until: float) -> str:
+    """Return the value of a lease that `holder` has until then (Unix seconds), if it does not release it."""
+    return f"{utc_text(until)} {holder}"
 
 
-def lane_entry(batch: str, until: float) -> str:
-    """Return the value of a lane that a batch has until then (Unix seconds), if it does not give it back."""
-    return f"{utc_text(until)} {batch}"
+def free_lease(state: BotState, leases: int, now: float, is_sync: bool) -> str | None:
+    """Return the attribute of a bot's item for a lease that an attempt may have; None if all are taken.
+
+    A sync call may have the first one only: LangBot can hold it for a minute, so a bot gets one at a time.
+    """
+    names = [f"lease_{number}" for number in ((1,) if is_sync else range(leases, 0, -1))]
+    return next((name for name in names if _is_free(state.item.get(name), now)), None)
 
 
-def lane_for(state: BotState, batch: str, lanes: int, now: float) -> int | None:
-    """Return the number, up to `lanes`, of the lane that a batch has or may take; None if there is none."""
-    entries = _lanes(state, lanes)
-    own = (number for number, (_, holder) in entries if holder == batch)
-    free = (number for number, (end, _) in entries if not 0 < end - now <= MAX_LANE)
-    return next(own, None) or next(free, None)
-
-
-def holds_lane(state: BotState, batch: str, lanes: int) -> bool:
-    """Tell whether a batch has one of the lanes."""
-    return any(holder == batch for _, (_, holder) in _lanes(state, lanes))
-
-
-def _lanes(state: BotState, lanes: int) -> list[tuple[int, tuple[float, str]]]:
-    """Return the number of each lane, when it is free at the latest (Unix seconds), and its batch."""
-    return [(number, _lane(state.item.get(lane_name(number)))) for number in range(1, lanes + 1)]
-
-
-def _lane(entry: object) -> tuple[float, str]:
-    end, _, batch = str(entry).partition(" ")
-    return _time(end), batch
+def _is_free(entry: object, now: float) -> bool:
+    ends_at = _time(str(entry).partition(" ")[0])
+    return not 0 < ends_at - now <= LEASE_TTL
 
 
 def decide(state: BotState, now: float, needs_slot: bool) -> Decision | Deferred:
@@ -167,7 +156,7 @@ def due_at(slot_ends_at: float, answer_deadline: int) -> float:
     return slot_ends_at + answer_deadline - min(SLOT_TIMEOUT, answer_deadline)
 
 
-def pause(failures: int, retry_after: float, max_wait: float = math.inf) -> float:
+def probe_delay(failures: int, retry_after: float, max_wait: float = math.inf) -> float:
     """Return the seconds until the next probe after that many failures in a row: 2, 4, 8, … MAX_PAUSE.
 
     `retry_after` and `max_wait` are those of the last Outcome.
@@ -175,12 +164,12 @@ def pause(failures: int, retry_after: float, max_wait: float = math.inf) -> floa
     return min(max(backoff(failures), retry_after), MAX_PAUSE, max_wait)
 
 
-def full_delay(receive_count: int) -> int:
-    """Return the seconds until a message checks again whether its full bot has a slot.
+def slot_poll_delay(receive_count: int) -> int:
+    """Return the seconds until a message checks again whether its full bot has a slot, or its session a turn.
 
     They grow with the times that it has waited, so that many waiting messages leave the queue to other bots.
     """
-    return min(max(receive_count, 1), 10)
+    return min(1 + receive_count // 2, MAX_SLOT_POLL_DELAY)
 
 
 def _time(value: object) -> float:

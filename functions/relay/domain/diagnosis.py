@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from relay.domain.admission import BotState
 from relay.domain.part import ReplyPart
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
 from relay.domain.signing import Refusal
+from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 
 _ADVICE = {
@@ -68,7 +69,7 @@ def diagnose(record: MessageRecord | None, around: Circumstances, now: float) ->
                 "push does not try it again", record["reason"], todo="mend the cause, then resend or drop it"
             )
         case State.RESENT:
-            return Diagnosis("an operator sent it again", todo=f"see the message {record['resent_as']}")
+            return Diagnosis("it was sent again", todo=f"see the message {record['resent_as']}")
         case State.DROPPED:
             return Diagnosis("it was closed for good", record["drop_reason"])
 
@@ -114,14 +115,15 @@ def _delivered(record: MessageRecord, around: Circumstances, now: float) -> Diag
 
 
 def _answered(record: MessageRecord) -> Diagnosis:
-    if "unfinished" in record:
-        return Diagnosis("it is answered, by a reply without a final part", "the reply looks complete")
-    if "probable" in record:
-        why = "the bot pushed a message that names none, and no other message waited in the session"
-        return Diagnosis("it is probably answered", why)
-    if "indirect" in record:
-        why = "LangBot merged it into that turn, or its runner took it up there"
-        return Diagnosis(f"it is answered by the turn {record['answered_by']} of another message", why)
+    match record["answer_kind"]:
+        case AnswerKind.UNFINISHED:
+            return Diagnosis("it is answered, by a reply without a final part", "the reply looks complete")
+        case AnswerKind.PROBABLE:
+            why = "the bot pushed a message that names none, and no other message waited in the session"
+            return Diagnosis("it is probably answered", why)
+        case AnswerKind.MERGED:
+            why = "LangBot merged it into that turn, or its runner took it up there"
+            return Diagnosis(f"it is answered by the turn {record['answered_by']} of another message", why)
     return Diagnosis("it is answered")
 
 

@@ -9,10 +9,11 @@ from typing import Any, cast
 from relay.domain.attempt import accepted_after
 from relay.domain.keys import RecordKey
 from relay.domain.part import ReplyPart
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
 from relay.domain.segments import Segment, text_of
 from relay.domain.settlement import FinalPart
 from relay.domain.signing import SIGNATURE_TOLERANCE
+from relay.domain.states import State
 from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 
 MAX_EVENT_REPLY_BYTES = 128 * 1024
@@ -26,9 +27,19 @@ _LOOK_BACK = 3600
 # Seconds before its final part in which a turn is read that no known message began.
 
 _ABOUT_MESSAGE = (
-    *("bot", "session_id", "message_id", "action", "accepted_message_id", "attempts", "reason", "last_error"),
-    *("queued_at", "first_failed_at", "delivered_at", "unanswered_at", "parked_at"),
+    *("bot", "session_id", "message_id", "original_message_id", "action", "accepted_message_id"),
+    *(
+        "attempts",
+        "reason",
+        "last_error",
+        "queued_at",
+        "first_failed_at",
+        "delivered_at",
+        "unanswered_at",
+        "parked_at",
+    ),
 )
+_ABOUT_ANSWERED = ("message_id", "original_message_id", "queued_at")
 _ABOUT_PART = ("bot", "session_id", "reply_to", "created_at", "sent_at", "received_at")
 
 
@@ -105,9 +116,8 @@ def begins_after(final: FinalPart, record: MessageRecord | None) -> str:
     if record is None:
         return utc_text(unix_seconds(UtcText(final.stamp + "Z")) - _LOOK_BACK)
     began = unix_seconds(record["queued_at"])
-    # A message that waited long on the queue has a session full of earlier replies. One that was sent again
-    # can be answered under the id that it had before.
-    if "delivered_at" in record and "resends" not in record:
+    # A message that waited long on the queue has a session full of earlier replies.
+    if "delivered_at" in record:
         began = max(began, accepted_after(record["delivered_at"]))
     return min(final.on_host_clock(began - SIGNATURE_TOLERANCE), final.stamp)
 
@@ -130,8 +140,7 @@ def reply_completed(
         "last": last["part"],
     }
     if record is not None:
-        data["message_id"] = record["message_id"]
-        data["queued_at"] = record["queued_at"]
+        data |= {name: value for name, value in record.items() if name in _ABOUT_ANSWERED}
         data["key"] = _key(record)
     if reply is not None:
         data["message"] = list(reply)

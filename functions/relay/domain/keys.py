@@ -7,10 +7,16 @@ from typing import TypedDict
 from relay.domain.timestamps import Stamp
 
 BOTS = "bots"
-"""The session key under which MessagesTable keeps the state of each bot; every other key has a `#`."""
+"""The session key under which MessagesTable keeps the state of each bot; that of a session has a `#`."""
+
+RECHECKS = "rechecks"
+"""The session key under which MessagesTable keeps the final parts that settle checks again."""
 
 OPERATOR = "#operator"
-"""What a parked message waits for, in place of a bot; no bot can have this name."""
+"""What a parked or unanswered message waits for, in place of a bot; no bot can have this name."""
+
+SETTLE = "#settle"
+"""What a recheck waits for, in place of a bot."""
 
 _MESSAGE_KEY_DIGITS = 39  # an SQS FIFO SequenceNumber has 128 bits
 
@@ -55,19 +61,9 @@ def is_message_key(text: str) -> bool:
     return len(text) == _MESSAGE_KEY_DIGITS and text.isascii() and text.isdecimal()
 
 
-def earlier_id_key(message: str, resends: int) -> str:
-    """Return the sort key of the item that keeps the id that a message had after `resends` resends."""
-    return f"{message}#{resends}"
-
-
 def record_key(session: str, message: str) -> RecordKey:
-    """Return the key of a message's record; `message` may be the key of an item that keeps an earlier id."""
-    return {"session": session, "message": message.partition("#")[0]}
-
-
-def unidentified_reply(session: str) -> str:
-    """Return what a message awaits if its id in LangBot is not known: a turn that no other message began."""
-    return f"?{session}"
+    """Return the key of an item of MessagesTable."""
+    return {"session": session, "message": message}
 
 
 def part_key(stamp: Stamp, sequence: int, digest: str) -> str:

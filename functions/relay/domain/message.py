@@ -32,12 +32,21 @@ PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}
 """What follows the bot's URL."""
 
 
+def expiry_of_resent(expires_at: int) -> int:
+    """Return when the record of a message that is resent may be deleted, if it was `expires_at` before.
+
+    Its resend, which takes the body from it, can wait on the queue meanwhile. Both are in Unix seconds.
+    """
+    return expires_at + QUEUE_RETENTION
+
+
 @dataclass(frozen=True)
 class QueuedMessage:
     """A message as SQS delivers it; `queued_at` in Unix seconds.
 
-    `resend_of` is the key of the parked or unanswered message of its session that it sends again.
-    `handed_over` says that it came by SyncQueue. In both cases `body` is a `session_body`.
+    `resend_of` is the key of the message of its session that it sends again. Then `body` is a `session_body`
+    until push has read that message's record, which also says its `original_message_id`, the SQS id of the
+    message that was sent first, and of how many `resends` it is the last.
     """
 
     message_id: str
@@ -48,7 +57,8 @@ class QueuedMessage:
     queued_at: float
     receipt_handle: str
     resend_of: str | None = None
-    handed_over: bool = False
+    resends: int = 0
+    original_message_id: str | None = None
 
     def must_leave_at(self) -> float:
         """Return when it must be off the queue, half a day before SQS deletes it, in Unix seconds."""

@@ -1,7 +1,7 @@
 """The record of a message: its item in MessagesTable, which says what became of it."""
 
-from enum import StrEnum
-from typing import NotRequired, TypedDict
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict, cast
 
 from relay.domain.attempt import (
     Attempt,
@@ -17,26 +17,14 @@ from relay.domain.keys import (
     RecordKey,
     message_key,
     record_key,
-    unidentified_reply,
     unreadable_session,
 )
 from relay.domain.message import Message, QueuedMessage
+from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import UtcText, days_after, unix_seconds, utc_text
 
 MAX_REASON = 1024
 """Characters of a reason or an error in a record."""
-
-
-class State(StrEnum):
-    """What became of a message. `retrying` is not an end: the message is on the push queue."""
-
-    RETRYING = "retrying"
-    DELIVERED = "delivered"
-    ANSWERED = "answered"
-    UNANSWERED = "unanswered"
-    PARKED = "parked"
-    RESENT = "resent"
-    DROPPED = "dropped"
 
 
 class MessageRecord(TypedDict):
@@ -58,16 +46,15 @@ class MessageRecord(TypedDict):
     session_id: NotRequired[str]
     action: NotRequired[str]
     # What the next attempt needs, and what people want to know of the last.
-    refusals: NotRequired[int]
-    unknown: NotRequired[bool]
+    keys_used: NotRequired[int]
+    outcome_unknown: NotRequired[bool]
     first_failed_at: NotRequired[UtcText]
     last_error: NotRequired[str]
-    last_answer: NotRequired[ResponseExcerpt]
+    last_response: NotRequired[ResponseExcerpt]
     last_attempts: NotRequired[list[AttemptEntry]]
     next_attempt_at: NotRequired[UtcText]
     retry_until: NotRequired[UtcText]
-    # What the indexes find it by, as long as there is something to wait for.
-    awaited_reply: NotRequired[str]
+    # What the index `awaiting` finds it by, as long as there is something to wait for.
     awaiting: NotRequired[str]
     due_at: NotRequired[UtcText]
     # What became of it.
@@ -75,21 +62,33 @@ class MessageRecord(TypedDict):
     replies: NotRequired[str]
     accepted_message_id: NotRequired[str]
     delivered_at: NotRequired[UtcText]
+    answer_kind: NotRequired[AnswerKind]
     answered_by: NotRequired[str]
     answered_at: NotRequired[UtcText]
-    indirect: NotRequired[bool]
     answer_part: NotRequired[str]
-    probable: NotRequired[bool]
-    unfinished: NotRequired[bool]
     unanswered_at: NotRequired[UtcText]
     reason: NotRequired[str]
     parked_at: NotRequired[UtcText]
     resends: NotRequired[int]
     resend_of: NotRequired[str]
+    original_message_id: NotRequired[str]
     resent_as: NotRequired[str]
     resent_at: NotRequired[UtcText]
     drop_reason: NotRequired[str]
     dropped_at: NotRequired[UtcText]
+
+
+_FORMER_NAMES = {"refusals": "keys_used", "unknown": "outcome_unknown", "last_answer": "last_response"}
+_FORMER_MARKS = {"indirect": "merged", "probable": "probable", "unfinished": "unfinished"}
+
+
+def current(item: Mapping[str, Any]) -> MessageRecord:
+    """Return a record with the names that attributes have now: an older version gave some another name."""
+    fields = {_FORMER_NAMES.get(name, name): value for name, value in item.items()}
+    if "answered_at" in fields and "answer_kind" not in fields:
+        marks = [kind for mark, kind in _FORMER_MARKS.items() if mark in fields]
+        fields["answer_kind"] = (marks or ["own"])[0]
+    return cast(MessageRecord, fields)
 
 
 def key_of(queued: QueuedMessage, message: Message | None) -> RecordKey:
@@ -104,10 +103,10 @@ def history_of(queued: QueuedMessage, record: MessageRecord | None) -> AttemptHi
         return AttemptHistory(outcome_unknown=queued.receive_count > 1)
     return AttemptHistory(
         attempts=record["attempts"],
-        keys_used=record["refusals"],
-        outcome_unknown=record["unknown"],
+        keys_used=record["keys_used"],
+        outcome_unknown=record["outcome_unknown"],
         first_failed_at=unix_seconds(record["first_failed_at"]) if "first_failed_at" in record else None,
-        last_response=record.get("last_answer"),
+        last_response=record.get("last_response"),
         entries=tuple(record.get("last_attempts", ())),
     )
 
@@ -128,20 +127,19 @@ def accepted_record(
     record["expect_reply"] = attempt.expects_reply
     if attempt.bot.replies_by_push:
         record["replies"] = "push"
-    if message.action != "reset":
-        record["awaited_reply"] = outcome.accepted_message_id or unidentified_reply(message.session)
     if outcome.accepted_message_id is not None:
         record["accepted_message_id"] = outcome.accepted_message_id
     else:
         # Only its key says so, which another delivery can have used up by a refusal.
-        record["refusals"] = delivery.history.keys_used
+        record["keys_used"] = delivery.history.keys_used
     if outcome.reply:
-        record["answered_by"] = record["awaited_reply"]
+        record["answer_kind"] = AnswerKind.OWN
+        record["answered_by"] = outcome.accepted_message_id or ""
         record["answered_at"] = utc_text(now)
     elif attempt.expects_reply:
         record["awaiting"] = message.bot
         record["due_at"] = utc_text(now + answer_deadline)
-        # What waits must not be deleted: for a resend it can wait for a second deadline.
+        # What waits must not be deleted: a message that looks merged can wait for a second deadline.
         record["expires_at"] = days_after(now + 2 * answer_deadline, keep_days)
     return record
 
@@ -152,11 +150,11 @@ def retrying_record(delivery: Delivery, last_error: str, now: float, keep_days: 
     # The next attempt needs it, which can be as late as that.
     record["expires_at"] = days_after(delivery.queued.must_leave_at(), keep_days)
     history = delivery.history
-    record["refusals"] = history.keys_used
-    record["unknown"] = history.outcome_unknown
+    record["keys_used"] = history.keys_used
+    record["outcome_unknown"] = history.outcome_unknown
     record["last_error"] = _cut(last_error)
     if history.last_response:
-        record["last_answer"] = history.last_response
+        record["last_response"] = history.last_response
     if history.first_failed_at is not None:
         record["first_failed_at"] = utc_text(history.first_failed_at)
     return record
@@ -212,4 +210,7 @@ def _common(delivery: Delivery, state: State, now: float, keep_days: int) -> Mes
         record["last_attempts"] = list(delivery.history.entries)
     if queued.resend_of:
         record["resend_of"] = queued.resend_of
+        record["resends"] = queued.resends
+    if queued.original_message_id:
+        record["original_message_id"] = queued.original_message_id
     return record

@@ -25,10 +25,15 @@ class Policy:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """The record to write, and after how many seconds to try again; None if the message leaves the queue."""
+    """What follows for a message: the record to write, and after how many seconds push handles it again.
 
-    record: MessageRecord
+    Without a record nothing is written. If `retry_in` is None, the message leaves the queue. `attempt` is the
+    one that was made, if any.
+    """
+
+    record: MessageRecord | None = None
     retry_in: int | None = None
+    attempt: Attempt | None = None
 
 
 def conclude(delivery: Delivery, attempt: Attempt, now: float, policy: Policy) -> Conclusion:
@@ -38,8 +43,9 @@ def conclude(delivery: Delivery, attempt: Attempt, now: float, policy: Policy) -
     count: a message that merely waited is not parked for that.
     """
     if attempt.outcome.verdict is Verdict.ACCEPTED:
-        return Conclusion(accepted_record(delivery, attempt, now, policy.keep_days, policy.answer_deadline))
-    return conclude_failure(delivery, attempt.outcome, now, policy)
+        record = accepted_record(delivery, attempt, now, policy.keep_days, policy.answer_deadline)
+        return Conclusion(record, attempt=attempt)
+    return replace(conclude_failure(delivery, attempt.outcome, now, policy), attempt=attempt)
 
 
 def conclude_failure(delivery: Delivery, outcome: Outcome, now: float, policy: Policy) -> Conclusion:

@@ -10,22 +10,27 @@ waits in its session. That is certain if the bot gets one message of a session a
 If several messages wait, nothing is guessed. (LangBot 4.11: an agent replies with such pushes.)
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Self
 
 from relay.domain.keys import bot_of, stamp_of
 from relay.domain.part import ReplyPart, is_id
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
 from relay.domain.segments import Segment
+from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import Stamp, UtcText, host_clock_offset, unix_seconds, utc_text
 
-MAX_MERGED = 100
-"""Messages that one turn can answer: LangBot holds no more of them."""
+LOOK_BACK = 100
+"""Messages at the end of a session among which a turn's own is looked for: LangBot holds no more of them. The
+reply to an older one is found at that message's deadline."""
 
-RECHECK_DELAYS = (5, 60, 600)
-"""Seconds until a final part is checked again whose message has no record. A reply can be faster than push's
-write by moments; if push died before that write, by the 560 s until the message's next delivery."""
+RECHECK_DELAYS = (5, 180)
+"""Seconds, at the least, until a final part is checked again whose message has no record. A reply can be
+faster than push's write by moments; if push died before that write, by the time until its next delivery."""
+
+
+_OPEN = (State.DELIVERED, State.UNANSWERED)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def merge_candidates(final: FinalPart, later: Iterable[MessageRecord]) -> list[M
         for record in later
         if "delivered_at" in record
         and unix_seconds(record["delivered_at"]) <= final.sent_at
-        and (record["state"] in (State.DELIVERED, State.UNANSWERED) or record.get("indirect"))
+        and (record["state"] in _OPEN or record.get("answer_kind") == AnswerKind.MERGED)
     ]
 
 
@@ -103,10 +108,20 @@ def pushes_since(delivered_at: UtcText, parts: Iterable[ReplyPart]) -> int:
     return sum(unix_seconds(part["sent_at"]) + 1 > unix_seconds(delivered_at) for part in pushes)
 
 
-def may_be_resent(record: MessageRecord, max_resends: int, answer_deadline: int, now: float) -> bool:
-    """Tell whether a message without any reply may go to its bot once more, `max_resends` times in all.
+def unidentified(final: FinalPart, newest_first: Sequence[MessageRecord]) -> MessageRecord | None:
+    """Return the first message of a session that a turn may answer which no known message began.
 
-    If its bot takes nothing for one more `answer_deadline` (seconds), it may not.
+    Its id in LangBot is not known, since LangBot's response was lost.
     """
-    overdue_for = now - unix_seconds(record["due_at"])
-    return record.get("resends", 0) < max_resends and overdue_for < answer_deadline
+    return next(
+        (
+            record
+            for record in reversed(newest_first)
+            if record["state"] in _OPEN
+            and record["action"] != "reset"
+            and "accepted_message_id" not in record
+            # The message counts as delivered from the 409 on, which can be later than its reply.
+            and unix_seconds(record["queued_at"]) < final.sent_before
+        ),
+        None,
+    )

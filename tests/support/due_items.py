@@ -1,4 +1,4 @@
-"""The deployed sweep, run when a test wants it."""
+"""What the deployed settle does each minute, done when a test wants it."""
 
 import json
 import time
@@ -12,9 +12,9 @@ from relay.domain.timestamps import utc_text
 from support.deployed import Deployed, Talk
 
 
-def sweep(talk: Talk) -> Any:
+def handle_due(talk: Talk) -> Any:
     """Invoke the deployed function and return its result."""
-    name = talk.deployed.physical_id("SweepFunction")
+    name = talk.deployed.physical_id("SettleFunction")
     response = talk.deployed.client("lambda").invoke(FunctionName=name)
     payload = response["Payload"].read()
     assert "FunctionError" not in response, payload
@@ -22,9 +22,9 @@ def sweep(talk: Talk) -> Any:
 
 
 @contextmanager
-def no_scheduled_sweeps(deployed: Deployed) -> Iterator[None]:
-    """Switch off the schedule of the deployed sweep, which handles what tests make overdue."""
-    events, rule = deployed.client("events"), deployed.physical_id("SweepFunctionEachMinute")
+def no_schedule(deployed: Deployed) -> Iterator[None]:
+    """Switch off the schedule, which would handle what tests make overdue."""
+    events, rule = deployed.client("events"), deployed.physical_id("SettleFunctionEachMinute")
     events.disable_rule(Name=rule)
     try:
         yield
