@@ -1,7 +1,8 @@
 """Admission control: whether a message may go to its bot now.
 
-LangBot holds 100 turns, of which 20 run, and drops the one that has waited longest when one more comes. So a
-bot is given no more than it can hold. And a bot that fails is not tried by every message: one message probes
+Three things decide. Slots: LangBot holds 100 turns, of which 20 run, and drops the one that has waited longest
+when one more comes, so a bot is given no more than it can hold. Leases: a bot that is slow to respond never
+has all of push. The circuit breaker: a bot that fails is not tried by every message, since one message probes
 it, at growing intervals, and the others wait for the result.
 """
 
@@ -14,41 +15,8 @@ from typing import Self
 from relay.domain.retry import backoff
 from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 
-SLOT_COUNT_TTL = 1
-"""Seconds for which a count of the messages in flight is valid, and the longest that the index in which they
-are counted may lag behind without more slots being given out than there are."""
-
-LEASE_TTL = 70
-"""Seconds until a lease is free at the latest, if a function died with it: more than the longest attempt."""
-
-SLOT_TIMEOUT = 180
-"""Seconds after which a message without an answer gives its slot back: LangBot has most likely ignored it. If
-not, that is safe for as long again. LangBot holds 100 turns, so with 50 newer ones it still holds the 50 that
-gave their slots back, until the newer ones do so too, after 360 s. By then the first 50 have had their turns,
-20 at a time: LangBot gives up a silent model after 120 s (LangBot 4.11.2, config.yaml:
-`pending_queries_per_workspace`, `pipeline`, `first_event_timeout`).
-
-That holds if they are of at least 17 sessions: of one session LangBot runs one turn at a time. To count by
-session would take reading all messages that wait each second, and slow down a bot that ignores some."""
-
-MERGED_SLOT_TIMEOUT = 30
-"""Seconds after the end of another message's turn for which a message that looks merged into it keeps its
-slot: LangBot may be about to begin with it."""
-
-MAX_PAUSE = 60
-"""Seconds between two probes of a bot that fails, at the most; so also until it is seen to work again."""
-
 CLOCK_SKEW = 1
 """Seconds by which the clocks of two functions may differ."""
-
-LEASES = 4
-"""Attempts that may be made at a bot at the same time. LangBot answers 429 to the fifth (LangBot 4.11.2)."""
-
-MAX_SLOT_POLL_DELAY = 20
-"""Seconds between two looks of a message whether its full bot has a slot. A look costs an invocation."""
-
-UNREACHABLE_AFTER = 5
-"""Failed attempts in a row, half a minute after the first of them, before the bot counts as unreachable."""
 
 
 @dataclass(frozen=True)
@@ -84,22 +52,70 @@ class BotState:
         )
 
 
-class Decision(Enum):
-    """How a message is admitted: as it is, with one of the slots, after the slots are counted, or as the only
-    one, to probe whether the bot works again."""
-
-    GO = auto()
-    TAKE_SLOT = auto()
-    COUNT_SLOTS = auto()
-    PROBE = auto()
+def _time(value: object) -> float:
+    try:
+        return unix_seconds(UtcText(value)) if isinstance(value, str) else 0
+    except ValueError:
+        return 0
 
 
-@dataclass(frozen=True)
-class Deferred:
-    """Try again after so many seconds. `full` says that the bot works, but has enough messages in flight."""
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
-    seconds: float
-    full: bool = False
+
+# ---------------------------------------------------------------- slots
+
+SLOT_COUNT_TTL = 1
+"""Seconds for which a count of the messages in flight is valid, and the longest that the index in which they
+are counted may lag behind without more slots being given out than there are."""
+
+SLOT_TIMEOUT = 180
+"""Seconds after which a message without an answer gives its slot back: LangBot has most likely ignored it. If
+not, that is safe for as long again. LangBot holds 100 turns, so with 50 newer ones it still holds the 50 that
+gave their slots back, until the newer ones do so too, after 360 s. By then the first 50 have had their turns,
+20 at a time: LangBot gives up a silent model after 120 s (LangBot 4.11.2, config.yaml:
+`pending_queries_per_workspace`, `pipeline`, `first_event_timeout`).
+
+That holds if they are of at least 17 sessions: of one session LangBot runs one turn at a time. To count by
+session would take reading all messages that wait each second, and slow down a bot that ignores some."""
+
+MERGED_SLOT_TIMEOUT = 30
+"""Seconds after the end of another message's turn for which a message that looks merged into it keeps its
+slot: LangBot may be about to begin with it."""
+
+MAX_SLOT_POLL_DELAY = 20
+"""Seconds between two looks of a message whether its full bot has a slot. A look costs an invocation."""
+
+
+def free_slots(max_in_flight: int, in_flight: int, state: BotState, now: float) -> int:
+    """Return how many of `max_in_flight` slots are free, if `in_flight` messages are counted at `now`.
+
+    Messages that were admitted just before may not be counted yet, and are subtracted as well.
+    """
+    just_admitted = state.slots_taken if now - state.slots_expire_at < SLOT_COUNT_TTL else 0
+    return max(0, max_in_flight - in_flight - just_admitted)
+
+
+def due_at(slot_ends_at: float, answer_deadline: int) -> float:
+    """Return the deadline of a message whose slot ends then (Unix seconds): deadlines count the slots."""
+    return slot_ends_at + answer_deadline - min(SLOT_TIMEOUT, answer_deadline)
+
+
+def slot_poll_delay(receive_count: int) -> int:
+    """Return the seconds until a message checks again whether its full bot has a slot, or its session a turn.
+
+    They grow with the times that it has waited, so that many waiting messages leave the queue to other bots.
+    """
+    return min(1 + receive_count // 2, MAX_SLOT_POLL_DELAY)
+
+
+# ---------------------------------------------------------------- leases
+
+LEASES = 4
+"""Attempts that may be made at a bot at the same time. LangBot answers 429 to the fifth (LangBot 4.11.2)."""
+
+LEASE_TTL = 70
+"""Seconds until a lease is free at the latest, if a function died with it: more than the longest attempt."""
 
 
 def leases_of(concurrency: int) -> int:
@@ -126,6 +142,44 @@ def _is_free(entry: object, now: float) -> bool:
     return not 0 < ends_at - now <= LEASE_TTL
 
 
+# ---------------------------------------------------------------- the circuit breaker
+
+MAX_PAUSE = 60
+"""Seconds between two probes of a bot that fails, at the most; so also until it is seen to work again."""
+
+UNREACHABLE_AFTER = 5
+"""Failed attempts in a row, half a minute after the first of them, before the bot counts as unreachable."""
+
+
+def probe_delay(failures: int, retry_after: float, max_wait: float = math.inf) -> float:
+    """Return the seconds until the next probe after that many failures in a row: 2, 4, 8, … MAX_PAUSE.
+
+    `retry_after` and `max_wait` are those of the last Outcome.
+    """
+    return min(max(backoff(failures), retry_after), MAX_PAUSE, max_wait)
+
+
+# ---------------------------------------------------------------- all of them
+
+
+class Decision(Enum):
+    """How a message is admitted: as it is, with one of the slots, after the slots are counted, or as the only
+    one, to probe whether the bot works again."""
+
+    GO = auto()
+    TAKE_SLOT = auto()
+    COUNT_SLOTS = auto()
+    PROBE = auto()
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """Try again after so many seconds. `full` says that the bot works, but has enough messages in flight."""
+
+    seconds: float
+    full: bool = False
+
+
 def decide(state: BotState, now: float, needs_slot: bool) -> Decision | Deferred:
     """Decide what a message may do at `now` (Unix seconds), as far as is known."""
     if state.probe_at:
@@ -140,44 +194,3 @@ def decide(state: BotState, now: float, needs_slot: bool) -> Decision | Deferred
     if state.slots_taken < state.slots:
         return Decision.TAKE_SLOT
     return Deferred(state.slots_expire_at - now, full=True)
-
-
-def free_slots(max_in_flight: int, in_flight: int, state: BotState, now: float) -> int:
-    """Return how many of `max_in_flight` slots are free, if `in_flight` messages are counted at `now`.
-
-    Messages that were admitted just before may not be counted yet, and are subtracted as well.
-    """
-    just_admitted = state.slots_taken if now - state.slots_expire_at < SLOT_COUNT_TTL else 0
-    return max(0, max_in_flight - in_flight - just_admitted)
-
-
-def due_at(slot_ends_at: float, answer_deadline: int) -> float:
-    """Return the deadline of a message whose slot ends then (Unix seconds): deadlines count the slots."""
-    return slot_ends_at + answer_deadline - min(SLOT_TIMEOUT, answer_deadline)
-
-
-def probe_delay(failures: int, retry_after: float, max_wait: float = math.inf) -> float:
-    """Return the seconds until the next probe after that many failures in a row: 2, 4, 8, … MAX_PAUSE.
-
-    `retry_after` and `max_wait` are those of the last Outcome.
-    """
-    return min(max(backoff(failures), retry_after), MAX_PAUSE, max_wait)
-
-
-def slot_poll_delay(receive_count: int) -> int:
-    """Return the seconds until a message checks again whether its full bot has a slot, or its session a turn.
-
-    They grow with the times that it has waited, so that many waiting messages leave the queue to other bots.
-    """
-    return min(1 + receive_count // 2, MAX_SLOT_POLL_DELAY)
-
-
-def _time(value: object) -> float:
-    try:
-        return unix_seconds(UtcText(value)) if isinstance(value, str) else 0
-    except ValueError:
-        return 0
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
