@@ -20,7 +20,7 @@ class Metric(StrEnum):
     QUARANTINED = "Quarantined"
     SPILLED = "Spilled"
     SIGNATURE_REFUSED = "SignatureRefused"
-    AWAITING_OPERATOR = "AwaitingOperator"
+    PARKED_MESSAGES = "ParkedMessages"
 
 
 class Metrics:

@@ -30,7 +30,7 @@ _TIME_TO_HANDLE = 12
 """Seconds that must be left to begin with an item: a call to AWS that hangs ends within 11 s."""
 
 _MAX_COUNTED = 1000
-"""Messages that the gauge of those that wait for an operator counts at the most: each minute reads them."""
+"""Messages that the gauge of parked messages counts at the most: each minute reads their keys."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,8 @@ class DueItems:
 
         What there is no time for is left to the next minute. Raise botocore's errors.
         """
-        # Before all else: an alarm counts on it each minute.
-        awaiting_operator = self.awaiting_index.count(OPERATOR, _MAX_COUNTED)
-        self.metrics.gauge(Metric.AWAITING_OPERATOR, awaiting_operator)
+        # Before all else: an alarm needs it each minute.
+        self.metrics.gauge(Metric.PARKED_MESSAGES, self.awaiting_index.count(OPERATOR, _MAX_COUNTED))
         now, unanswered = self.clock(), 0
         due = self._due(now)
         while seconds_left() >= _TIME_TO_HANDLE and (key := next(due, None)):

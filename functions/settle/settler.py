@@ -35,8 +35,9 @@ class Settler:
     def settle(self, final: FinalPart, checks: int = 0) -> bool:
         """Settle what `final` answers; return whether it is checked again.
 
-        `checks` is how often it was checked before. A message whose id is not known takes a turn that no other message began, but only from the second
-        check on: the record of the turn's own message may not be written yet. Raise botocore's errors.
+        `checks` is how often it was checked before. A message whose id is not known takes a turn that no
+        other message began, but only from the second check on: the record of the turn's own message may not
+        be written yet. Raise botocore's errors.
         """
         if not final.reply_to and not final.quoted:
             return self._settle_push(final, checks)

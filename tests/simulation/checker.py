@@ -15,7 +15,7 @@ from relay.adapters.dynamodb import from_item
 from relay.adapters.langbot import ATTEMPT_TIMEOUT
 from relay.adapters.replies_table import MAX_PAGES
 from relay.domain.attempt import KEY_LIFETIME
-from relay.domain.keys import OPERATOR as OPERATORS_KEY
+from relay.domain.keys import OPERATOR, UNANSWERED
 from relay.domain.keys import message_key, session_key
 from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay.domain.timestamps import unix_seconds
@@ -39,8 +39,6 @@ CAN_LOSE_A_PART = (
     Trouble.SECRETS,
 )
 """With one of these, four attempts of LangBot can fail."""
-
-OPERATOR = {"S": OPERATORS_KEY}
 
 AWAY = "their secret was away"
 NOT_YET_KNOWN = "LangBot got their secret first"
@@ -180,7 +178,8 @@ def has_one_true_state(findings: Findings) -> Iterator[str]:
             yield f"{said.sent.message_id} has no record"
     for item in findings.outcome.deployment.tables["MessagesTable"].expired.values():
         if "state" in item and (
-            item["state"]["S"] == "retrying" or item.get("awaiting", OPERATOR) != OPERATOR
+            item["state"]["S"] == "retrying"
+            or item.get("awaiting", {"S": OPERATOR})["S"] not in (OPERATOR, UNANSWERED)
         ):
             yield f"{item['message_id']['S']} was deleted while it was {item['state']['S']}"
     for record in findings.records.values():
@@ -225,7 +224,7 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
             if "too many parts" in record["last_error"] and findings.pages(session) < MAX_PAGES:
                 yield f"and its session has {findings.pages(session)} pages of parts"
         case "parked":
-            if record["awaiting"] != OPERATORS_KEY:
+            if record["awaiting"] != OPERATOR:
                 yield "and no operator sees it"
         case "resent":
             resend = findings.records.get((session, record["resent_as"]), {})

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay import Stack
+from relay.domain.keys import OPERATOR, UNANSWERED
 from relay.domain.timestamps import DAY
 from simulation.faults import IN_FLIGHT_LIMIT, Faults, Trouble
 from simulation.model_aws import Client, Service
@@ -106,7 +107,7 @@ class Deployment:
             any(mapping.busy or mapping.queue.messages for mapping in self.mappings)
             or any(lane for mapping in self.stream_mappings for lane in mapping.lanes)
             or any(
-                "awaiting" in item and item["awaiting"]["S"] != "#operator"
+                "awaiting" in item and item["awaiting"]["S"] not in (OPERATOR, UNANSWERED)
                 for item in self.tables["MessagesTable"].items.values()
             )
         )

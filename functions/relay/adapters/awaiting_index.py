@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from heapq import merge
 from typing import Any
 
 from relay.adapters.dynamodb import Item, Table
-from relay.domain.keys import OPERATOR, RECHECKS, SETTLE, RecordKey, bot_of, record_key
+from relay.domain.keys import OPERATOR, RECHECKS, SETTLE, UNANSWERED, RecordKey, bot_of, record_key
 from relay.domain.settlement import FinalPart
 from relay.domain.timestamps import utc_text
 
@@ -38,21 +39,20 @@ class AwaitingIndex:
 
         To find them takes reading the keys of all messages of the bot that wait.
         """
-        return self._query(bot_of(session), {":session": session}, FilterExpression="#session = :session")
+        only = {":session": session}
+        return map(_key, self._query(bot_of(session), only, FilterExpression="#session = :session"))
 
     def open_messages_of_bot(self, bot: str) -> Iterator[RecordKey]:
         """Return the keys of a bot's messages that LangBot has accepted and that wait for a reply."""
-        return self._query(bot)
+        return map(_key, self._query(bot))
 
-    def awaiting_operator(self) -> Iterator[RecordKey]:
-        """Return the keys of the messages that wait for an operator, in the order in which they began to."""
-        return self._query(OPERATOR)
+    def awaiting_operator(self, page: int = 1000) -> Iterator[RecordKey]:
+        """Return the keys of the parked and unanswered messages, in the order in which they became it.
 
-    def first_awaiting_operator(self, limit: int) -> list[RecordKey]:
-        """Return the first keys of `awaiting_operator`, of one page at the most."""
-        values = {":awaiting": OPERATOR}
-        found = self._table.first_page("#awaiting = :awaiting", values, IndexName="awaiting", Limit=limit)
-        return list(map(_key, found))
+        `page` is how many of each are read at a time.
+        """
+        found = (self._query(awaiting, Limit=page) for awaiting in (OPERATOR, UNANSWERED))
+        return map(_key, merge(*found, key=lambda item: str(item["due_at"])))
 
     def count(self, awaiting: str, limit: int) -> int:
         """Count what waits for a bot or for OPERATOR, up to `limit`."""
@@ -81,9 +81,9 @@ class AwaitingIndex:
         """Remove a recheck that is done."""
         self._table.delete(key)
 
-    def _query(self, awaiting: str, more_values: Item | None = None, **more: Any) -> Iterator[RecordKey]:
+    def _query(self, awaiting: str, more_values: Item | None = None, **more: Any) -> Iterator[Item]:
         values = {":awaiting": awaiting, **(more_values or {})}
-        return map(_key, self._table.query("#awaiting = :awaiting", values, IndexName="awaiting", **more))
+        return self._table.query("#awaiting = :awaiting", values, IndexName="awaiting", **more)
 
 
 def _key(item: Item) -> RecordKey:

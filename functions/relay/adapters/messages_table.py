@@ -9,7 +9,7 @@ from relay.adapters.dynamodb import IS_NEW, Item, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
 from relay.domain import states
 from relay.domain.admission import BotState
-from relay.domain.keys import BOTS, OPERATOR, RecordKey, record_key
+from relay.domain.keys import BOTS, UNANSWERED, RecordKey, record_key
 from relay.domain.message import expiry_of_resent
 from relay.domain.record import MessageRecord, current
 from relay.domain.settlement import LOOK_BACK, FinalPart
@@ -148,7 +148,7 @@ class MessagesTable:
     def give_up(self, record: MessageRecord, now: float, last_error: str) -> bool:
         """Mark a message as unanswered; return False if it was settled meanwhile."""
         at = utc_text(now)
-        indexed = {"awaiting": OPERATOR, "due_at": at}
+        indexed = {"awaiting": UNANSWERED, "due_at": at}
         return self._change(
             record, states.GIVE_UP, {"unanswered_at": at, "last_error": last_error} | indexed
         )[0]

@@ -9,7 +9,7 @@ from relay.client.circumstances import circumstances_of
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
 from relay.domain.diagnosis import Diagnosis, diagnose
-from relay.domain.keys import OPERATOR, RecordKey, record_key, session_key
+from relay.domain.keys import RecordKey, record_key, session_key
 from relay.domain.message import parse_message
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
@@ -35,7 +35,7 @@ class Messages:
         """Return the records of the parked and unanswered messages of all sessions, the oldest first."""
         records = map(self._messages_table.read, self._awaiting_index.awaiting_operator())
         # The index is a moment behind.
-        return (record for record in records if record and record.get("awaiting") == OPERATOR)
+        return (record for record in records if record and record["state"] in AWAITING_OPERATOR)
 
     def of_session(self, session_id: str, bot: str = "default") -> Iterator[MessageRecord]:
         """Return the records of a session's messages, in queue order.

@@ -1,9 +1,9 @@
 """Admission control: whether a message may go to its bot now.
 
-Three things decide. Slots: LangBot holds 100 turns, of which 20 run, and drops the one that has waited longest
-when one more comes, so a bot is given no more than it can hold. Leases: a bot that is slow to respond never
-has all of push. The circuit breaker: a bot that fails is not tried by every message, since one message probes
-it, at growing intervals, and the others wait for the result.
+Three things decide. Slots: LangBot holds 100 turns, of which 20 run, and drops the one that has waited
+longest when one more comes, so a bot is given no more than it can hold. Leases: a bot that is slow to respond
+never has all of push. The circuit breaker: a bot that fails is not tried by every message, since one message
+probes it, at growing intervals, and the others wait for the result.
 """
 
 import math

@@ -13,7 +13,10 @@ RECHECKS = "rechecks"
 """The session key under which MessagesTable keeps the final parts that settle checks again."""
 
 OPERATOR = "#operator"
-"""What a parked or unanswered message waits for, in place of a bot; no bot can have this name."""
+"""What a parked message waits for, in place of a bot; no bot can have this name."""
+
+UNANSWERED = "#unanswered"
+"""What an unanswered message waits for, in place of a bot: a late reply, or an operator."""
 
 SETTLE = "#settle"
 """What a recheck waits for, in place of a bot."""
