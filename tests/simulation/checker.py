@@ -15,8 +15,7 @@ from relay.adapters.dynamodb import from_item
 from relay.adapters.langbot import ATTEMPT_TIMEOUT
 from relay.adapters.replies_table import MAX_PAGES
 from relay.domain.attempt import KEY_LIFETIME
-from relay.domain.keys import OPERATOR, UNANSWERED
-from relay.domain.keys import message_key, session_key
+from relay.domain.keys import OPERATOR, UNANSWERED, message_key, session_key
 from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay.domain.timestamps import unix_seconds
 from simulation.deployed_relay import PREFIX
