@@ -52,8 +52,8 @@ relay.cold_start.end()
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Deliver the message of an event, and report whether it stays on PushQueue.
 
-    Until an upgrade is complete, the event source mappings of the version before bring up to ten messages, and
-    those of a queue that is gone.
+    Until an upgrade is complete, the event source mappings of the version before bring up to ten messages,
+    and those of a queue that is gone.
     """
 
     def leaves_queue(record: dict[str, Any]) -> bool:

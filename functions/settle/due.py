@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -15,7 +16,7 @@ from relay.adapters.replies_table import RepliesTable
 from relay.domain.keys import OPERATOR, RECHECKS, SETTLE, RecordKey, record_key
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
-from relay.domain.settlement import RECHECK_DELAYS, FinalPart, pushes_since
+from relay.domain.settlement import LOOK_BACK, RECHECK_DELAYS, FinalPart, pushes_since
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import Clock
 from relay.domain.turn import looks_complete

@@ -69,7 +69,7 @@ def diagnose(record: MessageRecord | None, around: Circumstances, now: float) ->
                 "push does not try it again", record["reason"], todo="mend the cause, then resend or drop it"
             )
         case State.RESENT:
-            return Diagnosis("it was sent again", todo=f"see the message {record['resent_as']}")
+            return Diagnosis(f"it was sent again as {record['resent_as']}")
         case State.DROPPED:
             return Diagnosis("it was closed for good", record["drop_reason"])
 
