@@ -16,6 +16,7 @@ from relay.adapters.langbot import ATTEMPT_TIMEOUT
 from relay.adapters.replies_table import MAX_PAGES
 from relay.domain.attempt import KEY_LIFETIME
 from relay.domain.keys import OPERATOR, UNANSWERED, message_key, session_key
+from relay.domain.record import current
 from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay.domain.timestamps import unix_seconds
 from simulation.deployed_relay import PREFIX
@@ -61,7 +62,8 @@ class Findings:
     @cached_property
     def records(self) -> dict[Key, dict[str, Any]]:
         items = map(from_item, self.all_items("MessagesTable"))
-        return {(item["session"], item["message"]): item for item in items if "state" in item}
+        records: Iterator[Any] = (current(item) for item in items if "state" in item)
+        return {(record["session"], record["message"]): record for record in records}
 
     @cached_property
     def parts(self) -> dict[str, list[dict[str, Any]]]:
