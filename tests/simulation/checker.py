@@ -229,6 +229,8 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
             resend = findings.records.get((session, record["resent_as"]), {})
             if resend.get("resend_of") != record["message"]:
                 yield "and no message is its resend"
+            elif resend["state"] == "dropped" and resend["message_id"] not in diary.dropped:
+                yield f"and its only resend was dropped: {resend['drop_reason']}"
             if record["message_id"] not in diary.resent and not max(findings.setting("MAX_RESENDS")):
                 yield "and nobody asked for it"
         case "dropped":
