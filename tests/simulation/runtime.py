@@ -12,6 +12,7 @@ import push.dispatcher
 import relay.adapters.admission_control
 import relay.adapters.aws
 import relay.adapters.bot_registry
+import relay.adapters.bounded_http
 import relay.adapters.langbot
 import relay.adapters.parked_queue
 import relay.client.bot_admin
@@ -26,7 +27,7 @@ import relay_cli.finding
 import relay_cli.langbot_api
 import relay_cli.trial
 import sweep.sweeper
-from relay.adapters import admission_control, bot_registry, langbot
+from relay.adapters import admission_control, bot_registry, bounded_http, langbot
 from relay.domain import message, timestamps
 from simulation.faults import Scenario
 from simulation.simulated_threads import Threads
@@ -78,8 +79,7 @@ def relay_in(
         (push.dispatcher, "threading", threads.threading),
         (push.dispatcher, "ThreadPoolExecutor", threads.pool),
         (push.dispatcher, "wait", threads.wait),
-        (langbot, "threading", threads.threading),
-        (langbot, "SimpleQueue", threads.queue),
+        (bounded_http, "threads", threads.pool(32)),
         (langbot, "time", threads.time),
         (langbot, "HttpSession", session),
         (relay.adapters.aws, "client", client),
