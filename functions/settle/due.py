@@ -125,7 +125,7 @@ class DueItems:
         return self._give_up(record, now, reason)
 
     def _identified(self, record: MessageRecord, around: list[ReplyPart]) -> MessageRecord:
-        """Return a message whose id is not known as it is after one more check of turns that nothing began."""
+        """Return a message whose id is not known as it is after a check of the turns that nothing began."""
         newest = islice(self.messages_table.newest_first(record["session"]), LOOK_BACK)
         known = {one.get("accepted_message_id", "") for one in newest} | {""}
         for part in around:
