@@ -66,7 +66,7 @@ function openSession(session, focus = true) {
   column("conversation");
   let first = true;
   leave = follow("/api/session", { session }, (change) => {
-    trouble("session", change.trouble);
+    trouble("session", change.error);
     if (change.reset) protocol.parts = new Map();
     if (change.reset && !first) conversation.list.clear();
     const shown = conversation.update(change);
@@ -271,7 +271,7 @@ follow(
   "/api/overview",
   {},
   (change) => {
-    trouble("overview", change.trouble);
+    trouble("overview", change.error);
     sessions.update({ ...change, set: change.set.filter((item) => item.kind === "session") });
     stackState.update(change);
   },
