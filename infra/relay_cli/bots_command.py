@@ -11,7 +11,7 @@ import relay
 from relay.adapters.queue_size import queue_size
 from relay.domain.admission import MAX_PAUSE, BotState
 from relay.domain.bot import BOT_NAME, Bot, parse_bot, weakness
-from relay.domain.diagnosis import counted
+from relay.domain.diagnosis import pluralize
 from relay_cli.arguments import STACK, TIMEOUT
 from relay_cli.bot_secret import changed, differing
 from relay_cli.finding import show
@@ -193,7 +193,7 @@ def retry(admin: relay.BotAdmin, options: argparse.Namespace) -> None:
     state = admin.state(options.name)
     is_open = bool(state.probe_at)
     if is_open:
-        admin.release(options.name)
+        admin.resume(options.name)
     if options.json:
         say_json({"bot": options.name, "was_open": is_open, "last_error": state.last_error})
     elif is_open:
@@ -212,11 +212,11 @@ def remove(stack: relay.Stack, admin: relay.BotAdmin, options: argparse.Namespac
     existing_secret(admin, options.name)
     queued = queue_size(stack.client("sqs"), stack.push_queue_url)
     if not options.json:
-        waiting = counted(len(admin.open_messages(options.name)), "message")
+        waiting = pluralize(len(admin.open_messages(options.name)), "message")
         say(
             f"Bot {options.name} has {waiting} that wait for a reply, which would be refused. About "
-            f"{counted(queued, 'message')} of all bots on the push queue: those of this bot would be parked. "
-            "Its records and replies stay."
+            f"{pluralize(queued, 'message')} of all bots on the push queue: those of this bot would be "
+            "parked. Its records and replies stay."
         )
     if not confirmed(f"Remove bot {options.name}?", options.yes):
         raise CommandFailed(1, "nothing was removed")

@@ -11,7 +11,7 @@ from typing import Any
 import relay
 from relay.domain.admission import MAX_PAUSE, SLOT_COUNT_TTL, SLOT_TIMEOUT
 from relay.domain.bot import BOT_NAME, secret_fields, weakness
-from relay.domain.diagnosis import counted
+from relay.domain.diagnosis import pluralize
 from relay.domain.keys import RecordKey
 from relay_cli import langbot_api
 from relay_cli.arguments import BOT, TIMEOUT
@@ -191,7 +191,7 @@ class _Connecting:
         with self._held() as left:
             now = self._api.bot(found["uuid"])["adapter_config"]
             ours = {field: adapter_config[field] for field in LABELS if field in adapter_config}
-            self._admin.hold(self._name, MAX_PAUSE)
+            self._admin.pause(self._name, MAX_PAUSE)
             self._api.save_bot(found["uuid"], {**adapter_config, **now, **ours})
             kept = self._api.bot(found["uuid"])["adapter_config"]
             if any(kept.get(field) != value for field, value in ours.items()):
@@ -208,19 +208,19 @@ class _Connecting:
         began = time.time()
         try:
             while True:
-                self._admin.hold(self._name, HOLD)
+                self._admin.pause(self._name, HOLD)
                 left = self._admin.open_messages(self._name)
                 waited = time.time() - began
                 if (not left and waited > IN_DOUBT) or waited > SLOT_TIMEOUT:
                     break
                 if left:
                     self._tell(
-                        f"waiting for the replies to {counted(len(left), 'message')}, {waited:.0f} s so far"
+                        f"waiting for the replies to {pluralize(len(left), 'message')}, {waited:.0f} s so far"
                     )
                 time.sleep(2)
             yield left
         finally:
-            self._admin.release(self._name)
+            self._admin.resume(self._name)
 
     def _wait_for_turns(self, messages: list[RecordKey]) -> None:
         """Wait until LangBot has ended the turns that it began with the old secrets.
@@ -234,7 +234,7 @@ class _Connecting:
             waited = time.time() - began
             if not may_sign_with_old(waited, len(left)):
                 return
-            seen = f"; {counted(len(left), 'message')} without a reply" if left else ""
+            seen = f"; {pluralize(len(left), 'message')} without a reply" if left else ""
             self._tell(f"waiting for the turns that LangBot began before, {waited:.0f} s so far{seen}")
             time.sleep(5)
 
@@ -248,7 +248,7 @@ class _Connecting:
             self._tell(f"warning: {weak}; `relay connect --rotate` renews it")
         show(read_routes(self._api, found), self._options)
         if self._admin.state(self._name).probe_at:
-            self._admin.release(self._name)
+            self._admin.resume(self._name)
         return show(run_test(self._stack, bot, self._options.timeout), self._options)
 
     def _tell(self, text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from relay.domain.admission import BotState
 from relay.domain.bot import Bot, weakness
-from relay.domain.diagnosis import counted
+from relay.domain.diagnosis import pluralize
 from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay_cli.finding import Finding
 from relay_cli.langbot_api import Json
@@ -82,7 +82,7 @@ def clock_finding(check: str, ahead: float) -> Finding:
 def circuit_finding(state: BotState) -> Finding:
     """Judge a bot's circuit breaker."""
     if state.probe_at and state.failures:
-        text = f"{counted(state.failures, 'attempt')} in a row failed: {state.last_error}"
+        text = f"{pluralize(state.failures, 'attempt')} in a row failed: {state.last_error}"
         return Finding("circuit", False, text, "mend the cause, then `relay bots retry NAME`")
     return Finding("circuit", True, "closed")
 
@@ -105,17 +105,17 @@ def callback_finding(status: int) -> Finding:
 
 def queue_finding(check: str, waiting: int, advice: str) -> Finding:
     """Judge a queue on which no message should be."""
-    return Finding(check, not waiting, counted(waiting, "message"), advice if waiting else "")
+    return Finding(check, not waiting, pluralize(waiting, "message"), advice if waiting else "")
 
 
 def age_finding(ages: Sequence[float], waiting: int) -> Finding:
     """Judge the push queue by the ages of its oldest message in the last minutes, in seconds."""
     if not ages:
         return Finding(
-            "push queue", None, f"{counted(waiting, 'message')}; CloudWatch has no age of the oldest"
+            "push queue", None, f"{pluralize(waiting, 'message')}; CloudWatch has no age of the oldest"
         )
     oldest = max(ages)
-    text = f"{counted(waiting, 'message')}, the oldest {oldest:.0f} s old"
+    text = f"{pluralize(waiting, 'message')}, the oldest {oldest:.0f} s old"
     if oldest > OLD_MESSAGE:
         return Finding("push queue", False, text, "`relay bots list` says which bot fails")
     return Finding("push queue", True, text)

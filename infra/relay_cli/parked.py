@@ -11,7 +11,7 @@ from relay.domain.record import MessageRecord, State
 from relay_cli.arguments import BOT, MESSAGE
 from relay_cli.send import print_id
 from relay_cli.show import time_of
-from relay_cli.terminal import one_line, quoted, say, say_json
+from relay_cli.terminal import one_line, say, say_json, shell_quote
 
 
 def add_commands(commands: Any) -> None:
@@ -79,5 +79,5 @@ def summary(record: MessageRecord) -> str:
     """Return what the list says of a message, on one line."""
     known = fields(record)
     bot, _, session_id = record["session"].partition("#")
-    words = f"--bot {quoted(bot)} {quoted(session_id)}  {record['message_id']}"
+    words = f"--bot {shell_quote(bot)} {shell_quote(session_id)}  {record['message_id']}"
     return f"{time_of(known['since'])}  {words}  {record['state']}: {one_line(known['reason'])}"

@@ -12,7 +12,7 @@ from relay.domain.part import ReplyPart
 from relay.domain.segments import readable
 from relay_cli.arguments import SESSION
 from relay_cli.show import said, time_of
-from relay_cli.terminal import complain, fitted, one_line, say, say_json
+from relay_cli.terminal import complain, one_line, say, say_json, truncate
 
 
 def add_commands(commands: Any) -> None:
@@ -35,8 +35,8 @@ def run_tail(stack: relay.Stack, options: argparse.Namespace) -> NoReturn:
         if part["reply_to"] != turn:
             turn = part["reply_to"]
             if turn and (record := messages.begun_by(part)):
-                say(fitted(f"{time_of(record['queued_at'])}    >  {said(messages, record)}", width))
-        say(fitted(line(part), width))
+                say(truncate(f"{time_of(record['queued_at'])}    >  {said(messages, record)}", width))
+        say(truncate(line(part), width))
     raise AssertionError("follow has no end")
 
 

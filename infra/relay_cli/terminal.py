@@ -52,7 +52,7 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def fitted(line: str, width: int | None) -> str:
+def truncate(line: str, width: int | None) -> str:
     """Return a line that takes at most `width` cells of a terminal; None is no limit."""
     taken = list(accumulate(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line))
     if not width or not taken or taken[-1] <= width:
@@ -96,7 +96,7 @@ def json_line(value: Any) -> str:
     return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def quoted(word: str) -> str:
+def shell_quote(word: str) -> str:
     """Return a word as bash takes it; it may have any characters."""
     if not _STEERING.search(word) and "\n" not in word and "\t" not in word:
         return shlex.quote(word)

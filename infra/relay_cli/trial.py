@@ -9,7 +9,7 @@ from secrets import token_hex
 
 import relay
 from relay.domain.bot import Bot
-from relay.domain.diagnosis import Diagnosis, counted, refusal_advice
+from relay.domain.diagnosis import Diagnosis, pluralize, refusal_advice
 from relay.domain.record import State
 from relay.domain.segments import Segment
 from relay_cli.finding import Finding
@@ -75,7 +75,7 @@ def _from_langbot(trial: Trial) -> Finding:
     if trial.reply is not None:
         return Finding(FROM, True, f"the bot replied: {trial.reply[:60]}")
     if trial.refused:
-        refused = counted(len(trial.refused), "request")
+        refused = pluralize(len(trial.refused), "request")
         return Finding(
             FROM,
             False,

@@ -21,7 +21,7 @@ from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import UtcText, host_clock_offset, unix_seconds, utc_text
 from relay.domain.turn import Turn, effective_parts, turns
 from relay.errors import InvalidMessage
-from relay_cli.terminal import quoted
+from relay_cli.terminal import shell_quote
 
 MAX_TEXT = 20_000
 """Characters of a text that the conversation shows; the raw JSON has all of it."""
@@ -294,7 +294,7 @@ def curl(body: str) -> str | None:
         return None
     return " && ".join(
         [
-            f"body={quoted(request.body.decode())}",
+            f"body={shell_quote(request.body.decode())}",
             "at=$(date +%s)",
             f'signature=$(printf "%s.%s" "$at" "$body" | python3 -c {shlex.quote(_HMAC)})',
             f'curl -sS "$BOT_URL{PATHS[message.action]}" -H "Content-Type: application/json" '
