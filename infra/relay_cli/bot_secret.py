@@ -8,6 +8,8 @@ from typing import Any
 from relay.domain.bot import parse_bot, secret_fields, weakness
 from relay_cli.terminal import CommandFailed
 
+Secrets = str | list[str]
+
 
 def new_secret() -> str:
     """Return a new signing secret of 43 characters."""
@@ -33,12 +35,20 @@ def changed(bot: str, secret: str | None, changes: Mapping[str, Any]) -> str:
         raise CommandFailed(2, f"{parsed.unusable}; nothing was changed")
     if weak := weakness(parsed):
         raise CommandFailed(
-            2, f"the secret of bot {bot!r}: {weak}; nothing was changed. `relay connect --rotate` renews it"
+            2, f"the secret of bot {bot!r}: {weak}; nothing was changed. `relay bots rotate {bot}` renews it"
         )
     return result
 
 
-def differing(before: str | None, after: str) -> list[str]:
+def with_secrets(secret: str | None, url: str, signing: tuple[Secrets, Secrets] | None) -> str:
+    """Return a bot's secret with another url, and with other signing secrets, inbound first, if given."""
+    fields = {**(secret_fields(secret or "{}") or {}), "url": url}
+    if signing:
+        fields |= {"inbound_secret": signing[0], "outbound_secret": signing[1]}
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def changed_fields(before: str | None, after: str) -> list[str]:
     """Return the names of the fields in which two values of a bot's secret differ."""
     old, new = secret_fields(before or "{}") or {}, secret_fields(after) or {}
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))

@@ -1,16 +1,16 @@
 """What CloudFormation knows of a stack."""
 
+from __future__ import annotations
+
 from functools import cached_property
 
-from botocore.exceptions import ClientError
-
-from relay import Stack
+import relay
 
 
 class Deployment:
     """The parameters and resources of a stack. All members raise botocore's errors."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: relay.Stack) -> None:
         self._name = stack.name
         self._cloudformation = stack.client("cloudformation")
 
@@ -26,9 +26,18 @@ class Deployment:
             found = self._cloudformation.describe_stack_resource(
                 StackName=self._name, LogicalResourceId=logical_id
             )
-        except ClientError as error:
+        except self._cloudformation.exceptions.ClientError as error:
             if error.response["Error"]["Code"] == "ValidationError":
                 return None
             raise
         name: str = found["StackResourceDetail"]["PhysicalResourceId"]
         return name
+
+
+def write_secret(stack: relay.Stack, bot: str, before: str | None, after: str) -> None:
+    """Write a bot's secret; `before` is None for a new bot, which gets the key of the stack."""
+    admin = relay.BotAdmin(stack)
+    if before is None:
+        admin.create_secret(bot, after, Deployment(stack).parameters.get("KmsKeyArn", ""))
+    else:
+        admin.replace_secret(bot, after)

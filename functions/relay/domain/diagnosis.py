@@ -65,7 +65,7 @@ def diagnose(record: MessageRecord | None, around: Circumstances, now: float) ->
             return Diagnosis(happened, record["last_error"], "a late reply still counts", todo)
         case State.PARKED:
             return Diagnosis(
-                "push does not try it again", record["reason"], todo="mend the cause, then resend or drop it"
+                "push does not try it again", record["reason"], todo="fix the cause, then resend or drop it"
             )
         case State.RESENT:
             return Diagnosis("an operator sent it again", todo=f"see the message {record['resent_as']}")

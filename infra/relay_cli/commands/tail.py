@@ -11,7 +11,7 @@ import relay
 from relay.domain.part import ReplyPart
 from relay.domain.segments import readable
 from relay_cli.arguments import SESSION
-from relay_cli.show import said, time_of
+from relay_cli.commands.show import said, time_of
 from relay_cli.terminal import complain, one_line, say, say_json, truncate
 
 

@@ -32,7 +32,7 @@ def add_commands(commands: Any) -> None:
     show.set_defaults(run=run_show)
 
 
-def run_show(stack: relay.Stack, options: argparse.Namespace) -> int:
+def run_show(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Tell the story of a message; of a session without a message, list its last ones first."""
     messages = relay.Messages(stack)
     if options.message:
@@ -52,7 +52,6 @@ def run_show(stack: relay.Stack, options: argparse.Namespace) -> int:
         say_json({"record": record, "diagnosis": vars(diagnosis), "reply": reply})
     else:
         say("\n".join(story(record, said(messages, record), diagnosis, turn)))
-    return 0
 
 
 def summary(messages: relay.Messages, record: MessageRecord) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import relay
 from relay.domain.timestamps import utc_text
 from relay_cli.arguments import STACK, positive_seconds
-from relay_cli.show import time_of
+from relay_cli.commands.show import time_of
 from relay_cli.terminal import one_line, say, say_json
 
 if TYPE_CHECKING:
