@@ -8,12 +8,15 @@ from typing import Any
 from relay.domain.bot import parse_bot, secret_fields, weakness
 from relay_cli.terminal import CommandFailed
 
-Secrets = str | list[str]
-
 
 def new_secret() -> str:
     """Return a new signing secret of 43 characters."""
     return secrets.token_urlsafe(32)
+
+
+def new_secrets() -> dict[str, Any]:
+    """Return new signing secrets, as fields of a bot's secret."""
+    return {"inbound_secret": new_secret(), "outbound_secret": new_secret()}
 
 
 def changed(bot: str, secret: str | None, changes: Mapping[str, Any]) -> str:
@@ -22,10 +25,7 @@ def changed(bot: str, secret: str | None, changes: Mapping[str, Any]) -> str:
     A value that is empty removes its field. A bot without a secret gets two new signing secrets. Raise
     CommandFailed, which quotes no value, if the result is not valid or weak.
     """
-    if secret is None:
-        fields: dict[str, Any] | None = {"inbound_secret": new_secret(), "outbound_secret": new_secret()}
-    else:
-        fields = secret_fields(secret)
+    fields = new_secrets() if secret is None else secret_fields(secret)
     if fields is None:
         raise CommandFailed(2, f"the secret of bot {bot!r}: it is not a JSON object; nothing was changed")
     fields = {name: value for name, value in {**fields, **changes}.items() if value or name not in changes}
@@ -40,12 +40,9 @@ def changed(bot: str, secret: str | None, changes: Mapping[str, Any]) -> str:
     return result
 
 
-def with_secrets(secret: str | None, url: str, signing: tuple[Secrets, Secrets] | None) -> str:
-    """Return a bot's secret with another url, and with other signing secrets, inbound first, if given."""
-    fields = {**(secret_fields(secret or "{}") or {}), "url": url}
-    if signing:
-        fields |= {"inbound_secret": signing[0], "outbound_secret": signing[1]}
-    return json.dumps(fields, ensure_ascii=False)
+def with_secrets(secret: str | None, signing: Mapping[str, Any], **others: str) -> str:
+    """Return a bot's secret with these signing secrets, and with other values for `others`."""
+    return json.dumps({**(secret_fields(secret or "{}") or {}), **signing, **others}, ensure_ascii=False)
 
 
 def changed_fields(before: str | None, after: str) -> list[str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import relay
 from relay.domain.admission import MAX_PAUSE, SLOT_COUNT_TTL, SLOT_TIMEOUT
@@ -68,7 +67,8 @@ class BothSides:
 
         Only the fields that the relay sets are taken from `adapter_config`, as far as LangBot has the others.
         """
-        with self._paused() as left:
+        try:
+            left = self._wait_for_turns()
             now = self.api.bot(found["uuid"])["adapter_config"]
             ours = {field: adapter_config[field] for field in LABELS if field in adapter_config}
             self.admin.pause(self.name, MAX_PAUSE)
@@ -76,30 +76,27 @@ class BothSides:
             kept = self.api.bot(found["uuid"])["adapter_config"]
             if any(kept.get(field) != value for field, value in ours.items()):
                 raise CommandFailed(1, "LangBot did not keep what it was given: look at the bot there")
+        finally:
+            # If the command dies before, the messages go out when the last pause has ended.
+            self.admin.resume(self.name)
         return left
 
-    @contextmanager
-    def _paused(self) -> Iterator[list[RecordKey]]:
-        """Keep the bot's messages on the queue until its open turns have ended, and as long as this lasts.
+    def _wait_for_turns(self) -> list[RecordKey]:
+        """Keep the bot's messages on the queue until its open turns have ended.
 
-        Return the messages whose turns are open after SLOT_TIMEOUT seconds: most likely they get no reply. If
-        the command dies, the messages go out when the last pause has ended.
+        Return the messages whose turns are open after SLOT_TIMEOUT seconds: most likely they get no reply.
         """
         began = time.time()
-        try:
-            while True:
-                self.admin.pause(self.name, PAUSE)
-                left = self.admin.open_messages(self.name)
-                waited = time.time() - began
-                if (not left and waited > IN_DOUBT) or waited > SLOT_TIMEOUT:
-                    break
-                if left:
-                    waiting = pluralize(len(left), "message")
-                    self.report(f"waiting for the replies to {waiting}, {waited:.0f} s so far")
-                time.sleep(2)
-            yield left
-        finally:
-            self.admin.resume(self.name)
+        while True:
+            self.admin.pause(self.name, PAUSE)
+            left = self.admin.open_messages(self.name)
+            waited = time.time() - began
+            if (not left and waited > IN_DOUBT) or waited > SLOT_TIMEOUT:
+                return left
+            if left:
+                waiting = pluralize(len(left), "message")
+                self.report(f"waiting for the replies to {waiting}, {waited:.0f} s so far")
+            time.sleep(2)
 
     def test_both_ways(self, found: Json) -> bool:
         """Read the routes of LangBot's bot and test both directions; return whether both work."""

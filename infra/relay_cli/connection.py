@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from relay.domain.addresses import is_public
 from relay.domain.bot import Bot, parse_bot, weakness
-from relay_cli.bot_secret import new_secret
+from relay_cli.bot_secret import new_secrets
 from relay_cli.langbot_api import Json
 from relay_cli.terminal import CommandFailed
 
@@ -41,20 +41,23 @@ class RelayBot:
         return parse_bot(self.name, self.secret or "{}")
 
     @property
-    def newest(self) -> tuple[str, str]:
-        """Return the secrets that both sides are to use, inbound first. The bot must have some."""
-        return self.bot.inbound_secrets[0], self.bot.outbound_secrets[0]
+    def newest(self) -> dict[str, str]:
+        """Return the signing secrets that both sides are to use. The bot must have some."""
+        return {
+            "inbound_secret": self.bot.inbound_secrets[0],
+            "outbound_secret": self.bot.outbound_secrets[0],
+        }
 
 
 @dataclass(frozen=True)
 class Plan:
     """What both sides are to have.
 
-    `secrets` are new ones for both directions, None if the relay keeps its own. `changes` says for people
+    `secrets` are new ones for both directions, none if the relay keeps its own. `changes` says for people
     what is new in LangBot, without a secret.
     """
 
-    secrets: tuple[str, str] | None
+    secrets: dict[str, str]
     adapter_config: Json
     changes: tuple[str, ...]
 
@@ -89,12 +92,11 @@ def plan(relay_bot: RelayBot, found: Json | None) -> Plan:
     bot = relay_bot.bot
     before = found["adapter_config"] if found else {}
     config = {**NEW_BOT, **before, "callback_url": relay_bot.callback_url, "signature_required": True}
-    secrets = None
+    secrets: dict[str, str] = {}
     if not fits(bot, before):
         if not (bot.inbound_secrets and bot.outbound_secrets) or weakness(bot):
-            secrets = (new_secret(), new_secret())
-        inbound, outbound = secrets or relay_bot.newest
-        config |= {"inbound_secret": inbound, "outbound_secret": outbound}
+            secrets = new_secrets()
+        config |= secrets or relay_bot.newest
     changes = [
         f"LangBot: {LABELS[field]}: {_shown(field, before, config)}"
         for field in LABELS
@@ -107,15 +109,15 @@ def plan(relay_bot: RelayBot, found: Json | None) -> Plan:
     return Plan(secrets, config, tuple(changes))
 
 
-def secrets_of(adapter_config: Json) -> tuple[str, str]:
+def secrets_of(adapter_config: Json) -> dict[str, str]:
     """Return the secrets that LangBot verifies and signs with, which are one if it has no outbound secret."""
     inbound = adapter_config.get("inbound_secret") or ""
-    return inbound, adapter_config.get("outbound_secret") or inbound
+    return {"inbound_secret": inbound, "outbound_secret": adapter_config.get("outbound_secret") or inbound}
 
 
 def fits(bot: Bot, adapter_config: Json) -> bool:
     """Tell whether each side accepts what the other one signs."""
-    inbound, outbound = secrets_of(adapter_config)
+    inbound, outbound = secrets_of(adapter_config).values()
     # Push signs with the first two.
     return inbound in bot.inbound_secrets[:2] and outbound in bot.outbound_secrets
 

@@ -41,21 +41,21 @@ def url_finding(status: int, body: Json) -> Finding:
     LangBot checks the signature first. Then it misses the message, so it accepts nothing.
     """
     text = str(body.get("msg") or body.get("error") or "")
-    told = f"answered {status}" + (f": {text}" if text else "")
+    answered = f"answered {status}" + (f": {text}" if text else "")
     match status, body.get("code"):
         case 400, 40001:
             return ok("url", "LangBot answers, and accepts inbound_secret")
         case 401, 40101 if "expired" in text:
-            return fault("url", told, "set the clock of LangBot's host, or of this computer")
+            return fault("url", answered, "set the clock of LangBot's host, or of this computer")
         case 401, 40101:
             advice = f"LangBot has another Inbound Signing Secret; `relay connect` sets it. {SAVE_AGAIN}"
-            return fault("url", told, advice)
+            return fault("url", answered, advice)
         case 404, _ if text == "Bot not found":
             advice = f"the bot is off, or the url names none; `relay connect` sets both right. {SAVE_AGAIN}"
-            return fault("url", told, advice)
+            return fault("url", answered, advice)
         case 405, _:
-            return fault("url", told, "it must be the Inbound Webhook URL, without a slash at its end")
-    return fault("url", f"{told}, and not as LangBot does", "look at what is in front of LangBot")
+            return fault("url", answered, "it must be the Inbound Webhook URL, without a slash at its end")
+    return fault("url", f"{answered}, and not as LangBot does", "look at what is in front of LangBot")
 
 
 def signature_finding(status: int) -> Finding:

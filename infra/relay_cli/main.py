@@ -90,11 +90,9 @@ def main() -> int:
         return fail(3, f"parked: {error}; fix the cause, then `relay resend` or `relay drop` it")
     except ReplyTimeout as error:
         return fail(4, str(error))
-    except RelayError as error:
-        return fail(1, str(error))
     except NoRegionError:
         return fail(1, "no AWS region is set: set AWS_DEFAULT_REGION, or the region of your AWS profile")
-    except (ClientError, BotoCoreError) as error:
+    except (RelayError, ClientError, BotoCoreError) as error:
         return fail(1, str(error))
     return code
 

@@ -75,8 +75,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def say_json(value: Any) -> None:
-    """Print a value as one line of JSON, for programs."""
-    print(json_line(value), flush=True)
+    """Print a value as one line of JSON, for programs, which a terminal shows as it is."""
+    text = json.dumps(value, ensure_ascii=False)
+    print(_STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text), flush=True)
 
 
 def confirmed(question: str, yes: bool) -> bool:
@@ -88,12 +89,6 @@ def confirmed(question: str, yes: bool) -> bool:
         return input().strip().lower() in ("y", "yes")
     except EOFError:
         raise CommandFailed(2, "there was no answer; --yes says yes beforehand") from None
-
-
-def json_line(value: Any) -> str:
-    """Return one line of JSON that a terminal shows as it is."""
-    text = json.dumps(value, ensure_ascii=False)
-    return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def shell_quote(word: str) -> str:

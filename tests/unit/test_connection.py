@@ -64,7 +64,7 @@ def test_two_bots_for_one_are_refused():
 
 def test_what_fits_is_not_changed():
     planned = plan(relay_bot(), langbots())
-    assert (planned.changes, planned.secrets, planned.adapter_config) == ((), None, CONFIG)
+    assert (planned.changes, planned.secrets, planned.adapter_config) == ((), {}, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_langbot_that_signs_with_the_inbound_secret_fits():
 def test_other_secrets_in_langbot_are_replaced_and_its_other_fields_kept():
     planned = plan(relay_bot(), langbots(config={"outbound_secret": "typed", "callback_url": CALLBACK + "/"}))
     assert planned.adapter_config == CONFIG
-    assert planned.secrets is None
+    assert planned.secrets == {}
     assert planned.changes == (
         f"LangBot: Outbound Callback URL: {CALLBACK}/ -> {CALLBACK}",
         "LangBot: Outbound Signing Secret: a new value",
@@ -121,10 +121,9 @@ def test_empty_secret_in_langbot_never_fits():
 )
 def test_missing_and_weak_secrets_are_made_anew(secret):
     planned = plan(RelayBot("sales", secret, CALLBACK), langbots())
-    assert planned.secrets is not None
-    assert {len(one) for one in set(planned.secrets)} == {43}
-    config = planned.adapter_config
-    assert (config["inbound_secret"], config["outbound_secret"]) == planned.secrets
+    assert planned.secrets.keys() == {"inbound_secret", "outbound_secret"}
+    assert {len(one) for one in planned.secrets.values()} == {43}
+    assert planned.adapter_config == CONFIG | planned.secrets
 
 
 def test_signature_and_bot_are_switched_on():

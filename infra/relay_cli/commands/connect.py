@@ -56,7 +56,7 @@ def _connected(sides: BothSides, relay_bot: RelayBot, found: Json | None) -> Jso
     saves_langbot = bool(found and planned.changes)
     found = found or sides.api.create_bot(sides.name_in_langbot, planned.adapter_config)
     # The relay must know a secret before LangBot signs with it.
-    after = with_secrets(secret, url or _webhook_url(sides.api, found), planned.secrets)
+    after = with_secrets(secret, planned.secrets, url=url or _webhook_url(sides.api, found))
     if changed_fields(secret, after):
         write_secret(sides.stack, sides.name, secret, after)
     if saves_langbot:

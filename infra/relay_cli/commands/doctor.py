@@ -110,7 +110,7 @@ class _Doctor:
         yield health.age_finding(ages, self._size(self._stack.push_queue_url))
         parked = self._size(self._stack.parked_queue_url)
         yield health.queue_finding("parked", parked, "`relay waiting` says why; resend or drop them")
-        if spill := self._deployment.resource("SpillQueue"):
+        if spill := self._deployment.resources.get("SpillQueue"):
             advice = "RepliesTable or OverflowBucket does not take parts: look into the log of callback"
             yield health.queue_finding("spilled", self._size(spill), advice)
 
@@ -119,7 +119,7 @@ class _Doctor:
 
     def alarms(self) -> Iterator[Finding]:
         found = self._stack.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{self._stack.name}-")
-        topic = self._deployment.resource("AlarmTopic")
+        topic = self._deployment.resources.get("AlarmTopic")
         confirmed = 0
         if topic:
             listed = self._stack.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
@@ -131,7 +131,9 @@ class _Doctor:
         yield health.concurrency_finding(limit["UnreservedConcurrentExecutions"])
 
     def throttle(self) -> Iterator[Finding]:
-        stages = self._stack.client("apigatewayv2").get_stages(ApiId=self._deployment.resource("CallbackApi"))
+        stages = self._stack.client("apigatewayv2").get_stages(
+            ApiId=self._deployment.resources["CallbackApi"]
+        )
         account = self._stack.client("apigateway").get_account()["throttleSettings"]["rateLimit"]
         yield health.throttle_finding(stages["Items"][0].get("DefaultRouteSettings", {}), account)
 

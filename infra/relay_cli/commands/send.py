@@ -114,8 +114,8 @@ def when(
         if record and met(record):
             return record
         if time.monotonic() > deadline:
-            told = messages.diagnose(record, options.bot).line()
-            raise ReplyTimeout(f"nothing within {options.timeout:g} s: {told}")
+            diagnosis = messages.diagnose(record, options.bot).line()
+            raise ReplyTimeout(f"nothing within {options.timeout:g} s: {diagnosis}")
         time.sleep(POLL_INTERVAL)
 
 

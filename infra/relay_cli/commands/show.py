@@ -9,7 +9,7 @@ from typing import Any
 
 import relay
 from relay.domain.attempt import AttemptEntry
-from relay.domain.diagnosis import Diagnosis
+from relay.domain.diagnosis import Diagnosis, pluralize
 from relay.domain.message import parse_message
 from relay.domain.record import MessageRecord
 from relay.domain.segments import readable
@@ -83,7 +83,7 @@ def story(record: MessageRecord, text: str, diagnosis: Diagnosis, turn: Turn | N
     yield from explanation(record["state"], diagnosis)
     if turn:
         yield ""
-        count = f"{len(turn.parts)} part" + ("" if len(turn.parts) == 1 else "s")
+        count = pluralize(len(turn.parts), "part")
         end = "" if turn.finished else ", not finished"
         yield f"reply       {turn.reply_to or '(pushed)'}, {count}{end}"
         for paragraph in turn.paragraphs:

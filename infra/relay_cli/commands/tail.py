@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import relay
 from relay.domain.part import ReplyPart
@@ -21,7 +21,7 @@ def add_commands(commands: Any) -> None:
     tail.set_defaults(run=run_tail)
 
 
-def run_tail(stack: relay.Stack, options: argparse.Namespace) -> NoReturn:
+def run_tail(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Print parts as they are stored, each turn after the message that it answers, until interrupted."""
     messages = relay.Messages(stack)
     if not messages.is_known(options.bot):
@@ -37,7 +37,6 @@ def run_tail(stack: relay.Stack, options: argparse.Namespace) -> NoReturn:
             if turn and (record := messages.begun_by(part)):
                 say(truncate(f"{time_of(record['queued_at'])}    >  {said(messages, record)}", width))
         say(truncate(line(part), width))
-    raise AssertionError("follow has no end")
 
 
 def line(part: ReplyPart) -> str:

@@ -37,10 +37,9 @@ def run_rotate(stack: relay.Stack, options: argparse.Namespace) -> int:
     sides.ask(STEPS[has_begun:])
     if not has_begun:
         _add_new_secrets(sides, found["adapter_config"])
-    inbound, outbound = newest = sides.relay_bot().newest
+    newest = sides.relay_bot().newest
     # Also if LangBot's form has them: it may not use what its form has.
-    changes = {"inbound_secret": inbound, "outbound_secret": outbound}
-    open_before = sides.save_in_langbot(found, found["adapter_config"] | changes)
+    open_before = sides.save_in_langbot(found, found["adapter_config"] | newest)
     if not sides.test_both_ways(found):
         sides.report("the relay still knows both secrets; run the command again when both directions work")
         return 4
@@ -49,7 +48,7 @@ def run_rotate(stack: relay.Stack, options: argparse.Namespace) -> int:
     relay_bot = sides.relay_bot()
     if relay_bot.newest != newest:
         raise CommandFailed(1, f"the secret of bot {sides.name!r} was changed meanwhile")
-    sides.admin.replace_secret(sides.name, with_secrets(relay_bot.secret, relay_bot.bot.url, newest))
+    sides.admin.replace_secret(sides.name, with_secrets(relay_bot.secret, newest))
     sides.report("the old secrets are taken out")
     return 0
 
@@ -59,7 +58,7 @@ def rotation_has_begun(bot: Bot, adapter_config: Json) -> bool:
     if not fits(bot, adapter_config):
         raise CommandFailed(2, f"LangBot and the relay have different secrets: {_connect_first(bot.name)}")
     known = bot.inbound_secrets, bot.outbound_secrets
-    return known != tuple((secret,) for secret in secrets_of(adapter_config))
+    return known != tuple((secret,) for secret in secrets_of(adapter_config).values())
 
 
 def _connect_first(bot: str) -> str:
@@ -67,11 +66,9 @@ def _connect_first(bot: str) -> str:
 
 
 def _add_new_secrets(sides: BothSides, adapter_config: Json) -> None:
-    """Let the relay accept what both sides are to use, besides what LangBot uses."""
-    relay_bot = sides.relay_bot()
-    inbound, outbound = secrets_of(adapter_config)
-    both = ([new_secret(), inbound], [new_secret(), outbound])
-    sides.admin.replace_secret(sides.name, with_secrets(relay_bot.secret, relay_bot.bot.url, both))
+    """Give the relay new secrets, which it uses before those that LangBot has."""
+    both = {field: [new_secret(), old] for field, old in secrets_of(adapter_config).items()}
+    sides.admin.replace_secret(sides.name, with_secrets(sides.relay_bot().secret, both))
 
 
 def _wait_for_turns(sides: BothSides, messages: list[RecordKey]) -> None:
