@@ -31,7 +31,7 @@ class BothSides:
 
     def __init__(self, stack: relay.Stack, name: str, options: argparse.Namespace) -> None:
         if options.json and not options.yes:
-            raise CommandFailed(2, "--json needs --yes: there is nobody to ask")
+            raise CommandFailed(2, "--json needs --yes: a program answers no question")
         self.stack = stack
         self.name = name
         self.name_in_langbot = f"{stack.name}-{name}"

@@ -136,7 +136,7 @@ def address_warnings(url: str, deployed: bool) -> list[str]:
     if deployed and _is_private(urlsplit(url).hostname or ""):
         warnings.append(f"Lambda cannot reach {url}: it needs a public address (docs/connecting.md)")
     if deployed and urlsplit(url).scheme == "http":
-        warnings.append(f"{url} is not encrypted: anybody on the way can read the messages")
+        warnings.append(f"{url} is not encrypted: everybody on the way can read the messages")
     return warnings
 
 

@@ -125,7 +125,7 @@ def alarm_findings(alarms: Sequence[Json], topic: bool, confirmed: int) -> Itera
             yield fault("alarm", alarm["AlarmName"], alarm.get("AlarmDescription", ""))
     if topic and not confirmed:
         advice = "open the mail of AWS and confirm the subscription"
-        yield fault("alarms", f"{len(alarms)} alarms, and nobody has confirmed the mail", advice)
+        yield fault("alarms", f"{len(alarms)} alarms, and the mail is not confirmed", advice)
     elif topic:
         yield ok("alarms", f"{len(alarms)} alarms, sent by mail")
     else:

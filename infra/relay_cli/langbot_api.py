@@ -130,7 +130,7 @@ class LangBotApi:
                 json=body,
                 headers=self._headers,
                 timeout=_TIMEOUT,
-                allow_redirects=False,  # the key is for nobody else
+                allow_redirects=False,  # the key is for this address only
             )
         except requests.RequestException as error:
             raise CommandFailed(

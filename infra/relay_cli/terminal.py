@@ -39,7 +39,7 @@ def complain(text: str) -> None:
 
 
 def progress(done: int, total: int) -> None:
-    """Show how much of some work is done, if somebody looks at standard error."""
+    """Show how much of some work is done, if standard error is a terminal."""
     if sys.stderr.isatty():
         bar = "#" * (40 * done // total)
         end = "\n" if done == total else ""
@@ -61,7 +61,7 @@ def truncate(line: str, width: int | None) -> str:
 
 
 def show_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print an error that nobody foresaw, with its traceback. It is for `sys.excepthook`."""
+    """Print an unforeseen error with its traceback. It is for `sys.excepthook`."""
     say("".join(traceback.format_exception(kind, error, trace)).rstrip(), sys.stderr)
 
 
