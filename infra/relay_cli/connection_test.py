@@ -10,8 +10,8 @@ from secrets import token_hex
 import relay
 from relay.domain.bot import Bot
 from relay.domain.diagnosis import Diagnosis, pluralize, refusal_advice
-from relay.domain.record import State
 from relay.domain.segments import Segment
+from relay.domain.states import State
 from relay_cli.finding import Finding, fault, note, ok
 
 OUTBOUND, INBOUND = "to LangBot", "from LangBot"

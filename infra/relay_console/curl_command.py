@@ -5,7 +5,7 @@ import shlex
 from relay.domain.bot import Bot
 from relay.domain.message import PATHS, parse_message, request_for
 from relay.errors import InvalidMessage
-from relay_cli.terminal import quoted
+from relay_cli.terminal import shell_quote
 
 _HMAC = (
     "import hashlib, hmac, os, sys; "
@@ -27,7 +27,7 @@ def curl_command(body: str) -> str | None:
         return None
     return " && ".join(
         [
-            f"body={quoted(request.body.decode())}",
+            f"body={shell_quote(request.body.decode())}",
             "at=$(date +%s)",
             f'signature=$(printf "%s.%s" "$at" "$body" | python3 -c {shlex.quote(_HMAC)})',
             f'curl -sS "$BOT_URL{PATHS[message.action]}" -H "Content-Type: application/json" '

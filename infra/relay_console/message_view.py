@@ -29,9 +29,7 @@ _SHOWN = (
     "last_error",
     "drop_reason",
     "resend_of",
-    "indirect",
-    "probable",
-    "unfinished",
+    "answer_kind",
     "due_at",
 )
 """What the page shows of a record as it is."""
@@ -67,7 +65,7 @@ def message_detail(record: MessageRecord, body: str) -> ViewItem:
     """Return the protocol of a message; `body` is the message as it was queued."""
     return {
         "attempts": record.get("last_attempts", []),
-        "response": _response(record["last_answer"]) if "last_answer" in record else None,
+        "response": _response(record["last_response"]) if "last_response" in record else None,
         "raw": json.dumps(record, ensure_ascii=False, indent=2, default=str),
         "curl": curl_command(body),
     }

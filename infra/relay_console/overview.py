@@ -10,7 +10,7 @@ from relay import Stack
 from relay.adapters.function_logs import LogLine
 from relay.domain.admission import BotState
 from relay.domain.keys import RecordKey, bot_of, record_key
-from relay.domain.record import State
+from relay.domain.states import State
 from relay.domain.timestamps import Clock
 from relay_console.bot_view import bot_item
 from relay_console.part_view import clock_skew
@@ -44,10 +44,7 @@ _REFUSED_FOR = 3600
 
 _QUEUES = {
     "push": "-push.fifo",
-    "parked": "-parked.fifo",
-    "sync": "-sync.fifo",
     "spill": "-spill",
-    "recheck": "-recheck",
 }
 """The queues and the ends of their names, as in template.yaml."""
 
@@ -68,6 +65,7 @@ class Overview:
         self._stack = stack
         self._clock = clock
         self._messages_table = stack.open_messages_table()
+        self._awaiting_index = stack.open_awaiting_index()
         self._replies_table = stack.open_replies_table()
         self._logs = stack.open_logs()
         self._sessions: dict[str, dict[str, MessageSummary]] = {}
@@ -178,7 +176,7 @@ class Overview:
             before = self._bots.get(f"bot:{name}", {})
             in_flight, skew = before.get("in_flight"), before.get("skew")
             if counts_due:
-                in_flight = self._messages_table.count_awaiting(name, 100)
+                in_flight = self._awaiting_index.count(name, 100)
             last = self._delivered.get(name)
             success = last.delivered_at if last else None
             moved = success != before.get("last_success") or skew is None
@@ -190,24 +188,25 @@ class Overview:
 
     def _read_queues(self) -> None:
         unknown = [
-            key for key in self._messages_table.first_to_handle(_MAX_TO_HANDLE) if not self._knows(key)
+            key
+            for key in islice(self._awaiting_index.awaiting_operator(_MAX_TO_HANDLE), _MAX_TO_HANDLE)
+            if not self._knows(key)
         ]
         self._read(unknown)
         messages = [message for known in self._sessions.values() for message in known.values()]
         retrying = (message.queued_at for message in messages if message.state == State.RETRYING)
         parked = (message.parked_at or "" for message in messages if message.state == State.PARKED)
-        oldest = {"push": min(retrying, default=None), "parked": min(parked, default=None)}
+        self._add_queue("parked", self._awaiting_index.count_parked(), min(parked, default=None))
+        oldest = {"push": min(retrying, default=None)}
         sqs = self._stack.client("sqs")
         for name, ending in _QUEUES.items():
             url = self._stack.push_queue_url.removesuffix(_QUEUES["push"]) + ending
             depths = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_DEPTHS))["Attributes"]
-            self._others[f"queue:{name}"] = {
-                "kind": "queue",
-                "id": f"queue:{name}",
-                "queue": name,
-                "depth": sum(int(depths[depth]) for depth in _DEPTHS),
-                "oldest": oldest.get(name),
-            }
+            self._add_queue(name, sum(int(depths[depth]) for depth in _DEPTHS), oldest.get(name))
+
+    def _add_queue(self, name: str, depth: int, oldest: str | None) -> None:
+        item = {"kind": "queue", "id": f"queue:{name}", "queue": name, "depth": depth, "oldest": oldest}
+        self._others[item["id"]] = item
 
     def _read_refused(self, now: float) -> None:
         """Count the callbacks that were refused within the last hour, by the reasons in callback's log."""

@@ -36,7 +36,7 @@ def part_detail(part: ReplyPart) -> ViewItem:
         "skew": clock_skew(part),
         "digest": part["digest"],
         "secret": part.get("verified_with"),
-        "altered": part.get("altered", False),
+        "normalized": part.get("normalized", False),
         "overflow": part.get("overflow"),
         "raw": json.dumps(part, ensure_ascii=False, indent=2, default=str),
     }

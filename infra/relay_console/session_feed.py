@@ -6,7 +6,8 @@ from itertools import islice
 from relay import Stack
 from relay.domain.keys import record_key
 from relay.domain.part import ReplyPart
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
+from relay.domain.states import State
 from relay.domain.timestamps import Clock
 from relay_console.message_view import message_item
 from relay_console.part_view import part_item

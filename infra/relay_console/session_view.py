@@ -5,7 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from relay.domain.keys import bot_of
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
+from relay.domain.states import State
 from relay.domain.timestamps import UtcText
 from relay_console.view_item import ViewItem
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from relay.domain.part import ReplyPart
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
+from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import unix_seconds
 from relay.domain.turn import Turn, effective_parts, turns
 from relay_console.part_view import turn_id
@@ -23,7 +24,7 @@ def turn_items(parts: Iterable[ReplyPart], records: Iterable[MessageRecord], now
     for record in records:
         if accepted := record.get("accepted_message_id"):
             by_reply_to[accepted] = record
-        if "indirect" in record:
+        if record.get("answer_kind") == AnswerKind.MERGED:
             merged.setdefault(record["answered_by"], []).append(record["message"])
         elif "answer_part" in record and not record["answered_by"]:
             by_push[record["answer_part"]] = record
@@ -59,7 +60,7 @@ def _turn_status(turn: Turn, record: MessageRecord | None, now: float) -> str:
     """Say how far a turn has come: finished, unfinished, broken, growing or stalled."""
     if turn.finished:
         return "finished"
-    if record and record.get("unfinished"):
+    if record and record.get("answer_kind") == AnswerKind.UNFINISHED:
         return "unfinished"
     if record and record["state"] == State.UNANSWERED:
         return "broken"

@@ -3,13 +3,13 @@
 import json
 
 import pytest
+from support.sweeping import make_overdue, sweep
 
 from local.sample_bot import Answer
 from support.bots import change_secret
 from support.callbacks import part_body, post_part, reply, signed_headers
 from support.parked_messages import park
 from support.raw_messages import send_raw
-from support.sweeping import make_overdue, sweep
 from support.waiting import eventually
 
 # ---------------------------------------------------------------- push, sync, reset, tail

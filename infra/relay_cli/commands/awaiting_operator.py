@@ -7,7 +7,8 @@ from typing import Any
 
 import relay
 from relay.domain.keys import session_key
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
+from relay.domain.states import State
 from relay_cli.arguments import BOT, MESSAGE
 from relay_cli.commands.send import print_id
 from relay_cli.commands.show import time_of
@@ -35,7 +36,7 @@ def add_commands(commands: Any) -> None:
 def run_waiting(stack: relay.Stack, options: argparse.Namespace) -> None:
     """List what waits for an operator, a line a message and without its text."""
     only = None if options.session is None else session_key(options.bot, options.session)
-    for record in relay.Messages(stack).to_handle():
+    for record in relay.Messages(stack).awaiting_operator():
         if only in (None, record["session"]):
             say_json(fields(record)) if options.json else say(summary(record))
 
@@ -47,6 +48,7 @@ def run_resend(stack: relay.Stack, options: argparse.Namespace) -> None:
     if sent := messages.resend(record):
         print_id(sent, options.json)
     else:
+        record = messages.known(options.session, options.message, options.bot)
         resend = messages.known(options.session, record["resent_as"], options.bot)
         say(f"resent before, as {resend['message_id']}")
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import relay
 from relay.adapters.queue_size import queue_size
 from relay.domain.bot import Bot, parse_bot
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
 from relay.domain.signing import sign
+from relay.domain.states import State
 from relay_cli import health, langbot_api
 from relay_cli.arguments import STACK
 from relay_cli.connection import RelayBot, find_bot, plan
@@ -108,7 +109,7 @@ class _Doctor:
         )
         ages = [point["Maximum"] for point in metrics["Datapoints"]]
         yield health.age_finding(ages, self._size(self._stack.push_queue_url))
-        parked = self._size(self._stack.parked_queue_url)
+        parked = self._stack.open_awaiting_index().count_parked()
         yield health.queue_finding("parked", parked, "`relay waiting` says why; resend or drop them")
         if spill := self._deployment.resources.get("SpillQueue"):
             advice = "RepliesTable or OverflowBucket does not take parts: look into the log of callback"
@@ -208,7 +209,7 @@ class _Doctor:
         """Return unanswered messages of a bot that LangBot has accepted."""
         silent = (
             record
-            for record in relay.Messages(self._stack).to_handle()
+            for record in relay.Messages(self._stack).awaiting_operator()
             if record.get("bot") == name
             and record["state"] == State.UNANSWERED
             and "accepted_message_id" in record

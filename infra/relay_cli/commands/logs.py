@@ -16,7 +16,7 @@ from relay_cli.terminal import one_line, say, say_json
 if TYPE_CHECKING:
     from relay.adapters.function_logs import LogLine
 
-FUNCTIONS = ("push", "callback", "settle", "sweep", "publish")
+FUNCTIONS = ("push", "callback", "settle", "publish")
 
 POLL_INTERVAL = 3
 """Seconds: CloudWatch Logs takes five such questions a second of an account."""

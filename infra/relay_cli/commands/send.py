@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import relay
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
 from relay.domain.segments import Segment
+from relay.domain.states import State
 from relay.domain.turn import Turn
 from relay.errors import InvalidMessage, MessageParked, ReplyTimeout
 from relay_cli.arguments import BOT, MESSAGE, SESSION, TIMEOUT

@@ -2,7 +2,7 @@
 import { element } from "./element.js";
 import { actionButtons } from "./operator.js";
 import { excerpt, note, segments } from "./segments.js";
-import { AWAITING_OPERATOR, chip } from "./states.js";
+import { AWAITING_OPERATOR, chip, UNUSUAL_ANSWERS } from "./states.js";
 import { text } from "./texts.js";
 import { time } from "./times.js";
 
@@ -10,9 +10,7 @@ export function messageRow(item, select) {
   const tags = [
     item.action !== "push" && item.action,
     item.resend_of && text("tag.resend"),
-    item.indirect && text("tag.merged"),
-    item.probable && text("tag.probable"),
-    item.unfinished && text("tag.unfinished"),
+    UNUSUAL_ANSWERS.includes(item.answer_kind) && text(`tag.${item.answer_kind}`),
   ];
   const failed = item.state === "retrying" || AWAITING_OPERATOR.includes(item.state);
   const reason = item.drop_reason ?? (failed && (item.reason ?? item.last_error));

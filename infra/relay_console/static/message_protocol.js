@@ -5,7 +5,7 @@ import { facts } from "./facts.js";
 import { notify } from "./notice.js";
 import { actionButtons } from "./operator.js";
 import { note } from "./segments.js";
-import { explained } from "./states.js";
+import { explained, UNUSUAL_ANSWERS } from "./states.js";
 import { text } from "./texts.js";
 import { time } from "./times.js";
 
@@ -14,9 +14,7 @@ export function messageProtocol(item, detail) {
   const explain = (key) => element("p", { class: "explain" }, text(key));
   const head = [
     explained(item.state, { at: time(item.due_at) }),
-    item.indirect && explain("explain.merged"),
-    item.probable && explain("explain.probable"),
-    item.unfinished && explain("explain.unfinished"),
+    UNUSUAL_ANSWERS.includes(item.answer_kind) && explain(`explain.${item.answer_kind}`),
   ];
   if (!detail.raw) return head;
   const at = (name) => [name, item[name] && time(item[name])];

@@ -6,6 +6,8 @@ export const STATES = ["retrying", "delivered", "answered", "unanswered", "parke
 
 export const AWAITING_OPERATOR = ["parked", "unanswered"];
 
+export const UNUSUAL_ANSWERS = ["merged", "probable", "unfinished"];
+
 const SIGNS = {
   queued: "…",
   retrying: "↻",
