@@ -306,7 +306,7 @@ class HttpBot:
         self.adapter = Adapter(inbound, outbound)
 
     def boot(self, inbound: str, outbound: str, now: float) -> None:
-        """Begin anew. What was being posted is not told of any more."""
+        """Forget everything. Its user has to forget what is being posted."""
         self.reload(inbound, outbound, now)
         self._reading = 0
         for pending in (self._agenda, self.to_post, self._waiting, self._running):
@@ -441,7 +441,7 @@ class HttpBot:
     def has_turn(self, session: str) -> bool:
         """Tell whether a turn of a session waits or runs.
 
-        It can take another message in: merged or steered, that gets no reply of its own (recorded).
+        It can take in another message, merged or steered, which gets no reply of its own (recorded).
         """
         return session in self._running or any(message.session == session for message in self._waiting)
 
@@ -491,9 +491,12 @@ class HttpBot:
 
     def _emit(self, adapter: Adapter, session: str, reply_to: str, said: Said) -> None:
         segments, is_final = said.message or [], said.is_final or said.pushes
-        outbound = self._outbound(adapter, session)
+        outbound = adapter.outbounds.get(session)
+        is_idle = outbound and self._now - outbound.idle_since >= OUTBOUND_IDLE
+        if outbound is None or (is_idle and self.release.forgets_idle_sessions):
+            outbound = adapter.outbounds[session] = _Outbound()
         outbound.sequence += 1
-        clock = self._now + self.clock_error + self.zone
+        local_time = datetime.fromtimestamp(self._now + self.clock_error + self.zone, UTC)
         body = {
             "session_id": session,
             "reply_to": reply_to,
@@ -501,9 +504,7 @@ class HttpBot:
             "is_final": is_final,
             "stream": not said.pushes and (said.streams or self.release.streams_every_reply),
             "message": segments,
-            "timestamp": datetime.fromtimestamp(clock, UTC)
-            .replace(tzinfo=None)
-            .isoformat("T", "microseconds"),
+            "timestamp": local_time.replace(tzinfo=None).isoformat(timespec="microseconds"),
         }
         if is_final:
             outbound.sequence = 0
@@ -524,13 +525,6 @@ class HttpBot:
             outbound.queue.popleft()
         if not outbound.posting:
             self._post_next(outbound)
-
-    def _outbound(self, adapter: Adapter, session: str) -> _Outbound:
-        outbound = adapter.outbounds.get(session)
-        is_idle = outbound and self._now - outbound.idle_since >= OUTBOUND_IDLE
-        if outbound is None or (is_idle and self.release.forgets_idle_sessions):
-            outbound = adapter.outbounds[session] = _Outbound()
-        return outbound
 
     def _post_next(self, outbound: _Outbound) -> None:
         if not outbound.queue:

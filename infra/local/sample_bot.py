@@ -124,17 +124,15 @@ class SampleBot(HttpBot):
         with self._changed:
             self.received.append(request)
             chosen = self.choose_answer(request)
-        response = Response(chosen.status or 0, chosen.body)
         is_usual = chosen.status is None and not chosen.drop
+        burns_key = chosen.takes == "key" and not is_usual
         if is_usual or chosen.takes != "nothing":
-            burns_key = chosen.takes == "key" and not is_usual
             usual = self._ask(request, http_bot.OVERLOADED if burns_key else None)
-            if is_usual or not (usual.burned if burns_key else usual.message):
-                is_usual, response = True, usual
+            is_usual = is_usual or not (usual.burned if burns_key else usual.message)
         time.sleep(chosen.delay)
         if is_usual:
-            return response, {}
-        return None if chosen.drop else (response, chosen.headers)
+            return usual, {}
+        return None if chosen.drop else (Response(chosen.status or 0, chosen.body), chosen.headers)
 
     def _ask(self, request: Request, refusal: Response | None) -> Response:
         with self._changed:
