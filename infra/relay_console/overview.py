@@ -205,8 +205,14 @@ class Overview:
             self._add_queue(name, sum(int(depths[depth]) for depth in _DEPTHS), oldest.get(name))
 
     def _add_queue(self, name: str, depth: int, oldest: str | None) -> None:
-        item = {"kind": "queue", "id": f"queue:{name}", "queue": name, "depth": depth, "oldest": oldest}
-        self._others[item["id"]] = item
+        item_id = f"queue:{name}"
+        self._others[item_id] = {
+            "kind": "queue",
+            "id": item_id,
+            "queue": name,
+            "depth": depth,
+            "oldest": oldest,
+        }
 
     def _read_refused(self, now: float) -> None:
         """Count the callbacks that were refused within the last hour, by the reasons in callback's log."""
