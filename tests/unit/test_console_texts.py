@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from relay.domain.attempt import Verdict
-from relay.domain.states import State
 from relay.domain.signing import Refusal
+from relay.domain.states import State
 
 STATIC = Path(__file__).parents[2] / "infra/relay_console/static"
 ENGLISH, CHINESE = (json.loads((STATIC / f"{name}.json").read_text("utf-8")) for name in ("en", "zh"))
