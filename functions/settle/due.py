@@ -125,12 +125,13 @@ class DueItems:
         return self._give_up(record, now, reason)
 
     def _identified(self, record: MessageRecord, around: list[ReplyPart]) -> MessageRecord:
-        """Return a message whose id in LangBot is not known as it is after one more check of the finals."""
-        finals = {
-            part["reply_to"]: part for part in reversed(around) if part["is_final"] and part["reply_to"]
-        }
-        for final in reversed(finals.values()):
-            self.settler.settle(FinalPart.of(final), checks=len(RECHECK_DELAYS))
+        """Return a message whose id is not known as it is after a check of the turns that nothing began."""
+        newest = islice(self.messages_table.newest_first(record["session"]), LOOK_BACK)
+        known = {one.get("accepted_message_id", "") for one in newest} | {""}
+        for part in around:
+            if part["is_final"] and part["reply_to"] not in known:
+                known.add(part["reply_to"])
+                self.settler.settle(FinalPart.of(part), checks=len(RECHECK_DELAYS))
         return self.messages_table.read(_key(record)) or record
 
     def _give_up(self, record: MessageRecord, now: float, reason: str) -> bool:

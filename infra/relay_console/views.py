@@ -266,7 +266,7 @@ def part_detail(part: ReplyPart) -> Item:
         "offset": host_clock_offset(stamp_of(part["part"]), part["created_at"]),
         "digest": part["digest"],
         "secret": part.get("verified_with"),
-        "altered": part.get("altered", False),
+        "normalized": part.get("normalized", False),
         "overflow": part.get("overflow"),
         "raw": _pretty(part),
     }

@@ -106,7 +106,7 @@ def test_a_part_too_large_for_the_table_is_spilled_if_the_bucket_refuses(talk, c
 
 @pytest.mark.parametrize("mode", ["refuses", "fails", "hangs", "is down"])
 def test_the_last_good_secret_stays_in_use_if_secrets_manager_fails(talk, callback, monkeypatch, mode):
-    monkeypatch.setattr("relay.adapters.bot_registry.CACHE_TTL", 0)
+    monkeypatch.setattr("relay.adapters.bot_cache.CACHE_TTL", 0)
     assert callback.post(talk, part_body(talk))[0] == 200
     before, callback.secrets.mode = callback.secrets.requests, mode
     assert callback.post(talk, part_body(talk, sequence=2))[0] == 200
@@ -118,7 +118,7 @@ def test_the_last_good_secret_stays_in_use_if_secrets_manager_fails(talk, callba
 
 
 def test_a_part_is_spilled_in_time_if_secrets_manager_and_the_table_hang(talk, callback, monkeypatch):
-    monkeypatch.setattr("relay.adapters.bot_registry.CACHE_TTL", 0)
+    monkeypatch.setattr("relay.adapters.bot_cache.CACHE_TTL", 0)
     assert callback.post(talk, part_body(talk))[0] == 200
     callback.secrets.mode = callback.table.mode = "hangs"
     status, seconds = callback.post(talk, part_body(talk, sequence=2))

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import inf
 from typing import Any
 
-from relay.adapters.bot_registry import MIN_REFRESH_INTERVAL
+from relay.adapters.bot_cache import MIN_REFRESH_INTERVAL
 from relay.adapters.dynamodb import from_item
 from relay.adapters.langbot import ATTEMPT_TIMEOUT
 from relay.adapters.replies_table import MAX_PAGES
@@ -229,6 +229,8 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
             resend = findings.records.get((session, record["resent_as"]), {})
             if resend.get("resend_of") != record["message"]:
                 yield "and no message is its resend"
+            elif resend["state"] == "dropped" and resend["message_id"] not in diary.dropped:
+                yield f"and its only resend was dropped: {resend['drop_reason']}"
             if record["message_id"] not in diary.resent and not max(findings.setting("MAX_RESENDS")):
                 yield "and nobody asked for it"
         case "dropped":

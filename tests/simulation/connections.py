@@ -1,9 +1,8 @@
 """The network between push and LangBot: what requests does, with its exceptions."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -36,11 +35,9 @@ class _Response:
 
 
 class HttpSession:
-    """Stands in for requests.Session; a bot's host is its name."""
+    """Stands in for the session of bounded_http; a bot's host is its name."""
 
     def __init__(self, world: World, faults: Faults, langbots: dict[str, LangBot]) -> None:
-        self.cookies = SimpleNamespace(set_policy=lambda policy: None)
-        self.mount: Callable[..., None] = lambda prefix, adapter: None
         self._world, self._faults, self._langbots = world, faults, langbots
 
     def post(self, url: str, data: bytes, headers: dict[str, str], **more: Any) -> _Response:

@@ -12,6 +12,7 @@ import push.dispatcher
 import relay.adapters.admission_control
 import relay.adapters.aws
 import relay.adapters.bot_registry
+import relay.adapters.bounded_http
 import relay.adapters.langbot
 import relay.adapters.message_queue
 import relay.client.bot_admin
@@ -26,7 +27,7 @@ import relay_cli.langbot_api
 import relay_cli.trial
 import settle.due
 import settle.settler
-from relay.adapters import admission_control, bot_registry, langbot
+from relay.adapters import admission_control, bot_registry, bounded_http, langbot
 from relay.domain import message, timestamps
 from simulation.faults import Scenario
 from simulation.simulated_threads import Threads
@@ -76,8 +77,7 @@ def relay_in(
         *((module, kind.__name__, partial(kind, clock=world.clock)) for module, kind in _WITH_A_CLOCK),
         (bot_registry, "BotRegistry", partial(_REGISTRY, clock=world.monotonic)),
         (bot_registry, "threading", threads.threading),
-        (langbot, "threading", threads.threading),
-        (langbot, "SimpleQueue", threads.queue),
+        (bounded_http, "threads", threads.pool(32)),
         (langbot, "time", threads.time),
         (langbot, "HttpSession", session),
         (relay.adapters.aws, "client", client),

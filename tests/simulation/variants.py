@@ -35,6 +35,7 @@ from relay.domain.message import QueuedMessage
 from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import Stamp, days_after, utc_text
+from relay.errors import InvalidState
 from relay.sender import Sender
 from simulation.faults import SHORT_RETENTION, SMALL_PAGE_BYTES, Scenario, Trouble
 from simulation.model_lambda import Lambda
@@ -205,6 +206,15 @@ def take_a_secret_that_cannot_be_read_for_none(good: Any, self: Any, name: str) 
 @variant(MessagesTable, "mark_resent", Trouble.OPERATORS, Trouble.SILENCE, messages=24)
 def let_each_copy_of_a_resend_through(good: Any, self: Any, original: Any, *resend: Any) -> Any:
     return self.read(original) or good(self, original, *resend)
+
+
+@variant(MessagesTable, "mark_resent", Trouble.OPERATORS, Trouble.SILENCE, messages=24, max_resends=2)
+def take_what_another_has_just_marked_as_resent_for_a_fault(good: Any, self: Any, *resend: Any) -> Any:
+    original, resent_as, _ = resend
+    record = self.read(original)
+    if record and record.get("resent_as") == resent_as:
+        raise InvalidState("the original message is resent")
+    return good(self, *resend)
 
 
 @variant(LangBotClient, "post", Trouble.ROTATIONS, messages=24)

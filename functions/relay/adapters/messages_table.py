@@ -159,14 +159,14 @@ class MessagesTable:
         Return the record of `original` if it is (it may have been before). Raise InvalidState if not.
         """
         record = self.read(original)
-        if record and (record["state"], record.get("resent_as")) != (State.RESENT, resent_as):
-            expires_at = expiry_of_resent(record["expires_at"])
-            values = {"resent_as": resent_as, "resent_at": utc_text(now), "expires_at": expires_at}
-            changed, item = self._change(record, states.RESEND, values)
-            if not changed:
-                raise InvalidState(f"the original message is {item['state']}")
         if record is None:
             raise InvalidState("the original message is not known")
+        expires_at = expiry_of_resent(record["expires_at"])
+        values = {"resent_as": resent_as, "resent_at": utc_text(now), "expires_at": expires_at}
+        changed, item = self._change(record, states.RESEND, values)
+        # Push and the sender of the resend both mark the original, and either may be the first.
+        if not changed and (item.get("state"), item.get("resent_as")) != (State.RESENT, resent_as):
+            raise InvalidState(f"the original message is {item.get('state')}")
         return record
 
     def drop(self, key: RecordKey, reason: str, now: float) -> bool:

@@ -183,7 +183,7 @@ export class Protocol {
         ["skew", text("skew.seconds", { n: part.skew })],
         ["reply_to", part.reply_to || text("reply_to.none")],
         ["digest", part.digest],
-        ["altered", part.altered && text("altered.about")],
+        ["normalized", part.normalized && text("normalized.about")],
         ["overflow", part.overflow],
       ]),
       raw(part.raw, text("raw.part")),
