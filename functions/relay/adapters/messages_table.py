@@ -222,7 +222,11 @@ def rendered(transition: Transition) -> tuple[str, str, Mapping[str, str]]:
     if transition.removes:
         change.append(f"REMOVE {', '.join(transition.removes)}")
     allowed = " OR ".join(map(_origin, transition.allowed_from))
-    conditions = [f"({allowed})", *(f"attribute_not_exists({name})" for name in transition.absent)]
+    # DynamoDB refuses parentheses that change nothing.
+    conditions = [
+        f"({allowed})" if len(transition.allowed_from) > 1 else allowed,
+        *(f"attribute_not_exists({name})" for name in transition.absent),
+    ]
     named = {f"from_{origin.state}": str(origin.state) for origin in transition.allowed_from}
     named |= {f"kind_{kind}": str(kind) for origin in transition.allowed_from for kind in origin.kinds}
     if transition.to:
@@ -236,4 +240,4 @@ def _origin(origin: From) -> str:
         conditions.append(f"answer_kind IN ({', '.join(f':kind_{kind}' for kind in origin.kinds)})")
     if origin.sent:
         conditions.append(f"answered_at {'<' if origin.sent is Sent.BEFORE else '>'} :answered_at")
-    return f"({' AND '.join(conditions)})"
+    return f"({' AND '.join(conditions)})" if len(conditions) > 1 else conditions[0]
