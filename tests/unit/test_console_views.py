@@ -116,7 +116,7 @@ def test_a_turn_has_a_bubble_for_each_text_that_was_not_replaced():
         (False, {}, 0, "growing"),
         (False, {}, STALLED_AFTER + 5, "stalled"),
         (False, {"state": State.UNANSWERED}, STALLED_AFTER + 5, "broken"),
-        (False, {"state": State.ANSWERED, "unfinished": True}, STALLED_AFTER + 5, "unfinished"),
+        (False, {"state": State.ANSWERED, "answer_kind": "unfinished"}, STALLED_AFTER + 5, "unfinished"),
     ],
 )
 def test_a_turn_says_how_far_it_has_come(final, record, later, status):
@@ -127,7 +127,7 @@ def test_a_turn_says_how_far_it_has_come(final, record, later, status):
 
 def test_a_turn_names_the_messages_that_were_merged_into_it():
     first = message(accepted_message_id="in_1", state=State.ANSWERED, answered_by="in_1")
-    merged = {"answered_by": "in_1", "indirect": True, "answer_part": part()["part"]}
+    merged = {"answered_by": "in_1", "answer_kind": "merged", "answer_part": part()["part"]}
     second = message_record(message="2", state=State.ANSWERED, **merged)
     (turn,) = turn_items([part()], [first, second], NOW)
     assert turn["merged"] == ["2"]
@@ -164,9 +164,9 @@ def test_a_part_without_a_signature_of_its_own_has_no_secret():
 
 def test_a_last_response_is_shown_as_json_if_it_is_some():
     answer = {"status": 400, "body": '{"msg":"no"}'}
-    assert message_detail(message(last_answer=answer), "")["response"] == 'HTTP 400\n{\n  "msg": "no"\n}'
+    assert message_detail(message(last_response=answer), "")["response"] == 'HTTP 400\n{\n  "msg": "no"\n}'
     answer = {"status": 502, "body": "<html>"}
-    assert message_detail(message(last_answer=answer), "")["response"] == "HTTP 502\n<html>"
+    assert message_detail(message(last_response=answer), "")["response"] == "HTTP 502\n<html>"
 
 
 def test_a_message_that_is_not_valid_has_no_curl_line():
