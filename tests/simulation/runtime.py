@@ -18,7 +18,6 @@ import relay.client.bot_admin
 import relay.client.conversation
 import relay.client.messages
 import relay.cold_start
-import relay.metrics
 import relay.sender
 import relay_cli.connect
 import relay_cli.finding
@@ -28,6 +27,7 @@ import settle.due
 import settle.settler
 from relay.adapters import admission_control, bot_registry, langbot
 from relay.domain import message, timestamps
+from relay.metrics import Metric, Metrics
 from simulation.faults import Scenario
 from simulation.simulated_threads import Threads
 from simulation.world import World
@@ -48,13 +48,19 @@ _REGISTRY = bot_registry.BotRegistry
 
 
 class LogKeeper(logging.Handler):
-    """Keeps what the functions log: each line with all its fields."""
+    """Keeps what the functions log, each line with all its fields, and the metrics that they emit."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self.lines: list[str] = []
+        self.metrics: list[tuple[dict[str, str], Metric, float]] = []
         self._world = world
         self._usual = set(vars(logging.makeLogRecord({})))
+
+    def keep_metrics(self, metrics: Metrics) -> None:
+        """Keep the values of an invocation, and forget them there, in place of `Metrics.emit`."""
+        values, metrics._values = metrics._values, []
+        self.metrics.extend((dict(dimension), metric, value) for dimension, metric, _, value in values)
 
     def emit(self, record: logging.LogRecord) -> None:
         fields = {name: value for name, value in vars(record).items() if name not in self._usual}
@@ -71,7 +77,7 @@ def relay_in(
 
     Limits of AWS that the relay knows are those of the scenario.
     """
-    threads, chance = Threads(world), world.chance("the relay's own")
+    threads, chance, keeper = Threads(world), world.chance("the relay's own"), LogKeeper(world)
     replaced: list[tuple[Any, str, Any]] = [
         *((module, kind.__name__, partial(kind, clock=world.clock)) for module, kind in _WITH_A_CLOCK),
         (bot_registry, "BotRegistry", partial(_REGISTRY, clock=world.monotonic)),
@@ -97,10 +103,9 @@ def relay_in(
         (message, "RETENTION_MARGIN", scenario.retention_margin),
         (timestamps, "DAY", scenario.day),
         (relay.cold_start, "end", lambda: None),
-        (relay.metrics.Metrics, "emit", lambda self: self.__init__("")),
+        (Metrics, "emit", lambda self: keeper.keep_metrics(self)),
     ]
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
-    keeper = LogKeeper(world)
     loggers = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, LOGGERS)]
     for logger, *_ in loggers:
         logger.addHandler(keeper)

@@ -46,7 +46,7 @@ def in_a_world(clients: Callable[[World], list[Service]], observe: Callable[[Cli
     scenario = Scenario.of(0)
     faults = Faults(world, scenario)
     world.now = START + scenario.storm
-    services = {service.name: Client(world, faults, service, 1, 3) for service in clients(world)}
+    services = {service.name: Client(world, faults, service) for service in clients(world)}
     process = Process("test", runs_relay=True)
     task = world.spawn(process, lambda: observe(services.__getitem__))
     world.run(START + 10_000)
@@ -266,7 +266,9 @@ def with_a_langbot(observe: Callable[[LangBot], Any]) -> Any:
     world = World(0)
     faults = Faults(world, scenario)
     bot = LangBot(world, faults, "bot", "4.11.2", lambda *part: 200)
-    with relay_in(world, lambda service: None, lambda: HttpSession(world, faults, {"bot": bot}), scenario):
+    with relay_in(
+        world, lambda service: None, lambda: HttpSession(world, faults, {"bot": bot}, []), scenario
+    ):
         task = world.spawn(Process("test", runs_relay=True), lambda: observe(bot))
         world.run(START + 60)
     return task.result()
