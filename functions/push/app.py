@@ -1,5 +1,6 @@
 """push: delivers the messages of PushQueue to their bots."""
 
+from itertools import dropwhile
 from typing import Any
 
 import relay.cold_start
@@ -22,6 +23,7 @@ from relay.sender import Sender
 from relay.settings import PushSettings
 
 settings = PushSettings.from_env()
+queue_name = settings.push_queue_url.rpartition("/")[2]
 metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")
 bucket = OverflowBucket(LazyClient(lambda: client("s3")), settings.overflow_bucket)
@@ -48,13 +50,20 @@ relay.cold_start.end()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Deliver one message of PushQueue, and report whether it stays there."""
-    (record,) = event["Records"]
-    stays = dispatcher.deliver(
-        queued_message(record), seconds_left=lambda: context.get_remaining_time_in_millis() / 1000
-    )
+    """Deliver the message of an event, and report whether it stays on PushQueue.
+
+    Until an upgrade is complete, the event source mappings of the version before bring up to ten messages,
+    and those of a queue that is gone.
+    """
+
+    def leaves_queue(record: dict[str, Any]) -> bool:
+        return record["eventSourceARN"].endswith(f":{queue_name}") and not dispatcher.deliver(
+            queued_message(record), seconds_left=lambda: context.get_remaining_time_in_millis() / 1000
+        )
+
+    stays = list(dropwhile(leaves_queue, event["Records"]))
     metrics.emit()
-    return {"batchItemFailures": [{"itemIdentifier": record["messageId"]}] if stays else []}
+    return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in stays]}
 
 
 def queued_message(record: dict[str, Any]) -> QueuedMessage:

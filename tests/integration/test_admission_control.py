@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from relay.adapters.sync_queue import SyncQueue
 
 from relay.adapters.dynamodb import Table
-from relay.adapters.sync_queue import SyncQueue
 from relay.domain.admission import SLOT_TIMEOUT, Deferred
 from relay.domain.attempt import Outcome, Verdict
 from relay.domain.keys import BOTS

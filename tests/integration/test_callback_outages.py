@@ -43,7 +43,7 @@ def test_a_part_is_answered_200_and_stored_later_if_the_table_fails(talk, callba
 
 
 def test_a_part_is_spilled_in_time_if_secrets_manager_and_the_table_hang(talk, callback, monkeypatch):
-    monkeypatch.setattr("relay.adapters.bot_registry.CACHE_TTL", 0)
+    monkeypatch.setattr("relay.adapters.bot_cache.CACHE_TTL", 0)
     assert callback.post(talk, part_body(talk))[0] == 200
     callback.secrets.mode = callback.table.mode = "hangs"
     status, seconds = callback.post(talk, part_body(talk, sequence=2))

@@ -7,13 +7,13 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from relay.adapters.sync_queue import SyncQueue
 
 from publish.publisher import StreamRecord
 from relay import SentMessage
 from relay.adapters.bot_registry import BotRegistry
 from relay.adapters.dynamodb import to_item
 from relay.adapters.messages_table import MessagesTable
-from relay.adapters.sync_queue import SyncQueue
 from relay.domain.keys import message_key
 from relay.domain.signing import NotAuthentic
 from relay.domain.timestamps import utc_text

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import pytest
 from botocore.exceptions import ClientError
+from support.sweeping import no_scheduled_sweeps
 
 from publish.publisher import MAX_BODIES, StreamRecord
 from relay.adapters.dynamodb import to_item
@@ -21,7 +22,6 @@ from support.deaths import Died, Dying
 from support.deployed import new_bot
 from support.environment import VARIABLES
 from support.queued_messages import deliver, queued
-from support.sweeping import no_scheduled_sweeps
 from support.workers import final_part
 
 DEADLINE = 900

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import fastjsonschema
 import pytest
-
 from relay.adapters.sync_queue import SyncQueue
+
 from relay.domain.signing import sign
 from support.deployed import OUT
 from support.queued_messages import deliver, queued

@@ -3,8 +3,9 @@
 import time
 from dataclasses import dataclass, field, replace
 
-from push.dispatcher import Dispatcher
 from relay.adapters.sync_queue import SyncQueue
+
+from push.dispatcher import Dispatcher
 from support.queued_messages import again, deliver, queued
 from support.waiting import eventually
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import inf
 from typing import Any
 
-from relay.adapters.bot_registry import MIN_REFRESH_INTERVAL
+from relay.adapters.bot_cache import MIN_REFRESH_INTERVAL
 from relay.adapters.dynamodb import from_item
 from relay.adapters.langbot import ATTEMPT_TIMEOUT, max_attempt_seconds
 from relay.adapters.replies_table import MAX_PAGES

@@ -1,9 +1,8 @@
 """The network between push and LangBot: what requests does, with its exceptions."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -49,11 +48,9 @@ class _Response:
 
 
 class HttpSession:
-    """Stands in for requests.Session; a bot's host is its name. Each request is added to `posts`."""
+    """Stands in for the session of bounded_http; a bot's host is its name. It adds requests to `posts`."""
 
     def __init__(self, world: World, faults: Faults, langbots: dict[str, LangBot], posts: list[Post]) -> None:
-        self.cookies = SimpleNamespace(set_policy=lambda policy: None)
-        self.mount: Callable[..., None] = lambda prefix, adapter: None
         self._world, self._faults, self._langbots, self._posts = world, faults, langbots, posts
 
     def post(self, url: str, data: bytes, headers: dict[str, str], **more: Any) -> _Response:

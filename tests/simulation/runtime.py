@@ -12,6 +12,7 @@ import push.dispatcher
 import relay.adapters.admission_control
 import relay.adapters.aws
 import relay.adapters.bot_registry
+import relay.adapters.bounded_http
 import relay.adapters.langbot
 import relay.adapters.message_queue
 import relay.client.bot_admin
@@ -19,13 +20,14 @@ import relay.client.conversation
 import relay.client.messages
 import relay.cold_start
 import relay.sender
-import relay_cli.connect
+import relay_cli.both_sides
+import relay_cli.commands.bots.rotate
+import relay_cli.connection_test
 import relay_cli.finding
 import relay_cli.langbot_api
-import relay_cli.trial
 import settle.due
 import settle.settler
-from relay.adapters import admission_control, bot_registry, langbot
+from relay.adapters import admission_control, bot_registry, bounded_http, langbot
 from relay.domain import message, timestamps
 from relay.metrics import Metric, Metrics
 from simulation.faults import Scenario
@@ -82,8 +84,7 @@ def relay_in(
         *((module, kind.__name__, partial(kind, clock=world.clock)) for module, kind in _WITH_A_CLOCK),
         (bot_registry, "BotRegistry", partial(_REGISTRY, clock=world.monotonic)),
         (bot_registry, "threading", threads.threading),
-        (langbot, "threading", threads.threading),
-        (langbot, "SimpleQueue", threads.queue),
+        (bounded_http, "threads", threads.pool(32)),
         (langbot, "time", threads.time),
         (langbot, "HttpSession", session),
         (relay.adapters.aws, "client", client),
@@ -93,12 +94,13 @@ def relay_in(
         (relay.client.conversation, "time", threads.time),
         (relay.client.messages, "time", threads.time),
         (relay_cli.langbot_api, "from_options", lambda options: options.api),
-        (relay_cli.connect, "time", threads.time),
-        (relay_cli.connect, "new_secret", lambda: f"SECRET-{chance.getrandbits(64):016x}"),
-        (relay_cli.connect, "say", lambda text: world.note("relay connect", text)),
-        (relay_cli.finding, "say", lambda text: world.note("relay connect", text)),
-        (relay_cli.trial, "time", threads.time),
-        (relay_cli.trial, "token_hex", lambda _: f"{chance.getrandbits(32):08x}"),
+        (relay_cli.both_sides, "time", threads.time),
+        (relay_cli.commands.bots.rotate, "time", threads.time),
+        (relay_cli.commands.bots.rotate, "new_secret", lambda: f"SECRET-{chance.getrandbits(64):016x}"),
+        (relay_cli.both_sides, "say", lambda text: world.note("relay bots rotate", text)),
+        (relay_cli.finding, "say", lambda text: world.note("relay bots rotate", text)),
+        (relay_cli.connection_test, "time", threads.time),
+        (relay_cli.connection_test, "token_hex", lambda _: f"{chance.getrandbits(32):08x}"),
         (message, "QUEUE_RETENTION", scenario.queue_retention),
         (message, "RETENTION_MARGIN", scenario.retention_margin),
         (timestamps, "DAY", scenario.day),

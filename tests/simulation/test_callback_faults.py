@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.adapters.bot_registry import CACHE_TTL
+from relay.adapters.bot_cache import CACHE_TTL
 from relay.domain.timestamps import unix_seconds, utc_text
 from relay.metrics import Metric
 from simulation.faults import Fault, Trouble

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from relay.domain.states import State
 from relay.domain.settlement import (
     RECHECK_DELAYS,
     FinalPart,
@@ -13,6 +12,7 @@ from relay.domain.settlement import (
     merged,
     pushes_since,
 )
+from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from support.recordings import RECORDINGS
 from support.samples import NOW, message_record, received_part

@@ -97,8 +97,8 @@ class Conversation:
         return next(filter(None, (self._reply(record, likely) for record in records)), None)
 
     def reply(self, record: MessageRecord) -> Turn | None:
-        """Return the reply to a message as far as it came: its own, or the one that answered it."""
-        if turn := self._reply(record, likely=True):
+        """Return the reply to a message, or to its resend, as far as it came; or what answered it instead."""
+        if turn := self._first_reply(self._with_resends(record["message"]), likely=True):
             return turn
         if not (own := own_parts(record, self._replies_table)):
             return None

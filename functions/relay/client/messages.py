@@ -67,6 +67,11 @@ class Messages:
 
     def diagnose(self, record: MessageRecord | None, bot: str) -> Diagnosis:
         """Return what became of a message, and what to do; `record` is None if nothing was written yet."""
+        if record and record["state"] == State.RESENT:
+            resend = self._messages_table.read(record_key(record["session"], record["resent_as"]))
+            ended = self.diagnose(resend, bot)
+            name = resend["message_id"] if resend else record["resent_as"]
+            return replace(ended, happened=f"it was sent again as {name}, and {ended.happened}")
         around = circumstances_of(record, bot, self._messages_table, self._replies_table)
         if record and record["state"] in (State.DELIVERED, State.UNANSWERED) and not around.parts:
             # A callback can be faster than the record of its message.
