@@ -16,27 +16,30 @@ import publish.publisher
 import push.dispatcher
 import relay.sender
 import relay_cli.commands.bots.rotate
+import settle.due
 from callback.receiver import NotVerified, Receiver
 from push.dispatcher import Dispatcher
-from relay.adapters.admission_control import AdmissionControl
+from relay.adapters.admission_control import AdmissionControl, Permit
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay.adapters.dynamodb import Table
 from relay.adapters.event_bus import EventBus
 from relay.adapters.langbot import LangBotClient
 from relay.adapters.messages_table import MessagesTable
+from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
 from relay.domain import admission, attempt, event, part, retry
-from relay.domain.admission import Decision
+from relay.domain.admission import Decision, Deferred
 from relay.domain.attempt import AttemptHistory, Outcome, Verdict
 from relay.domain.bot import Bot
-from relay.domain.keys import part_key
+from relay.domain.keys import message_key, part_key, record_key
 from relay.domain.message import QueuedMessage
 from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import Stamp, days_after, utc_text
 from relay.errors import InvalidState
 from relay.sender import Sender
+from settle.settler import Settler
 from simulation.faults import SHORT_RETENTION, SMALL_PAGE_BYTES, Scenario, Trouble
 from simulation.model_lambda import Lambda
 from simulation.model_langbot import LangBot
@@ -190,6 +193,38 @@ def count_the_index_as_consistent(_: Any, most: int, in_flight: int, *state: Any
     return max(0, most - in_flight)
 
 
+@variant(AdmissionControl, "acquire", burst=True, messages=24, sessions=12, max_in_flight=3)
+def send_to_a_full_bot(good: Any, self: Any, bot: str, *more: Any, **named: Any) -> Any:
+    permit = good(self, bot, *more, **named)
+    full = isinstance(permit, Deferred) and permit.full
+    return Permit(bot, self._state(bot)) if full else permit
+
+
+@variant(
+    admission,
+    "free_lease",
+    Trouble.NETWORK,
+    burst=True,
+    messages=24,
+    sessions=12,
+    bots=1,
+    max_in_flight=50,
+    releases=("4.10.6",),
+)
+def let_one_bot_have_all_leases(good: Any, state: Any, _: int, now: float, is_sync: bool) -> Any:
+    return good(state, 100, now, is_sync=False)
+
+
+@variant(AdmissionControl, "release", Trouble.NETWORK, burst=True, messages=24, sessions=12)
+def forget_that_a_bot_failed(good: Any, self: Any, permit: Permit, outcome: Outcome) -> None:
+    good(self, permit, replace(outcome, verdict=Verdict.ACCEPTED))
+
+
+@variant(MessagesTable, "write", Trouble.NETWORK, messages=24)
+def write_no_record_of_a_failed_attempt(good: Any, self: Any, record: Any, if_new: bool = False) -> Any:
+    return record["state"] == "retrying" or good(self, record, if_new)
+
+
 @variant(AdmissionControl, "in_flight")
 def count_no_message_in_flight(_: Any, *bot: Any) -> int:
     return 0
@@ -227,6 +262,11 @@ def sign_with_the_newest_secret_only(good: Any, self: Any, bot: Bot, *more: Any)
 def log_what_is_sent(good: Any, self: Any, bot: Any, action: Any, body: bytes, *more: Any) -> Any:
     logging.getLogger("relay.sender").info("posts", extra={"body": body.decode()})
     return good(self, bot, action, body, *more)
+
+
+@variant(OverflowBucket, "get", Trouble.OPERATORS, Trouble.SILENCE, Trouble.ODD_TURNS, messages=24)
+def read_nothing_from_the_bucket(*_: Any) -> bytes:
+    return b""
 
 
 # ---------------------------------------------------------------- callback
@@ -305,6 +345,17 @@ def order_parts_by_their_reception(good: Any, callback: Any, *body: Any) -> Any:
 @variant(MessagesTable, "back_to_reply", Trouble.SILENCE)
 def settle_the_first_open_message(_: Any, self: Any, session: str, reply_to: str) -> Any:
     return next((one for one in self.of_session(session) if one["state"] == "delivered"), None), []
+
+
+@variant(Settler, "_settle_merged", Trouble.ODD_TURNS, burst=True, messages=24, sessions=2)
+def leave_a_merged_message_open(*_: Any) -> None:
+    return None
+
+
+@variant(settle.due.DueItems, "_resend", Trouble.SILENCE, messages=24, max_resends=2)
+def count_a_resend_without_a_send(_: Any, self: Any, record: Any, now: float) -> None:
+    key = record_key(record["session"], record["message"])
+    self.messages_table.mark_resent(key, message_key("1"), now)
 
 
 @variant(
