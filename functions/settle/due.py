@@ -13,7 +13,7 @@ from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.replies_table import RepliesTable
-from relay.domain.keys import OPERATOR, RECHECKS, SETTLE, RecordKey, record_key
+from relay.domain.keys import RECHECKS, SETTLE, RecordKey, record_key
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 from relay.domain.settlement import LOOK_BACK, RECHECK_DELAYS, FinalPart, pushes_since
@@ -29,9 +29,6 @@ log = logging.getLogger(__name__)
 
 _TIME_TO_HANDLE = 12
 """Seconds that must be left to begin with an item: a call to AWS that hangs ends within 11 s."""
-
-_MAX_COUNTED = 1000
-"""Messages that the gauge of parked messages counts at the most: each minute reads their keys."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class DueItems:
         What there is no time for is left to the next minute. Raise botocore's errors.
         """
         # Before all else: an alarm needs it each minute.
-        self.metrics.gauge(Metric.PARKED_MESSAGES, self.awaiting_index.count(OPERATOR, _MAX_COUNTED))
+        self.metrics.gauge(Metric.PARKED_MESSAGES, self.awaiting_index.count_parked())
         now, unanswered = self.clock(), 0
         due = self._due(now)
         while seconds_left() >= _TIME_TO_HANDLE and (key := next(due, None)):

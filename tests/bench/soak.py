@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from math import inf
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -83,6 +84,8 @@ class FaultyBot(SampleBot):
     ) -> None:
         # In the emulator each callback at the same time has a process of its own. To start one takes long.
         super().__init__(callback_url, inbound_secret, outbound_secret, max_parallel_callbacks=2)
+        # That is slower than LangBot's bots speak: what waits for it is not to be lost.
+        self.outbound_limit = inf
         self._traffic = traffic
         self._to_forget: set[int] = set()
 
@@ -98,7 +101,7 @@ class FaultyBot(SampleBot):
 
     def accept(self, turn: Any) -> None:
         number = number_in(turn.text)
-        self._traffic.accepted.append(Acceptance(turn.session_id, number, turn.id))
+        self._traffic.accepted.append(Acceptance(turn.session, number, turn.id))
         if number in self._to_forget:
             self._to_forget.remove(number)
             self._traffic.forgotten.add(number)

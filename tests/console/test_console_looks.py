@@ -68,8 +68,8 @@ def test_the_page_is_accessible_in_each_language_and_theme(
         expect(page.locator("#help")).to_be_visible()
         assert serious(page) == []
         page.keyboard.press("Escape")
-        console.message("please park me").locator(".acts button").nth(1).click()
-        expect(page.locator("#act")).to_be_visible()
+        console.message("please park me").locator(".actions button").nth(1).click()
+        expect(page.locator("#confirm")).to_be_visible()
         assert serious(page) == []
         console.keep_screenshot(f"drop-{language}-{theme}")
 

@@ -50,7 +50,7 @@ def test_sessions_are_filtered_by_bot_state_and_id(console, talk):
     expect(console.page.locator("#session-list li")).to_have_count(2)
     console.page.select_option("#state", "parked")
     expect(own).to_have_text([f"bad {talk.session}"])
-    console.page.select_option("#state", "trouble")
+    console.page.select_option("#state", "awaiting_operator")
     expect(own).to_have_text([f"bad {talk.session}"])
     console.page.select_option("#state", "")
     console.page.fill("#search", f"GOOD {talk.session}")

@@ -115,7 +115,7 @@ def test_ten_thousand_sessions_are_painted_at_once_and_searched(
             page.keyboard.press("j")
         expect(page.locator("button:focus .name")).to_have_text("ticket-300")
         print(f"longest task while moving {page.evaluate('() => window.longest'):.0f} ms")
-        page.select_option("#state", "trouble")
+        page.select_option("#state", "awaiting_operator")
         expect(page.locator("#session-list li .name")).to_have_text([f"ticket-{WRONG}"])
         page.select_option("#state", "")
         page.keyboard.press("/")

@@ -122,7 +122,7 @@ def test_flow_control_answers_all_in_order_and_other_bots_do_not_wait(tmp_path):
         eventually(lambda: are_in(talk, answered=MESSAGES), within=300, what="all answered messages")
         print(f"control on: {MESSAGES} answered within {time.monotonic() - began:.0f} s")
         assert talk.bot.dropped == []
-        assert talk.bot.max_in_flight <= LIMIT
+        assert talk.bot.most_in_hand <= LIMIT
         assert {record["attempts"] for record in records(talk, "attempts")} == {1}
         numbers = defaultdict(list)
         for request in accepted(talk):

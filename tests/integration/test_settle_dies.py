@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sweep.sweeper import Sweeper
 
 from local.sample_bot import Answer
 from relay.domain.timestamps import unix_seconds, utc_text
@@ -17,7 +18,6 @@ from support.deaths import Died, Life
 from support.queued_messages import again, deliver, queued
 from support.waiting import eventually
 from support.workers import Rechecks, final_part
-from sweep.sweeper import Sweeper
 
 pytestmark = pytest.mark.usefixtures("only_this_bot")
 

@@ -1,8 +1,7 @@
 """The network between push and LangBot: what requests does, with its exceptions."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -10,8 +9,9 @@ from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import ConnectTimeout, ReadTimeout
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
+from local.http_bot import Response
 from simulation.faults import Faults, Trouble
-from simulation.model_langbot import Answer, LangBot
+from simulation.model_langbot import LangBot
 from simulation.world import ProcessDied, World
 
 PROXY_ANSWERS = (400, 400, 403, 409, 409, 413, 429, 500, 502, 503, 504)
@@ -22,7 +22,7 @@ PROXY_ANSWERS = (400, 400, 403, 409, 409, 413, 429, 500, 502, 503, 504)
 class _Response:
     status_code: int
     content: bytes
-    headers: dict[str, str]
+    headers: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         return self
@@ -59,9 +59,9 @@ class HttpSession:
             self._break()
         proxy = None
         if self._strikes(bot, Trouble.PROXY, 0.08):
-            proxy = Answer(chance.choice(PROXY_ANSWERS), b"<html>")
+            proxy = Response(chance.choice(PROXY_ANSWERS), "<html>")
             if chance.random() < 0.5:
-                return _Response(proxy.status, proxy.body, proxy.headers)
+                return _Response(proxy.status, proxy.raw)
         process = self._world.current.process
         request = self._world.effect(
             process, lambda: self._world.spawn(bot.process, lambda: bot.receive(path, headers, data))
@@ -72,15 +72,14 @@ class HttpSession:
         if not request.wait(read):
             raise ReadTimeout
         try:
-            answer: Answer = proxy or request.result()
+            response: Response = proxy or request.result()
         except ProcessDied:
             self._break()
-        if answer.burned:
-            bot.burned[answer.burned] = process
-        if not proxy and answer.status < 300:
-            accepted_id = json.loads(answer.body)["data"]["accepted_message_id"]
-            next(one for one in bot.accepted if one.id == accepted_id).told = True
-        return _Response(answer.status, answer.body, answer.headers)
+        if response.burned:
+            bot.burned[response.burned] = process
+        if response.message:
+            response.message.told = True
+        return _Response(response.status, response.raw)
 
     def _strikes(self, bot: LangBot, trouble: Trouble, rate: float) -> bool:
         return not bot.healthy and self._faults.strikes(trouble, rate)

@@ -21,10 +21,11 @@ import relay.client.messages
 import relay.cold_start
 import relay.metrics
 import relay.sender
-import relay_cli.connect
+import relay_cli.both_sides
+import relay_cli.commands.bots.rotate
+import relay_cli.connection_test
 import relay_cli.finding
 import relay_cli.langbot_api
-import relay_cli.trial
 import settle.due
 import settle.settler
 from relay.adapters import admission_control, bot_registry, bounded_http, langbot
@@ -87,12 +88,13 @@ def relay_in(
         (relay.client.conversation, "time", threads.time),
         (relay.client.messages, "time", threads.time),
         (relay_cli.langbot_api, "from_options", lambda options: options.api),
-        (relay_cli.connect, "time", threads.time),
-        (relay_cli.connect, "new_secret", lambda: f"SECRET-{chance.getrandbits(64):016x}"),
-        (relay_cli.connect, "say", lambda text: world.note("relay connect", text)),
-        (relay_cli.finding, "say", lambda text: world.note("relay connect", text)),
-        (relay_cli.trial, "time", threads.time),
-        (relay_cli.trial, "token_hex", lambda _: f"{chance.getrandbits(32):08x}"),
+        (relay_cli.both_sides, "time", threads.time),
+        (relay_cli.commands.bots.rotate, "time", threads.time),
+        (relay_cli.commands.bots.rotate, "new_secret", lambda: f"SECRET-{chance.getrandbits(64):016x}"),
+        (relay_cli.both_sides, "say", lambda text: world.note("relay bots rotate", text)),
+        (relay_cli.finding, "say", lambda text: world.note("relay bots rotate", text)),
+        (relay_cli.connection_test, "time", threads.time),
+        (relay_cli.connection_test, "token_hex", lambda _: f"{chance.getrandbits(32):08x}"),
         (message, "QUEUE_RETENTION", scenario.queue_retention),
         (message, "RETENTION_MARGIN", scenario.retention_margin),
         (timestamps, "DAY", scenario.day),

@@ -1,4 +1,4 @@
-"""The models do what the emulator of the local stack and its sample bot do, as far as the relay sees it."""
+"""The models do what the emulator of the local stack does, as far as the relay sees it."""
 
 import json
 from collections.abc import Callable
@@ -12,12 +12,10 @@ from relay.adapters.admission_control import AdmissionControl, Permit
 from relay.adapters.awaiting_index import AwaitingIndex, Recheck
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay.adapters.dynamodb import Table
-from relay.adapters.langbot import LangBotClient
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
 from relay.domain.attempt import Outcome, Verdict
-from relay.domain.bot import Bot
 from relay.domain.keys import RECHECKS, SETTLE, RecordKey, message_key, record_key
 from relay.domain.part import VerifiedCallback, parse_part, reply_part, sync_reply_body
 from relay.domain.settlement import FinalPart
@@ -25,18 +23,15 @@ from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import utc_text
 from relay.errors import InvalidState
 from simulation.checker import Findings
-from simulation.connections import HttpSession
 from simulation.deployed_relay import queue_of, table_of
 from simulation.faults import Faults, Scenario
 from simulation.model_aws import Client, Service
 from simulation.model_dynamodb import MAX_ITEM_BYTES, Dynamodb
-from simulation.model_langbot import LangBot
 from simulation.model_sqs import Sqs
 from simulation.model_stores import S3, SecretsManager
-from simulation.runtime import relay_in
 from simulation.simulation import simulate
 from simulation.world import START, Process, World
-from support.deployed import IN, Deployed, Talk
+from support.deployed import Deployed, Talk
 
 NOW = 1_795_352_448.0
 Clients = Callable[[str], Any]
@@ -289,38 +284,6 @@ def test_a_secret_is_missing_or_scheduled_for_deletion_alike(deployed: Deployed)
         return [SecretsManager(world, secrets)]
 
     assert in_a_world(models, lambda clients: observe(clients("secretsmanager"), prefix)) == expected
-
-
-def test_langbot_answers_alike(talk: Talk) -> None:
-    message = b'{"session_id": "s", "message": [{"type": "Plain", "text": "SILENT"}]}'
-
-    def observe(url: str, secret: str) -> list[tuple[int, Any]]:
-        bot = Bot("bot", url, (secret,))
-        client = LangBotClient()
-        responses = [
-            client.post(bot, "push", message, "a.0"),
-            client.post(bot, "push", message, "a.0"),
-            client.post(bot, "push", message, "a.1"),
-            client.post(replace(bot, inbound_secrets=("wrong",)), "push", message, "a.2"),
-            client.post(bot, "reset", b'{"session_id": "s"}', "a.3"),
-        ]
-        return [(response.status, json.loads(response.body)["code"]) for response in responses]
-
-    expected = observe(talk.bot.url, IN)
-    assert [status for status, _ in expected] == [202, 409, 202, 401, 500]
-    assert with_a_langbot(lambda bot: observe("http://bot/bots/1", bot.inbound)) == expected
-
-
-def with_a_langbot(observe: Callable[[LangBot], Any]) -> Any:
-    """Return what is observed of a LangBot of a world without trouble."""
-    scenario = replace(Scenario.of(0), troubles=frozenset())
-    world = World(0)
-    faults = Faults(world, scenario)
-    bot = LangBot(world, faults, "bot", "4.11.2", lambda *part: 200)
-    with relay_in(world, lambda service: None, lambda: HttpSession(world, faults, {"bot": bot}), scenario):
-        task = world.spawn(Process("test", runs_relay=True), lambda: observe(bot))
-        world.run(START + 60)
-    return task.result()
 
 
 def test_a_message_and_its_reply_leave_the_same(talk: Talk) -> None:

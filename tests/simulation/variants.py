@@ -15,7 +15,7 @@ import callback.receiver
 import publish.publisher
 import push.dispatcher
 import relay.sender
-import relay_cli.connect
+import relay_cli.commands.bots.rotate
 from callback.receiver import NotVerified, Receiver
 from push.dispatcher import Dispatcher
 from relay.adapters.admission_control import AdmissionControl
@@ -347,13 +347,15 @@ def give_each_copy_of_an_event_its_own_id(good: Any, *arguments: Any, **named: A
 give_each_copy_of_an_event_its_own_id.number = 0  # type: ignore[attr-defined]
 
 
-# ---------------------------------------------------------------- relay connect --rotate
+# ---------------------------------------------------------------- relay bots rotate
 
 
 LONG_DRILL: dict[str, Any] = {"bots": 1, "messages": 60, "storm": 300, "answer_deadline": 60}
 
 
-@variant(relay_cli.connect, "may_sign_with_old", Trouble.ROTATIONS, Trouble.SILENCE, **LONG_DRILL)
+@variant(
+    relay_cli.commands.bots.rotate, "may_sign_with_old", Trouble.ROTATIONS, Trouble.SILENCE, **LONG_DRILL
+)
 def take_the_old_secrets_out_at_once(*_: Any) -> bool:
     return False
 

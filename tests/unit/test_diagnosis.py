@@ -121,7 +121,7 @@ def test_an_unanswered_message_is_told_with_its_reason_and_what_to_do():
     [
         (
             {"state": State.PARKED, "reason": "answered 400"},
-            "push does not try it again: answered 400; mend the cause, then resend or drop it",
+            "push does not try it again: answered 400; fix the cause, then resend or drop it",
         ),
         ({"state": State.RESENT, "resent_as": "7"}, "it was sent again as 7"),
         ({"state": State.DROPPED, "drop_reason": "by phone"}, "it was closed for good: by phone"),

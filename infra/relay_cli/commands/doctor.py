@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import relay
 from relay.adapters.queue_size import queue_size
 from relay.domain.bot import Bot, parse_bot
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
 from relay.domain.signing import sign
+from relay.domain.states import State
 from relay_cli import health, langbot_api
 from relay_cli.arguments import STACK
-from relay_cli.connection import Wanted, find_bot, plan
-from relay_cli.finding import Finding, show
+from relay_cli.connection import RelayBot, find_bot, plan
+from relay_cli.deployment import Deployment
+from relay_cli.finding import Finding, fault, note, ok, show
 from relay_cli.langbot_api import LangBotApi, response_fields
 from relay_cli.routes import read_routes
 from relay_cli.terminal import CommandFailed
@@ -36,10 +38,10 @@ def add_commands(commands: Any) -> None:
     doctor = commands.add_parser("doctor", parents=[STACK], help="check a stack and its bots, say what to do")
     doctor.add_argument("--bot", help="which bot (default: all)")
     langbot_api.add_options(doctor, required=False)
-    doctor.set_defaults(run=run)
+    doctor.set_defaults(run=run_doctor)
 
 
-def run(stack: relay.Stack, options: argparse.Namespace) -> int:
+def run_doctor(stack: relay.Stack, options: argparse.Namespace) -> int:
     """Print a line for each check; return 1 if one of them found a fault."""
     api = langbot_api.from_options(options) if options.langbot else None
     return 0 if show(check(stack, options.bot, api), options) else 1
@@ -71,17 +73,15 @@ def _tried(name: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding
         yield from look()
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        yield Finding(name, None, f"could not be checked: {error.operation_name} was answered {code}")
+        yield note(name, f"could not be checked: {error.operation_name} was answered {code}")
     except BotoCoreError as error:
-        yield Finding(name, None, f"could not be checked: {error}")
+        yield note(name, f"could not be checked: {error}")
 
 
 class _Doctor:
     """The checks. They raise botocore's errors."""
 
     def __init__(self, stack: relay.Stack) -> None:
-        from relay_cli.deployment import Deployment
-
         self._stack = stack
         self._deployment = Deployment(stack)
         self._admin = relay.BotAdmin(stack)
@@ -93,11 +93,9 @@ class _Doctor:
         try:
             events.describe_event_bus(Name=name)
         except events.exceptions.ResourceNotFoundException:
-            yield Finding(
-                "event bus", False, f"there is no {name}", "make it, or deploy with another EventBus"
-            )
+            yield fault("event bus", f"there is no {name}", "make it, or deploy with another EventBus")
         else:
-            yield Finding("event bus", True, f"{name} is there")
+            yield ok("event bus", f"{name} is there")
 
     def queues(self) -> Iterator[Finding]:
         metrics = self._stack.client("cloudwatch").get_metric_statistics(
@@ -110,16 +108,19 @@ class _Doctor:
             Statistics=["Maximum"],
         )
         ages = [point["Maximum"] for point in metrics["Datapoints"]]
-        yield health.age_finding(ages, queue_size(self._stack.client("sqs"), self._stack.push_queue_url))
-        parked = queue_size(self._stack.client("sqs"), self._stack.parked_queue_url)
-        yield health.queue_finding("parked", parked, "`relay parked` says why; resend or drop them")
-        if spill := self._deployment.resource("SpillQueue"):
+        yield health.age_finding(ages, self._size(self._stack.push_queue_url))
+        parked = self._stack.open_awaiting_index().count_parked()
+        yield health.queue_finding("parked", parked, "`relay waiting` says why; resend or drop them")
+        if spill := self._deployment.resources.get("SpillQueue"):
             advice = "RepliesTable or OverflowBucket does not take parts: look into the log of callback"
-            yield health.queue_finding("spilled", queue_size(self._stack.client("sqs"), spill), advice)
+            yield health.queue_finding("spilled", self._size(spill), advice)
+
+    def _size(self, queue_url: str) -> int:
+        return queue_size(self._stack.client("sqs"), queue_url)
 
     def alarms(self) -> Iterator[Finding]:
         found = self._stack.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{self._stack.name}-")
-        topic = self._deployment.resource("AlarmTopic")
+        topic = self._deployment.resources.get("AlarmTopic")
         confirmed = 0
         if topic:
             listed = self._stack.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
@@ -131,14 +132,16 @@ class _Doctor:
         yield health.concurrency_finding(limit["UnreservedConcurrentExecutions"])
 
     def throttle(self) -> Iterator[Finding]:
-        stages = self._stack.client("apigatewayv2").get_stages(ApiId=self._deployment.resource("CallbackApi"))
+        stages = self._stack.client("apigatewayv2").get_stages(
+            ApiId=self._deployment.resources["CallbackApi"]
+        )
         account = self._stack.client("apigateway").get_account()["throttleSettings"]["rateLimit"]
         yield health.throttle_finding(stages["Items"][0].get("DefaultRouteSettings", {}), account)
 
     def callback_url(self) -> Iterator[Finding]:
         response = _post(self._stack.default_callback_url, {})
         if isinstance(response, str):
-            yield Finding("callback URL", False, response, "API Gateway must be reachable for LangBot too")
+            yield fault("callback URL", response, "API Gateway must be reachable for LangBot too")
             return
         yield health.callback_finding(response.status_code)
         self._aws_clock = _ahead_of_here(response)
@@ -148,7 +151,7 @@ class _Doctor:
     def bot(self, name: str, api: LangBotApi | None) -> Iterator[Finding]:
         secret = self._admin.secret(name)
         if secret is None:
-            yield Finding("secret", False, "there is none", f"`relay connect --bot {name}` makes it")
+            yield fault("secret", "there is none", f"`relay connect --bot {name}` makes it")
             return
         bot = parse_bot(name, secret)
         yield health.secret_finding(bot)
@@ -159,12 +162,12 @@ class _Doctor:
             yield from self._at_its_url(bot)
         if api is None:
             text = f"not read: give --langbot URL, and an API key in {langbot_api.API_KEY}"
-            yield Finding("LangBot's form", None, text)
+            yield note("LangBot's form", text)
             return
         try:
-            yield from self._in_langbot(Wanted(name, secret, self._stack.callback_url(name)), api)
+            yield from self._in_langbot(RelayBot(name, secret, self._stack.callback_url(name)), api)
         except CommandFailed as failed:
-            yield Finding("LangBot's API", False, str(failed))
+            yield fault("LangBot's API", str(failed))
 
     def _at_its_url(self, bot: Bot) -> Iterator[Finding]:
         now = str(int(time.time()))
@@ -172,7 +175,7 @@ class _Doctor:
         signed = _post(bot.endpoint(""), {"X-LB-Timestamp": now, "X-LB-Signature": signature})
         if isinstance(signed, str):
             text = f"{signed}, seen from this computer"
-            yield Finding("url", None, text, f"`relay bots test {bot.name}` tells whether Lambda reaches it")
+            yield note("url", text, f"`relay bots test {bot.name}` tells whether Lambda reaches it")
             return
         found = health.url_finding(signed.status_code, response_fields(signed))
         yield found
@@ -184,12 +187,12 @@ class _Doctor:
         if ahead is not None and self._aws_clock is not None:
             yield health.clock_finding("clock of LangBot", ahead - self._aws_clock)
 
-    def _in_langbot(self, wanted: Wanted, api: LangBotApi) -> Iterator[Finding]:
-        found = find_bot(api.http_bots(), wanted, f"{self._stack.name}-{wanted.name}")
+    def _in_langbot(self, relay_bot: RelayBot, api: LangBotApi) -> Iterator[Finding]:
+        found = find_bot(api.http_bots(), relay_bot, f"{self._stack.name}-{relay_bot.name}")
         if found is None:
-            yield Finding("LangBot's form", False, "LangBot has no bot for it", "`relay connect` makes it")
+            yield fault("LangBot's form", "LangBot has no bot for it", "`relay connect` makes it")
             return
-        yield from health.form_findings(plan(wanted, found).changes)
+        yield from health.form_findings(plan(relay_bot, found).changes)
         yield from read_routes(api, found)
         yield health.log_finding(api.log(found["uuid"]))
         agents = {
@@ -199,14 +202,14 @@ class _Doctor:
         }
         if agents:
             runs = [run for agent in agents for run in api.runs(agent)]
-            for record in self._silent(wanted.name):
+            for record in self._silent(relay_bot.name):
                 yield health.run_finding(record["message_id"], record["accepted_message_id"], runs)
 
     def _silent(self, name: str) -> Iterator[MessageRecord]:
         """Return unanswered messages of a bot that LangBot has accepted."""
         silent = (
             record
-            for record in relay.Messages(self._stack).to_handle()
+            for record in relay.Messages(self._stack).awaiting_operator()
             if record.get("bot") == name
             and record["state"] == State.UNANSWERED
             and "accepted_message_id" in record

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import relay
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
 from relay.domain.segments import Segment
+from relay.domain.states import State
 from relay.domain.turn import Turn
 from relay.errors import InvalidMessage, MessageParked, ReplyTimeout
 from relay_cli.arguments import BOT, MESSAGE, SESSION, TIMEOUT
@@ -59,11 +60,11 @@ def add_content(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="FILE", action="append", default=[], help="an image to add")
     parser.add_argument("--sender", metavar="ID", help="the person who says it")
     parser.add_argument(
-        "--key", help="deduplication id: a repetition within five minutes is the same message"
+        "--dedup-id", metavar="ID", help="a repetition with it within five minutes is the same message"
     )
 
 
-def run_push(stack: relay.Stack, options: argparse.Namespace) -> int:
+def run_push(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Send a message and print its id, or send the messages of a file and print how many."""
     if options.file:
         say(f"messages sent: {push_file(stack, options.file, options.bot)}")
@@ -71,20 +72,18 @@ def run_push(stack: relay.Stack, options: argparse.Namespace) -> int:
         raise InvalidMessage("give a session and a text, or --file")
     else:
         print_id(push(stack, options), options.json)
-    return 0
 
 
-def run_sync(stack: relay.Stack, options: argparse.Namespace) -> int:
+def run_sync(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Send a message, wait for its reply and print it."""
     # No function waits for the reply of a push, and it is not lost with a response.
     sent = push(stack, options)
     print_turn(
         relay.Conversation(stack, options.session, options.bot).wait(sent, options.timeout), options.json
     )
-    return 0
 
 
-def run_reset(stack: relay.Stack, options: argparse.Namespace) -> int:
+def run_reset(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Reset a session and wait until LangBot has done it. Raise MessageParked if it cannot."""
     sent = relay.PushQueue(stack).push(
         options.session, bot=options.bot, action="reset", session_type=options.session_type
@@ -94,17 +93,15 @@ def run_reset(stack: relay.Stack, options: argparse.Namespace) -> int:
     if record["state"] == State.PARKED:
         # LangBot 4.11.2 cannot reset any session.
         raise MessageParked(record["reason"])
-    return 0
 
 
-def run_wait(stack: relay.Stack, options: argparse.Namespace) -> int:
+def run_wait(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Wait for the reply of a message that was sent before, and print it."""
     deadline = time.monotonic() + options.timeout
     record = when(stack, options, lambda record: True, options.message)
     sent = relay.SentMessage(options.bot, options.session, record["message_id"], record["message"])
     left = max(deadline - time.monotonic(), 0)
     print_turn(relay.Conversation(stack, options.session, options.bot).wait(sent, left), options.json)
-    return 0
 
 
 def when(
@@ -118,8 +115,8 @@ def when(
         if record and met(record):
             return record
         if time.monotonic() > deadline:
-            told = messages.diagnose(record, options.bot).line()
-            raise ReplyTimeout(f"nothing within {options.timeout:g} s: {told}")
+            diagnosis = messages.diagnose(record, options.bot).line()
+            raise ReplyTimeout(f"nothing within {options.timeout:g} s: {diagnosis}")
         time.sleep(POLL_INTERVAL)
 
 
@@ -138,7 +135,7 @@ def push(stack: relay.Stack, options: argparse.Namespace) -> relay.SentMessage:
         bot=options.bot,
         session_type=options.session_type,
         sender={"id": options.sender} if options.sender else None,
-        deduplication_id=options.key,
+        deduplication_id=options.dedup_id,
     )
 
 

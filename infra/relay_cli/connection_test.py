@@ -9,19 +9,19 @@ from secrets import token_hex
 
 import relay
 from relay.domain.bot import Bot
-from relay.domain.diagnosis import Diagnosis, counted, refusal_advice
-from relay.domain.record import State
+from relay.domain.diagnosis import Diagnosis, pluralize, refusal_advice
 from relay.domain.segments import Segment
-from relay_cli.finding import Finding
+from relay.domain.states import State
+from relay_cli.finding import Finding, fault, note, ok
 
-TO, FROM = "to LangBot", "from LangBot"
+OUTBOUND, INBOUND = "to LangBot", "from LangBot"
 _TEXT = "This is a test of the connection. Please reply with one word."
 _ENDED = (State.ANSWERED, State.UNANSWERED, State.PARKED)
 _ACCEPTED = (State.DELIVERED, State.ANSWERED, State.UNANSWERED)
 
 
 @dataclass(frozen=True)
-class Trial:
+class ConnectionTest:
     """What a test showed: the message's state, None on the queue, what is known of it, and its reply.
 
     `refused` has the reasons for which callback refused requests for the bot meanwhile.
@@ -49,7 +49,7 @@ def run_test(stack: relay.Stack, bot: Bot, timeout: float) -> list[Finding]:
             break
         time.sleep(0.3)
     turn = relay.Conversation(stack, session_id, bot.name).reply(record) if record else None
-    trial = Trial(
+    test = ConnectionTest(
         state=record["state"] if record else None,
         diagnosis=messages.diagnose(record, bot.name),
         reply=turn.text if turn else None,
@@ -58,34 +58,28 @@ def run_test(stack: relay.Stack, bot: Bot, timeout: float) -> list[Finding]:
     )
     if record and record["state"] == State.PARKED:
         messages.drop(record, "it was only a test")
-    return findings(trial)
+    return findings(test)
 
 
-def findings(trial: Trial) -> list[Finding]:
+def findings(test: ConnectionTest) -> list[Finding]:
     """Return what a test showed of each direction."""
-    told = trial.diagnosis
-    if trial.state not in _ACCEPTED:
-        text = f"{told.happened}: {told.why}" if told.why else told.happened
-        skipped = Finding(FROM, None, "not tested, since LangBot has not accepted the message")
-        return [Finding(TO, False, text, told.todo), skipped]
-    return [Finding(TO, True, "LangBot accepted the message"), _from_langbot(trial)]
+    diagnosis = test.diagnosis
+    if test.state not in _ACCEPTED:
+        text = f"{diagnosis.happened}: {diagnosis.why}" if diagnosis.why else diagnosis.happened
+        not_tested = note(INBOUND, "not tested, since LangBot has not accepted the message")
+        return [fault(OUTBOUND, text, diagnosis.todo), not_tested]
+    return [ok(OUTBOUND, "LangBot accepted the message"), _inbound(test)]
 
 
-def _from_langbot(trial: Trial) -> Finding:
-    if trial.reply is not None:
-        return Finding(FROM, True, f"the bot replied: {trial.reply[:60]}")
-    if trial.refused:
-        refused = counted(len(trial.refused), "request")
-        return Finding(
-            FROM,
-            False,
-            f"no reply, and callback refused {refused} for it: {trial.refused[-1]}",
-            refusal_advice(trial.refused),
-        )
-    return Finding(
-        FROM,
-        False,
+def _inbound(test: ConnectionTest) -> Finding:
+    if test.reply is not None:
+        return ok(INBOUND, f"the bot replied: {test.reply[:60]}")
+    if test.refused:
+        text = f"callback refused {pluralize(len(test.refused), 'request')} for it: {test.refused[-1]}"
+        return fault(INBOUND, f"no reply, and {text}", refusal_advice(test.refused))
+    return fault(
+        INBOUND,
         "no reply",
-        f"in LangBot the callback URL must be exactly {trial.callback_url}, and the bot needs a route; "
+        f"in LangBot the callback URL must be exactly {test.callback_url}, and the bot needs a route; "
         "`relay doctor --langbot URL` reads both there",
     )

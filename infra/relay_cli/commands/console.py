@@ -27,7 +27,7 @@ def add_commands(commands: Any) -> None:
     console.set_defaults(run=run_console)
 
 
-def run_console(stack: relay.Stack, options: argparse.Namespace) -> int:
+def run_console(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Serve the console of a stack on loopback. Raise CommandFailed."""
     try:
         import uvicorn
@@ -64,4 +64,3 @@ def run_console(stack: relay.Stack, options: argparse.Namespace) -> int:
     if not options.no_browser:
         webbrowser.open(guard.link)
     uvicorn.Server(config).run(sockets=[listener])
-    return 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import relay
 from relay.domain.part import ReplyPart
 from relay.domain.segments import readable
 from relay_cli.arguments import SESSION
-from relay_cli.show import said, time_of
-from relay_cli.terminal import complain, fitted, one_line, say, say_json
+from relay_cli.commands.show import said, time_of
+from relay_cli.terminal import complain, one_line, say, say_json, truncate
 
 
 def add_commands(commands: Any) -> None:
@@ -21,7 +21,7 @@ def add_commands(commands: Any) -> None:
     tail.set_defaults(run=run_tail)
 
 
-def run_tail(stack: relay.Stack, options: argparse.Namespace) -> NoReturn:
+def run_tail(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Print parts as they are stored, each turn after the message that it answers, until interrupted."""
     messages = relay.Messages(stack)
     if not messages.is_known(options.bot):
@@ -35,9 +35,8 @@ def run_tail(stack: relay.Stack, options: argparse.Namespace) -> NoReturn:
         if part["reply_to"] != turn:
             turn = part["reply_to"]
             if turn and (record := messages.begun_by(part)):
-                say(fitted(f"{time_of(record['queued_at'])}    >  {said(messages, record)}", width))
-        say(fitted(line(part), width))
-    raise AssertionError("follow has no end")
+                say(truncate(f"{time_of(record['queued_at'])}    >  {said(messages, record)}", width))
+        say(truncate(line(part), width))
 
 
 def line(part: ReplyPart) -> str:

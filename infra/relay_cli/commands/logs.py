@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import relay
 from relay.domain.timestamps import utc_text
 from relay_cli.arguments import STACK, positive_seconds
-from relay_cli.show import time_of
+from relay_cli.commands.show import time_of
 from relay_cli.terminal import one_line, say, say_json
 
 if TYPE_CHECKING:
     from relay.adapters.function_logs import LogLine
 
-FUNCTIONS = ("push", "callback", "settle", "sweep", "publish")
+FUNCTIONS = ("push", "callback", "settle", "publish")
 
 POLL_INTERVAL = 3
 """Seconds: CloudWatch Logs takes five such questions a second of an account."""
@@ -35,7 +35,7 @@ def add_commands(commands: Any) -> None:
     logs.set_defaults(run=run_logs)
 
 
-def run_logs(stack: relay.Stack, options: argparse.Namespace) -> NoReturn:
+def run_logs(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Print the lines as they come, until interrupted."""
     functions = [options.function] if options.function else FUNCTIONS
     for line in follow(stack, functions, time.time() - options.since):
@@ -43,7 +43,6 @@ def run_logs(stack: relay.Stack, options: argparse.Namespace) -> NoReturn:
             say_json({"function": line.function, **(line.fields or {"message": line.text})})
         else:
             say(shown(line))
-    raise AssertionError("follow has no end")
 
 
 def follow(stack: relay.Stack, functions: Sequence[str], moment: float) -> Iterator[LogLine]:

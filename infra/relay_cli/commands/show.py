@@ -9,7 +9,7 @@ from typing import Any
 
 import relay
 from relay.domain.attempt import AttemptEntry
-from relay.domain.diagnosis import Diagnosis
+from relay.domain.diagnosis import Diagnosis, pluralize
 from relay.domain.message import parse_message
 from relay.domain.record import MessageRecord
 from relay.domain.segments import readable
@@ -32,7 +32,7 @@ def add_commands(commands: Any) -> None:
     show.set_defaults(run=run_show)
 
 
-def run_show(stack: relay.Stack, options: argparse.Namespace) -> int:
+def run_show(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Tell the story of a message; of a session without a message, list its last ones first."""
     messages = relay.Messages(stack)
     if options.message:
@@ -52,7 +52,6 @@ def run_show(stack: relay.Stack, options: argparse.Namespace) -> int:
         say_json({"record": record, "diagnosis": vars(diagnosis), "reply": reply})
     else:
         say("\n".join(story(record, said(messages, record), diagnosis, turn)))
-    return 0
 
 
 def summary(messages: relay.Messages, record: MessageRecord) -> str:
@@ -84,7 +83,7 @@ def story(record: MessageRecord, text: str, diagnosis: Diagnosis, turn: Turn | N
     yield from explanation(record["state"], diagnosis)
     if turn:
         yield ""
-        count = f"{len(turn.parts)} part" + ("" if len(turn.parts) == 1 else "s")
+        count = pluralize(len(turn.parts), "part")
         end = "" if turn.finished else ", not finished"
         yield f"reply       {turn.reply_to or '(pushed)'}, {count}{end}"
         for paragraph in turn.paragraphs:

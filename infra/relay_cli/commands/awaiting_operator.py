@@ -1,4 +1,4 @@
-"""The commands parked, resend and drop: the messages that wait for an operator."""
+"""The commands waiting, resend and drop: the messages that wait for an operator."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from typing import Any
 
 import relay
 from relay.domain.keys import session_key
-from relay.domain.record import MessageRecord, State
+from relay.domain.record import MessageRecord
+from relay.domain.states import State
 from relay_cli.arguments import BOT, MESSAGE
-from relay_cli.send import print_id
-from relay_cli.show import time_of
-from relay_cli.terminal import one_line, quoted, say, say_json
+from relay_cli.commands.send import print_id
+from relay_cli.commands.show import time_of
+from relay_cli.terminal import one_line, say, say_json, shell_quote
 
 
 def add_commands(commands: Any) -> None:
     """Add the parsers of the commands."""
-    parked = commands.add_parser("parked", parents=[BOT], help="list the parked and unanswered messages")
-    parked.add_argument("session", nargs="?", help="only those of this session of the bot")
-    parked.set_defaults(run=run_parked)
+    waiting = commands.add_parser(
+        "waiting", parents=[BOT], help="list the messages that wait for an operator"
+    )
+    waiting.add_argument("session", nargs="?", help="only those of this session of the bot")
+    waiting.set_defaults(run=run_waiting)
     resend = commands.add_parser(
         "resend", parents=[MESSAGE], help="send a parked or unanswered message again, as the next"
     )
@@ -30,34 +33,32 @@ def add_commands(commands: Any) -> None:
     drop.set_defaults(run=run_drop)
 
 
-def run_parked(stack: relay.Stack, options: argparse.Namespace) -> int:
+def run_waiting(stack: relay.Stack, options: argparse.Namespace) -> None:
     """List what waits for an operator, a line a message and without its text."""
     only = None if options.session is None else session_key(options.bot, options.session)
-    for record in relay.Messages(stack).to_handle():
+    for record in relay.Messages(stack).awaiting_operator():
         if only in (None, record["session"]):
             say_json(fields(record)) if options.json else say(summary(record))
-    return 0
 
 
-def run_resend(stack: relay.Stack, options: argparse.Namespace) -> int:
+def run_resend(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Send a message again; print the new one's id."""
     messages = relay.Messages(stack)
     record = messages.known(options.session, options.message, options.bot)
     if sent := messages.resend(record):
         print_id(sent, options.json)
     else:
+        record = messages.known(options.session, options.message, options.bot)
         resend = messages.known(options.session, record["resent_as"], options.bot)
         say(f"resent before, as {resend['message_id']}")
-    return 0
 
 
-def run_drop(stack: relay.Stack, options: argparse.Namespace) -> int:
+def run_drop(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Close a message; say so."""
     messages = relay.Messages(stack)
     record = messages.known(options.session, options.message, options.bot)
     messages.drop(record, options.reason)
     say(f"dropped {record['message_id']}")
-    return 0
 
 
 def fields(record: MessageRecord) -> dict[str, Any]:
@@ -79,5 +80,5 @@ def summary(record: MessageRecord) -> str:
     """Return what the list says of a message, on one line."""
     known = fields(record)
     bot, _, session_id = record["session"].partition("#")
-    words = f"--bot {quoted(bot)} {quoted(session_id)}  {record['message_id']}"
+    words = f"--bot {shell_quote(bot)} {shell_quote(session_id)}  {record['message_id']}"
     return f"{time_of(known['since'])}  {words}  {record['state']}: {one_line(known['reason'])}"
