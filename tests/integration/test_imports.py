@@ -18,7 +18,7 @@ ENVIRONMENT = {
     "PYTHONPATH": f"{FUNCTIONS}:{ROOT}/infra",
     "AWS_DEFAULT_REGION": "us-east-1",
 } | VARIABLES
-HANDLERS = ["push.app", "callback.app", "settle.app", "sweep.app", "publish.app"]
+HANDLERS = ["push.app", "callback.app", "settle.app", "publish.app"]
 
 
 def run_python(code, environment):

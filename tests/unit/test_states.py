@@ -1,21 +1,14 @@
-"""Each change of a record, by the expressions that DynamoDB gets, and the diagram of the states."""
-
-import re
-from itertools import groupby
-from pathlib import Path
+"""Each change of a record, by the expressions that DynamoDB gets."""
 
 import pytest
 
 from relay.adapters.dynamodb import from_item, to_item
 from relay.adapters.messages_table import rendered
 from relay.domain import states
-from relay.domain.states import TRANSITIONS, WRITTEN_BY_PUSH, AnswerKind, State
+from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import utc_text
 from simulation.dynamodb_expressions import change_of, condition_of
 from support.samples import NOW, message_record
-
-START = "[*]"
-DELIVERY_PAGE = Path(__file__).parents[2] / "docs/delivery.md"
 
 RECORDS = {str(state): {"state": state} for state in State if state != State.ANSWERED} | {
     f"{kind}, sent {when}": {"state": State.ANSWERED, "answer_kind": kind, "answered_at": utc_text(sent_at)}
@@ -87,28 +80,3 @@ def test_a_message_is_identified_once_and_keeps_its_state():
 )
 def test_a_message_awaits_something_only_as_long_as_something_can_come(transition, fields, awaiting):
     assert changed(transition, **fields).get("awaiting") == awaiting
-
-
-def diagram():
-    """Return the states and their changes as Mermaid draws them; those that push makes name no cause."""
-    arrows = [(old, new, "") for old in (START, State.RETRYING) for new in WRITTEN_BY_PUSH]
-    arrows += [
-        (old, transition.to, cause)
-        for cause, transition in TRANSITIONS.items()
-        for old in dict.fromkeys(origin.state for origin in transition.allowed_from)
-    ]
-    order = [START, *State]
-    arrows.sort(key=lambda arrow: (order.index(arrow[0]), order.index(arrow[1])))
-    lines = ["stateDiagram-v2"]
-    for (old, new), same in groupby(arrows, key=lambda arrow: arrow[:2]):
-        causes = ", ".join(cause for *_, cause in same)
-        lines.append(f"    {old} --> {new}" + (f": {causes}" if causes else ""))
-    return "\n".join(lines) + "\n"
-
-
-def test_the_page_on_delivery_shows_the_states_as_they_are():
-    shown = re.search(
-        r"^## States\n.*?^```mermaid\n(.*?)^```$", DELIVERY_PAGE.read_text("utf-8"), re.M | re.S
-    )
-    assert shown, f"docs/delivery.md lacks this diagram under its heading States:\n\n{diagram()}"
-    assert shown[1] == diagram(), f"docs/delivery.md must show this diagram:\n\n{diagram()}"
