@@ -25,7 +25,9 @@ def test_both_languages_have_the_same_texts_with_the_same_values():
 
 
 def test_every_text_that_the_page_asks_for_is_there():
-    asked = re.findall(r'(?:\btext\(|\bnote\(|\bsetText\([^"]+, )"([\w.]+)"|data-(?:text|label|placeholder)="([\w.]+)"', PAGE)
+    asked = re.findall(
+        r'(?:\btext\(|\bnote\(|\bsetText\([^"]+, )"([\w.]+)"|data-(?:text|label|placeholder)="([\w.]+)"', PAGE
+    )
     keys = {one or other for one, other in asked}
     assert len(keys) > 50
     assert keys - ENGLISH.keys() == set()
