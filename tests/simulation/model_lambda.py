@@ -143,7 +143,7 @@ class QueueMapping:
                 continue
             self.busy += 1
             world.sleep(world.chance("mapping").random() * 0.1)
-            event = {"Records": [self._record(message) for message in batch]}
+            event = {"Records": [self.record(message) for message in batch]}
             receipts = {message.id: message.receipt for message in batch}
             # "at least once": the same batch can reach two instances.
             twice = self.service.faults.strikes(Trouble.DUPLICATES, 0.05)
@@ -171,7 +171,8 @@ class QueueMapping:
                 except Exception as error:
                     service.world.note("mapping", f"cannot delete {message_id}: {error}")
 
-    def _record(self, message: Stored) -> dict[str, Any]:
+    def record(self, message: Stored) -> dict[str, Any]:
+        """Return a message as Lambda hands it to the function."""
         return {
             "messageId": message.id,
             "receiptHandle": message.receipt,

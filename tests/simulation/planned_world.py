@@ -27,7 +27,7 @@ from simulation.model_lambda import InvocationFailed
 from simulation.model_langbot import Accepted, LangBot, Turn
 from simulation.people import Said
 from simulation.simulation import Outcome, bound, opened
-from simulation.world import START, Crash, Killed, Process
+from simulation.world import Crash, Killed, Process
 
 When = Literal["before", "after"]
 ECHO, SILENCE = Turn(), Turn(replies=())
@@ -100,7 +100,7 @@ class PlannedLangBot(LangBot):
 
 
 class PlannedWorld:
-    """One relay, with one bot if `bots` is not given. Times are in seconds from the world's beginning on."""
+    """A relay, with a bot for each of the releases in its settings, and what a scenario does to it."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
@@ -211,7 +211,7 @@ class PlannedWorld:
         copy = replace(self.queued[sent.message_id], receives=receives, receipt="gone")
         task = self.world.spawn(
             Process("mapping"),
-            lambda: self.deployment.functions.invoke("push", {"Records": [mapping._record(copy)]}),
+            lambda: self.deployment.functions.invoke("push", {"Records": [mapping.record(copy)]}),
         )
         return lambda: bool(task.result()["batchItemFailures"])
 
@@ -255,11 +255,6 @@ class PlannedWorld:
         until = self.world.now + seconds
         self.world.run(until)
         self.world.now = until
-
-    @property
-    def seconds(self) -> float:
-        """How long the world has run."""
-        return self.world.now - START
 
     def end(self) -> None:
         """Run until nothing is under way; every promise must be kept then."""
