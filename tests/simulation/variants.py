@@ -25,7 +25,7 @@ from relay.adapters.dynamodb import Table
 from relay.adapters.event_bus import EventBus
 from relay.adapters.langbot import LangBotClient
 from relay.adapters.messages_table import MessagesTable
-from relay.adapters.overflow_bucket import OverflowBucket
+from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
 from relay.domain import admission, attempt, event, part, retry
@@ -159,15 +159,20 @@ def swallow_an_error_of_the_table(good: Any, *arguments: Any, **named: Any) -> A
 
 @variant(MessagesTable, "write", Trouble.DUPLICATES)
 def overwrite_a_record_that_has_ended(_: Any, self: Any, record: Any, if_new: bool = False) -> bool:
-    written: bool = self._table.put(record)
-    return written
+    return _put(self, record, "", {})
 
 
 @variant(MessagesTable, "write", Trouble.DUPLICATES, Trouble.LANGBOT)
 def let_a_late_copy_give_back_a_key(_: Any, self: Any, record: Any, if_new: bool = False) -> bool:
     condition, values = "attribute_not_exists(#session) OR #state = :retrying", {":retrying": "retrying"}
-    written: bool = self._table.put(record, condition, values)
-    return written
+    return _put(self, record, condition, values)
+
+
+def _put(messages: Any, record: Any, condition: str, values: Any) -> bool:
+    without_body = {name: value for name, value in record.items() if name != "body"}
+    path = message_path(record["message_id"])
+    entry = OverflowingItem(record, without_body, record["body"].encode(), path)
+    return put_item(messages._table, messages._bucket, entry, condition, values)
 
 
 @variant(retry, "accepted_record", Trouble.SILENCE, messages=24, answer_deadline=900, day=5)
