@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from relay.adapters.sync_queue import SyncQueue
 
 from publish.publisher import StreamRecord
 from relay import SentMessage

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from botocore.exceptions import ClientError
-from support.sweeping import no_scheduled_sweeps
 
 from publish.publisher import MAX_BODIES, StreamRecord
 from relay.adapters.awaiting_index import AwaitingIndex
