@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help demo local test test-unit test-console test-langbot prove fuzz mutants check bench soak release clean
+.PHONY: help install demo local test test-unit test-console test-langbot prove fuzz mutants check bench soak release clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -40,8 +40,12 @@ test-unit: .venv/.tests  ## run the unit tests, which need no emulator
 test-console: .venv/.tests .local/.package .local/.emulator .local/.chromium  ## run the tests of the console in headless Chromium, which this installs
 	$(PY) -m pytest tests/console
 
+# Two processes with a LangBot each, since most tests wait for LangBot.
 test-langbot: .venv/.tests .local/.package .local/.emulator .local/.langbot-$(LANGBOT)  ## run the tests against a real LangBot, which this installs
-	$(PY) -m pytest tests/langbot
+	$(PY) -m pytest -n 2 --dist worksteal tests/langbot
+
+install: .venv/.tests .local/.package .local/.typescript .local/.chromium .local/.langbot-$(LANGBOT) .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## install what check and the tests need
+	@:
 
 fuzz: .venv/.tests .local/.package .local/.emulator  ## try 100,000 inputs, or FUZZ_INPUTS, at callback and push (36 minutes on two cores)
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-100000} $(PY) -m pytest tests/fuzz --timeout 0 --show-capture no
@@ -135,6 +139,7 @@ endef
 
 # The browser of Debian and of what comes from it; on other systems it has to be there already.
 .local/.chromium:
+	@mkdir -p .local
 	@command -v chromium >/dev/null || { echo "Installing chromium by apt-get, for the tests of the console (once, half a minute) ..." && apt-get update -qq && apt-get install -y -qq chromium fonts-noto-cjk >/dev/null; }
 	@touch $@
 

@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 # is told so, or Lambda ends the function, and API Gateway tells LangBot by a 5xx as well.
 connect, read = 1, 1.5
 
-# Anybody can make up names of bots, and a question to Secrets Manager costs as much as five requests to the
+# Anybody can make up names of bots, and a lookup in Secrets Manager costs as much as five requests to the
 # API. An account may ask 10,000 a second: so a hundred instances that are flooded leave most of them.
-NAMES_PER_SECOND = 10
+LOOKUPS_PER_SECOND = 10
 
 settings = CallbackSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
@@ -45,7 +45,7 @@ receiver = Receiver(
     bot_registry=BotRegistry(
         client("secretsmanager", connect, read, tries=1),
         settings.bot_secret_prefix,
-        names_per_second=NAMES_PER_SECOND,
+        lookups_per_second=LOOKUPS_PER_SECOND,
     ),
     replies_table=RepliesTable(Table(client("dynamodb", connect, read), settings.replies_table), bucket),
     bucket=bucket,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from relay.adapters.bot_registry import BotRegistry, TooManyNames, UnknownBot
+from relay.adapters.bot_cache import LookupRateLimited
+from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
@@ -92,7 +93,7 @@ class Receiver:
                 secret = self._checked_secret(bot, timestamp, signature, raw)
         except UnknownBot as error:
             raise NotAuthentic(Refusal.UNKNOWN_BOT, str(error)) from None
-        except TooManyNames as error:
+        except LookupRateLimited as error:
             raise NotVerified(str(error)) from None
         except (ClientError, BotoCoreError) as error:
             raise NotVerified(f"the secret of bot {bot_name!r}: {error_text(error)}") from None

@@ -13,7 +13,7 @@ from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.replies_table import RepliesTable
-from relay.domain.keys import OPERATOR, RECHECKS, SETTLE, RecordKey, record_key
+from relay.domain.keys import RECHECKS, SETTLE, RecordKey, record_key
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 from relay.domain.settlement import LOOK_BACK, RECHECK_DELAYS, FinalPart, pushes_since
@@ -29,9 +29,6 @@ log = logging.getLogger(__name__)
 
 _TIME_TO_HANDLE = 12
 """Seconds that must be left to begin with an item: a call to AWS that hangs ends within 11 s."""
-
-_MAX_COUNTED = 1000
-"""Messages that the gauge of parked messages counts at the most: each minute reads their keys."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class DueItems:
         What there is no time for is left to the next minute. Raise botocore's errors.
         """
         # Before all else: an alarm needs it each minute.
-        self.metrics.gauge(Metric.PARKED_MESSAGES, self.awaiting_index.count(OPERATOR, _MAX_COUNTED))
+        self.metrics.gauge(Metric.PARKED_MESSAGES, self.awaiting_index.count_parked())
         now, unanswered = self.clock(), 0
         due = self._due(now)
         while seconds_left() >= _TIME_TO_HANDLE and (key := next(due, None)):
@@ -125,12 +122,13 @@ class DueItems:
         return self._give_up(record, now, reason)
 
     def _identified(self, record: MessageRecord, around: list[ReplyPart]) -> MessageRecord:
-        """Return a message whose id in LangBot is not known as it is after one more check of the finals."""
-        finals = {
-            part["reply_to"]: part for part in reversed(around) if part["is_final"] and part["reply_to"]
-        }
-        for final in reversed(finals.values()):
-            self.settler.settle(FinalPart.of(final), checks=len(RECHECK_DELAYS))
+        """Return a message whose id is not known as it is after a check of the turns that nothing began."""
+        newest = islice(self.messages_table.newest_first(record["session"]), LOOK_BACK)
+        known = {one.get("accepted_message_id", "") for one in newest} | {""}
+        for part in around:
+            if part["is_final"] and part["reply_to"] not in known:
+                known.add(part["reply_to"])
+                self.settler.settle(FinalPart.of(part), checks=len(RECHECK_DELAYS))
         return self.messages_table.read(_key(record)) or record
 
     def _give_up(self, record: MessageRecord, now: float, reason: str) -> bool:

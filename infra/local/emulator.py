@@ -4,10 +4,17 @@ The argument is the folder with what requirements.txt pins; only the functions g
 """
 
 import os
+import queue
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+LAST_LINE = "end of the invocation"
+LAST_LINE_WITHIN = 5
+"""Seconds to wait for it: only a process that has died does not write it."""
 
 
 def _end_with_parent() -> None:
@@ -15,19 +22,30 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)  # the functions' processes too
 
 
+def _log_of(worker: Any) -> str:
+    """Return what a function's process logged up to its last line."""
+    lines: list[str] = []
+    with suppress(queue.Empty):
+        while (line := worker._stderr_queue.get(timeout=LAST_LINE_WITHIN)) != LAST_LINE:
+            lines.append(line)
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["PYTHONPATH"] = os.pathsep.join([sys.argv.pop(), f"{Path(__file__).parent}/lambda_site"])
     from ministack import app  # type: ignore[import-not-found]
-    from ministack.core.lambda_runtime import Worker  # type: ignore[import-not-found]
+    from ministack.core import lambda_runtime  # type: ignore[import-not-found]
     from ministack.services import lambda_svc  # type: ignore[import-not-found]
     from ministack.services.cloudformation.provisioners import (  # type: ignore[import-not-found]
         _RESOURCE_HANDLERS,
     )
 
-    # After each invocation it waits 50 ms for a first line of the log, then 5 ms for another one. A function
-    # writes its log before its result, so 5 ms are enough; a later line is shown after the next invocation.
-    Worker._drain_stderr_bounded.__defaults__ = (0.005, 0.005, 0.25)
+    # It waits 50 ms for the log of an invocation, and shows a later line only after the next invocation, if
+    # there is one. So each function's process writes a last line before it returns a result.
+    before, flush, after = lambda_runtime._PYTHON_WORKER_SCRIPT.rpartition("        _real_stdout.flush()\n")
+    lambda_runtime._PYTHON_WORKER_SCRIPT = f"{before}        print({LAST_LINE!r})\n{flush}{after}"
+    lambda_runtime.Worker._drain_stderr_bounded = _log_of
     # It delivers the batches of a FIFO queue one after the other, AWS side by side. Its queues lock a message
     # group while one of its messages is in flight, so the order stays.
     lambda_svc._sqs_esm_concurrency = lambda mapping, *_: int(mapping["ScalingConfig"]["MaximumConcurrency"])

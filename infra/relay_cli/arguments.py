@@ -3,6 +3,8 @@
 import argparse
 from itertools import islice
 
+from relay.domain.bot import BOT_NAME
+
 
 def positive_seconds(text: str) -> float:
     """Return a number of seconds above 0. Raise ArgumentTypeError."""
@@ -12,6 +14,13 @@ def positive_seconds(text: str) -> float:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+
+
+def bot_name(text: str) -> str:
+    """Return a bot's name, if it is one. Raise ArgumentTypeError."""
+    if not BOT_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"not a bot's name: {text!r}; a name has a-z, 0-9 and -")
+    return text
 
 
 STACK = argparse.ArgumentParser(add_help=False)
@@ -31,6 +40,9 @@ TIMEOUT = argparse.ArgumentParser(add_help=False)
 TIMEOUT.add_argument(
     "--timeout", type=positive_seconds, default=90, metavar="SECONDS", help="default: %(default)s"
 )
+
+YES = argparse.ArgumentParser(add_help=False)
+YES.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def options_first(words: list[str], commands: dict[str, argparse.ArgumentParser]) -> list[str]:

@@ -1,18 +1,14 @@
 """What a bot in LangBot and its secret here must be to fit together. Nothing here has a side effect."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from relay.domain.addresses import is_public
-from relay.domain.admission import SLOT_TIMEOUT
-from relay.domain.bot import Bot, parse_bot, secret_fields, weakness
-from relay_cli.bot_secret import new_secret
+from relay.domain.bot import Bot, parse_bot, weakness
+from relay_cli.bot_secret import new_secrets
 from relay_cli.langbot_api import Json
 from relay_cli.terminal import CommandFailed
-
-Secrets = str | list[str]
 
 NEW_BOT = {
     "default_session_type": "person",
@@ -32,7 +28,7 @@ LABELS = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RelayBot:
     """What the relay knows of its bot: its name, its secret if it has one, and its callback URL."""
 
     name: str
@@ -45,34 +41,37 @@ class Wanted:
         return parse_bot(self.name, self.secret or "{}")
 
     @property
-    def newest(self) -> tuple[str, str]:
-        """Return the secrets that both sides are to use, inbound first. The bot must have some."""
-        return self.bot.inbound_secrets[0], self.bot.outbound_secrets[0]
+    def newest(self) -> dict[str, str]:
+        """Return the signing secrets that both sides are to use. The bot must have some."""
+        return {
+            "inbound_secret": self.bot.inbound_secrets[0],
+            "outbound_secret": self.bot.outbound_secrets[0],
+        }
 
 
 @dataclass(frozen=True)
 class Plan:
     """What both sides are to have.
 
-    `secrets` are new ones for both directions, None if the relay keeps its own. `changes` says for people
+    `secrets` are new ones for both directions, none if the relay keeps its own. `changes` says for people
     what is new in LangBot, without a secret.
     """
 
-    secrets: tuple[str, str] | None
+    secrets: dict[str, str]
     adapter_config: Json
     changes: tuple[str, ...]
 
 
-def find_bot(bots: Sequence[Json], wanted: Wanted, name: str) -> Json | None:
+def find_bot(bots: Sequence[Json], relay_bot: RelayBot, name: str) -> Json | None:
     """Return LangBot's HTTP bot that belongs to a bot of the relay, or None. Raise CommandFailed.
 
     It is the one that the bot's url names, or the one that calls back to the bot. A bot that is not connected
     to anything is found by its name in LangBot. So no bot of another stack is taken over.
     """
-    uuid = urlsplit(wanted.bot.url).path.rstrip("/").rpartition("/")[2]
+    uuid = urlsplit(relay_bot.bot.url).path.rstrip("/").rpartition("/")[2]
     for found in (
         [bot for bot in bots if bot["uuid"] == uuid],
-        [bot for bot in bots if bot["adapter_config"].get("callback_url") == wanted.callback_url],
+        [bot for bot in bots if bot["adapter_config"].get("callback_url") == relay_bot.callback_url],
         [bot for bot in bots if bot["name"] == name and not bot["adapter_config"].get("callback_url")],
     ):
         if len(found) > 1:
@@ -84,21 +83,20 @@ def find_bot(bots: Sequence[Json], wanted: Wanted, name: str) -> Json | None:
     return None
 
 
-def plan(wanted: Wanted, found: Json | None) -> Plan:
+def plan(relay_bot: RelayBot, found: Json | None) -> Plan:
     """Return what must be on both sides, and what of it is new.
 
     What fits stays: each save makes LangBot reload the bot. If the two sides have different secrets, LangBot
     gets the relay's. If those are weak or missing, both sides get new ones.
     """
-    bot = wanted.bot
+    bot = relay_bot.bot
     before = found["adapter_config"] if found else {}
-    config = {**NEW_BOT, **before, "callback_url": wanted.callback_url, "signature_required": True}
-    secrets = None
-    if not _fits(bot, before):
+    config = {**NEW_BOT, **before, "callback_url": relay_bot.callback_url, "signature_required": True}
+    secrets: dict[str, str] = {}
+    if not fits(bot, before):
         if not (bot.inbound_secrets and bot.outbound_secrets) or weakness(bot):
-            secrets = (new_secret(), new_secret())
-        inbound, outbound = secrets or wanted.newest
-        config |= {"inbound_secret": inbound, "outbound_secret": outbound}
+            secrets = new_secrets()
+        config |= secrets or relay_bot.newest
     changes = [
         f"LangBot: {LABELS[field]}: {_shown(field, before, config)}"
         for field in LABELS
@@ -111,31 +109,25 @@ def plan(wanted: Wanted, found: Json | None) -> Plan:
     return Plan(secrets, config, tuple(changes))
 
 
-def secret_with(secret: str | None, url: str, secrets: tuple[Secrets, Secrets] | None) -> str:
-    """Return a bot's secret with another url, and with other signing secrets, inbound first, if given."""
-    fields = {**(secret_fields(secret or "{}") or {}), "url": url}
-    if secrets:
-        fields |= {"inbound_secret": secrets[0], "outbound_secret": secrets[1]}
-    return json.dumps(fields, ensure_ascii=False)
+def secrets_of(adapter_config: Json) -> dict[str, str]:
+    """Return the secrets that LangBot verifies and signs with, which are one if it has no outbound secret."""
+    inbound = adapter_config.get("inbound_secret") or ""
+    return {"inbound_secret": inbound, "outbound_secret": adapter_config.get("outbound_secret") or inbound}
 
 
-def rotation_has_begun(bot: Bot, adapter_config: Json) -> bool:
-    """Tell whether a rotation was interrupted, and has to be finished first. Raise CommandFailed."""
-    if not _fits(bot, adapter_config):
-        raise CommandFailed(
-            2, "LangBot and the relay have different secrets: give the command without --rotate first"
-        )
-    known = bot.inbound_secrets, bot.outbound_secrets
-    return known != tuple((secret,) for secret in _secrets_of(adapter_config))
+def fits(bot: Bot, adapter_config: Json) -> bool:
+    """Tell whether each side accepts what the other one signs."""
+    inbound, outbound = secrets_of(adapter_config).values()
+    # Push signs with the first two.
+    return inbound in bot.inbound_secrets[:2] and outbound in bot.outbound_secrets
 
 
-def may_sign_with_old(waited: float, open_turns: int) -> bool:
-    """Tell whether LangBot may still sign with an old secret, so many seconds after it got a new one.
-
-    It finishes a turn with the secret with which it began. `open_turns` are those whose message waits for a
-    reply. Others cannot be seen, and have SLOT_TIMEOUT seconds to end.
-    """
-    return open_turns > 0 or waited < SLOT_TIMEOUT
+def without_query(bot: Bot) -> str:
+    """Return a bot's url without what can be secret in it: its query, and a user's name and password."""
+    if not bot.url:
+        return ""
+    url = urlsplit(bot.url)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}" + ("?…" if url.query else "")
 
 
 def address_warnings(url: str, deployed: bool) -> list[str]:
@@ -144,7 +136,7 @@ def address_warnings(url: str, deployed: bool) -> list[str]:
     if deployed and _is_private(urlsplit(url).hostname or ""):
         warnings.append(f"Lambda cannot reach {url}: it needs a public address (docs/connecting.md)")
     if deployed and urlsplit(url).scheme == "http":
-        warnings.append(f"{url} is not encrypted: anybody on the way can read the messages")
+        warnings.append(f"{url} is not encrypted: everybody on the way can read the messages")
     return warnings
 
 
@@ -153,18 +145,6 @@ def _is_private(host: str) -> bool:
         return not is_public(host)
     except ValueError:
         return "." not in host or host.endswith((".local", ".internal", ".localhost"))
-
-
-def _secrets_of(adapter_config: Json) -> tuple[str, str]:
-    """Return the secrets that LangBot verifies and signs with, which are one if it has no outbound secret."""
-    inbound = adapter_config.get("inbound_secret") or ""
-    return inbound, adapter_config.get("outbound_secret") or inbound
-
-
-def _fits(bot: Bot, adapter_config: Json) -> bool:
-    inbound, outbound = _secrets_of(adapter_config)
-    # Push signs with the first two.
-    return inbound in bot.inbound_secrets[:2] and outbound in bot.outbound_secrets
 
 
 def _shown(field: str, before: Json, after: Json) -> str:

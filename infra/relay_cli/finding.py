@@ -17,6 +17,21 @@ class Finding:
     advice: str = ""
 
 
+def ok(check: str, text: str) -> Finding:
+    """Return that all is well."""
+    return Finding(check, True, text)
+
+
+def fault(check: str, text: str, advice: str = "") -> Finding:
+    """Return what is wrong, and what to do about it."""
+    return Finding(check, False, text, advice)
+
+
+def note(check: str, text: str, advice: str = "") -> Finding:
+    """Return what is no fault, or could not be checked."""
+    return Finding(check, None, text, advice)
+
+
 def show(findings: Iterable[Finding], options: argparse.Namespace) -> bool:
     """Print findings as they come; return whether none of them is a fault."""
     all_well = True

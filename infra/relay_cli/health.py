@@ -5,9 +5,9 @@ from typing import Any
 
 from relay.domain.admission import BotState
 from relay.domain.bot import Bot, weakness
-from relay.domain.diagnosis import counted
+from relay.domain.diagnosis import pluralize
 from relay.domain.signing import SIGNATURE_TOLERANCE
-from relay_cli.finding import Finding
+from relay_cli.finding import Finding, fault, note, ok
 from relay_cli.langbot_api import Json
 
 OLD_MESSAGE = 1800
@@ -25,14 +25,14 @@ CALLBACKS_A_SECOND = 15
 def secret_finding(bot: Bot) -> Finding:
     """Judge a bot's secret."""
     if bot.unusable:
-        return Finding("secret", False, bot.unusable, "correct it with `relay bots set` or `relay connect`")
+        return fault("secret", bot.unusable, "correct it with `relay bots set` or `relay connect`")
     if not bot.url:
-        return Finding("secret", False, "it has no url", "`relay connect` sets it")
+        return fault("secret", "it has no url", "`relay connect` sets it")
     if weak := weakness(bot):
-        return Finding("secret", None, f"weak: {weak}", "`relay connect --rotate` renews it")
+        return note("secret", f"weak: {weak}", f"`relay bots rotate {bot.name}` renews it")
     if len(bot.inbound_secrets) > 1 or len(bot.outbound_secrets) > 1:
-        return Finding("secret", None, "a rotation is under way", "`relay connect --rotate` finishes it")
-    return Finding("secret", True, "valid")
+        return note("secret", "a rotation is under way", f"`relay bots rotate {bot.name}` finishes it")
+    return ok("secret", "valid")
 
 
 def url_finding(status: int, body: Json) -> Finding:
@@ -41,137 +41,132 @@ def url_finding(status: int, body: Json) -> Finding:
     LangBot checks the signature first. Then it misses the message, so it accepts nothing.
     """
     text = str(body.get("msg") or body.get("error") or "")
-    told = f"answered {status}" + (f": {text}" if text else "")
+    answered = f"answered {status}" + (f": {text}" if text else "")
     match status, body.get("code"):
         case 400, 40001:
-            return Finding("url", True, "LangBot answers, and accepts inbound_secret")
+            return ok("url", "LangBot answers, and accepts inbound_secret")
         case 401, 40101 if "expired" in text:
-            return Finding("url", False, told, "set the clock of LangBot's host, or of this computer")
+            return fault("url", answered, "set the clock of LangBot's host, or of this computer")
         case 401, 40101:
             advice = f"LangBot has another Inbound Signing Secret; `relay connect` sets it. {SAVE_AGAIN}"
-            return Finding("url", False, told, advice)
+            return fault("url", answered, advice)
         case 404, _ if text == "Bot not found":
             advice = f"the bot is off, or the url names none; `relay connect` sets both right. {SAVE_AGAIN}"
-            return Finding("url", False, told, advice)
+            return fault("url", answered, advice)
         case 405, _:
-            return Finding(
-                "url", False, told, "it must be the Inbound Webhook URL, without a slash at its end"
-            )
-    return Finding("url", False, f"{told}, and not as LangBot does", "look at what is in front of LangBot")
+            return fault("url", answered, "it must be the Inbound Webhook URL, without a slash at its end")
+    return fault("url", f"{answered}, and not as LangBot does", "look at what is in front of LangBot")
 
 
 def signature_finding(status: int) -> Finding:
     """Judge the response to the same request without a signature."""
     if status == 401:
-        return Finding("signatures", True, "LangBot refuses a message without one")
+        return ok("signatures", "LangBot refuses a message without one")
     advice = "switch Require Inbound Signature on; `relay connect` does it"
-    return Finding("signatures", False, f"LangBot answered {status} to a request without one", advice)
+    return fault("signatures", f"LangBot answered {status} to a request without one", advice)
 
 
 def clock_finding(check: str, ahead: float) -> Finding:
     """Judge a clock that is `ahead` of AWS's by so many seconds, as far as whole seconds tell."""
     text = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} AWS"
     if abs(ahead) <= 2:
-        return Finding(check, True, "as AWS's")
+        return ok(check, "as AWS's")
     if abs(ahead) <= SIGNATURE_TOLERANCE / 5:
-        return Finding(check, True, text)
+        return ok(check, text)
     advice = f"set it by NTP: signatures over {SIGNATURE_TOLERANCE} s off are refused"
-    return Finding(check, False, text, advice)
+    return fault(check, text, advice)
 
 
 def circuit_finding(state: BotState) -> Finding:
     """Judge a bot's circuit breaker."""
     if state.probe_at and state.failures:
-        text = f"{counted(state.failures, 'attempt')} in a row failed: {state.last_error}"
-        return Finding("circuit", False, text, "mend the cause, then `relay bots retry NAME`")
-    return Finding("circuit", True, "closed")
+        text = f"{pluralize(state.failures, 'attempt')} in a row failed: {state.last_error}"
+        return fault("circuit", text, "fix the cause, then `relay bots retry NAME`")
+    return ok("circuit", "closed")
 
 
 def slots_finding(in_flight: int, most: int) -> Finding:
     """Judge how many messages of a bot wait for a reply."""
     if most and in_flight >= most:
         advice = "LangBot is slow or silent; `relay bots test NAME` tells which"
-        return Finding("slots", False, f"all {most} are taken, so other messages wait", advice)
-    return Finding("slots", True, f"{in_flight} of {most} taken" if most else f"{in_flight} taken, no limit")
+        return fault("slots", f"all {most} are taken, so other messages wait", advice)
+    return ok("slots", f"{in_flight} of {most} taken" if most else f"{in_flight} taken, no limit")
 
 
 def callback_finding(status: int) -> Finding:
     """Judge the response of the callback URL to a request without a signature."""
     if status == 401:
-        return Finding("callback URL", True, "reachable, and refuses what is not signed")
+        return ok("callback URL", "reachable, and refuses what is not signed")
     advice = "look into the log of callback; 403, 404 and 429 come from API Gateway"
-    return Finding("callback URL", False, f"answered {status} instead of 401", advice)
+    return fault("callback URL", f"answered {status} instead of 401", advice)
 
 
 def queue_finding(check: str, waiting: int, advice: str) -> Finding:
     """Judge a queue on which no message should be."""
-    return Finding(check, not waiting, counted(waiting, "message"), advice if waiting else "")
+    text = pluralize(waiting, "message")
+    return fault(check, text, advice) if waiting else ok(check, text)
 
 
 def age_finding(ages: Sequence[float], waiting: int) -> Finding:
     """Judge the push queue by the ages of its oldest message in the last minutes, in seconds."""
     if not ages:
-        return Finding(
-            "push queue", None, f"{counted(waiting, 'message')}; CloudWatch has no age of the oldest"
-        )
+        return note("push queue", f"{pluralize(waiting, 'message')}; CloudWatch has no age of the oldest")
     oldest = max(ages)
-    text = f"{counted(waiting, 'message')}, the oldest {oldest:.0f} s old"
+    text = f"{pluralize(waiting, 'message')}, the oldest {oldest:.0f} s old"
     if oldest > OLD_MESSAGE:
-        return Finding("push queue", False, text, "`relay bots list` says which bot fails")
-    return Finding("push queue", True, text)
+        return fault("push queue", text, "`relay bots list` says which bot fails")
+    return ok("push queue", text)
 
 
 def alarm_findings(alarms: Sequence[Json], topic: bool, confirmed: int) -> Iterator[Finding]:
     """Judge the alarms of a stack; `topic`: it has one for them; `confirmed`: who gets its mail."""
     for alarm in alarms:
         if alarm["StateValue"] == "ALARM":
-            yield Finding("alarm", False, alarm["AlarmName"], alarm.get("AlarmDescription", ""))
+            yield fault("alarm", alarm["AlarmName"], alarm.get("AlarmDescription", ""))
     if topic and not confirmed:
         advice = "open the mail of AWS and confirm the subscription"
-        yield Finding("alarms", False, f"{len(alarms)} alarms, and nobody has confirmed the mail", advice)
+        yield fault("alarms", f"{len(alarms)} alarms, and the mail is not confirmed", advice)
     elif topic:
-        yield Finding("alarms", True, f"{len(alarms)} alarms, sent by mail")
+        yield ok("alarms", f"{len(alarms)} alarms, sent by mail")
     else:
         advice = "deploy with AlarmEmail=you@example.com, unless a rule on the event bus takes them"
-        yield Finding("alarms", None, f"{len(alarms)} alarms, and no mail", advice)
+        yield note("alarms", f"{len(alarms)} alarms, and no mail", advice)
 
 
 def concurrency_finding(unreserved: int) -> Finding:
     """Judge how many functions of the account can run at once."""
     text = f"{unreserved} parallel executions for all functions without reserved ones"
     if unreserved < FEW_EXECUTIONS:
-        return Finding("concurrency", False, text, "raise Lambda's quota `Concurrent executions`")
-    return Finding("concurrency", True, text)
+        return fault("concurrency", text, "raise Lambda's quota `Concurrent executions`")
+    return ok("concurrency", text)
 
 
 def throttle_finding(stage: Mapping[str, Any], account: float) -> Finding:
     """Judge how many callbacks a second API Gateway passes on; LangBot does not retry a 429."""
     own = stage.get("ThrottlingRateLimit")
     if own is None:
-        return Finding(
-            "API throttle", None, f"the stage shows none of its own; {account:g} a second for all APIs"
-        )
+        return note("API throttle", f"the stage shows none of its own; {account:g} a second for all APIs")
     text = f"{own:g} callbacks a second, {account:g} for all APIs of the account"
     if min(own, account) < CALLBACKS_A_SECOND:
         advice = f"one LangBot posts up to {CALLBACKS_A_SECOND} a second: raise MaxCallbacksPerSecond"
-        return Finding("API throttle", False, text, advice)
-    return Finding("API throttle", True, text)
+        return fault("API throttle", text, advice)
+    return ok("API throttle", text)
 
 
 def form_findings(changes: Sequence[str]) -> Iterator[Finding]:
     """Judge what `relay connect` would change in LangBot."""
     if not changes:
-        yield Finding("LangBot's form", True, "callback URL and both secrets are the relay's")
+        yield ok("LangBot's form", "callback URL and both secrets are the relay's")
     for change in changes:
-        yield Finding("LangBot's form", False, change, "`relay connect` sets it")
+        yield fault("LangBot's form", change, "`relay connect` sets it")
 
 
 def log_finding(lines: Sequence[Json]) -> Finding:
     """Judge LangBot's log of a bot by the callbacks that it gave up."""
     lost = [str(line.get("text")) for line in lines if "http_bot callback" in str(line.get("text"))]
     if lost:
-        return Finding("LangBot's log", False, lost[-1], "those parts are lost; mend the cause first")
-    return Finding("LangBot's log", True, "no callback was given up since the bot was saved")
+        return fault("LangBot's log", lost[-1], "those parts are lost; fix the cause first")
+    return ok("LangBot's log", "no callback was given up since the bot was saved")
 
 
 def run_finding(message_id: str, accepted_id: str, runs: Sequence[Json]) -> Finding:
@@ -180,11 +175,9 @@ def run_finding(message_id: str, accepted_id: str, runs: Sequence[Json]) -> Find
     run = next((run for run in runs if str(run.get("event_id", "")).endswith(f":{accepted_id}")), None)
     if run is None:
         advice = "look at its routes in LangBot"
-        return Finding(check, False, f"message {message_id} is not among the agent's latest runs", advice)
+        return fault(check, f"message {message_id} is not among the agent's latest runs", advice)
     reason = run.get("status_reason") or "no reason is given"
     text = f"message {message_id}: {run.get('status')}, {reason}"
     if run.get("status") == "completed":
-        return Finding(
-            check, False, text, "the agent ended without a reply: its runner must call a reply tool"
-        )
-    return Finding(check, False, text, "look into the agent's log in LangBot")
+        return fault(check, text, "the agent ended without a reply: its runner must call a reply tool")
+    return fault(check, text, "look into the agent's log in LangBot")

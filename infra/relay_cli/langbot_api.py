@@ -56,18 +56,18 @@ class LangBotApi:
 
     def version(self) -> str:
         """Return LangBot's release, e.g. `v4.11.2`."""
-        return str(self._get("system/info").get("version", "of an unknown release"))
+        return str(self._call("GET", "system/info").get("version", "of an unknown release"))
 
     def http_bots(self) -> list[Json]:
         """Return the HTTP bots, each with its `adapter_config`, which has its secrets in clear."""
-        bots = [bot for bot in self._get("platform/bots")["bots"] if bot.get("adapter") == "http_bot"]
+        bots = [bot for bot in self._call("GET", "platform/bots")["bots"] if bot.get("adapter") == "http_bot"]
         if any("adapter_config" not in bot for bot in bots):
             raise CommandFailed(1, "the API key of LangBot needs the scope resource.manage too")
         return bots
 
     def bot(self, uuid: str) -> Json:
         """Return a bot as it is now."""
-        bot: Json = self._get(f"platform/bots/{uuid}")["bot"]
+        bot: Json = self._call("GET", f"platform/bots/{uuid}")["bot"]
         return bot
 
     def create_bot(self, name: str, adapter_config: Json) -> Json:
@@ -113,9 +113,6 @@ class LangBotApi:
         lines: list[Json] = self._call("POST", f"platform/bots/{uuid}/logs", body)["logs"]
         return lines
 
-    def _get(self, path: str) -> Any:
-        return self._call("GET", path)
-
     def _optional(self, method: str, path: str, body: Json | None = None) -> Json | None:
         response = self._send(method, path, body)
         return None if response.status_code in (404, 405) else self._data(method, path, response)
@@ -133,7 +130,7 @@ class LangBotApi:
                 json=body,
                 headers=self._headers,
                 timeout=_TIMEOUT,
-                allow_redirects=False,  # the key is for nobody else
+                allow_redirects=False,  # the key is for this address only
             )
         except requests.RequestException as error:
             raise CommandFailed(

@@ -13,8 +13,8 @@ from relay.errors import (
     RelayError,
     ReplyTimeout,
 )
-from relay_cli import bots_command, connect, console_command, doctor, logs, parked, send, show, tail
 from relay_cli.arguments import options_first
+from relay_cli.commands import awaiting_operator, bots, connect, console, doctor, logs, send, show, tail
 from relay_cli.terminal import CommandFailed, Parser, complain, say, show_crash
 
 EXIT_CODES = """\
@@ -38,7 +38,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser
     )
     top.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and end")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (send, show, tail, parked, logs, console_command, bots_command, connect, doctor):
+    for module in (send, show, tail, awaiting_operator, logs, console, bots, connect, doctor):
         module.add_commands(commands)
     completion = commands.add_parser("completion", help="print what makes a shell complete these commands")
     completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
@@ -77,7 +77,7 @@ def main() -> int:
 
     try:
         stack = Stack.from_cloudformation(options.stack) if options.stack else Stack.from_file()
-        code: int = options.run(stack, options)
+        code: int = options.run(stack, options) or 0
     except KeyboardInterrupt:
         return 0 if options.command in ("tail", "logs", "console") else 130
     except CommandFailed as error:
@@ -87,14 +87,12 @@ def main() -> int:
     except (InvalidState, MessageNotFound) as error:
         return fail(2, str(error))
     except MessageParked as error:
-        return fail(3, f"parked: {error}; mend the cause, then `relay resend` or `relay drop` it")
+        return fail(3, f"parked: {error}; fix the cause, then `relay resend` or `relay drop` it")
     except ReplyTimeout as error:
         return fail(4, str(error))
-    except RelayError as error:
-        return fail(1, str(error))
     except NoRegionError:
-        return fail(1, "no AWS region is set: set AWS_REGION, or the region of your AWS profile")
-    except (ClientError, BotoCoreError) as error:
+        return fail(1, "no AWS region is set: set AWS_DEFAULT_REGION, or the region of your AWS profile")
+    except (RelayError, ClientError, BotoCoreError) as error:
         return fail(1, str(error))
     return code
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from relay_cli.finding import Finding
+from relay_cli.finding import Finding, fault, note, ok
 from relay_cli.langbot_api import Json, LangBotApi
 
 _PLAIN = {"type": "Plain", "text": "hello"}
@@ -33,8 +33,8 @@ def read_routes(api: LangBotApi, bot: Json) -> Iterator[Finding]:
 def pipeline_of(bot: Json) -> Finding:
     """Return what a release before 4.11 does with all messages of a bot."""
     if bot.get("use_pipeline_uuid"):
-        return Finding("route", True, "all messages go to one pipeline")
-    return Finding("route", False, "the bot has no pipeline", "choose one in LangBot, in the bot's form")
+        return ok("route", "all messages go to one pipeline")
+    return fault("route", "the bot has no pipeline", "choose one in LangBot, in the bot's form")
 
 
 def route_findings(bot: Json, results: dict[str, Json], agents: dict[str, Json]) -> Iterator[Finding]:
@@ -46,16 +46,14 @@ def route_findings(bot: Json, results: dict[str, Json], agents: dict[str, Json])
     for kind in ("person", "group, addressed"):
         yield _of_kind(f"route ({kind})", results[kind], agents)
     if results["group, addressed"]["matched"] and not results["group"]["matched"]:
-        yield Finding(
+        yield note(
             "route (group)",
-            None,
             "LangBot ignores a message to a group without an At",
             "`relay bots set NAME --group-at` adds it to each message to a group",
         )
     if any(one.get("enabled", True) for one in bot.get("plugin_processors") or []):
-        yield Finding(
+        yield note(
             "event processor",
-            None,
             "a processor runs beside the route, and its replies mix with the route's",
             "expect more than one reply to a message, or switch it off in LangBot",
         )
@@ -64,24 +62,22 @@ def route_findings(bot: Json, results: dict[str, Json], agents: dict[str, Json])
 def _of_kind(check: str, result: Json, agents: dict[str, Any]) -> Finding:
     kind, uuid, reason = result.get("target_type"), result.get("target_uuid"), result.get("reason", "")
     if kind == "discard":
-        return Finding(check, False, "LangBot discards it", "change the bot's route in LangBot")
+        return fault(check, "LangBot discards it", "change the bot's route in LangBot")
     if not result["matched"] and kind:
-        return Finding(check, False, f"its route is dead: {reason}", "change the bot's route in LangBot")
+        return fault(check, f"its route is dead: {reason}", "change the bot's route in LangBot")
     if not result["matched"]:
-        return Finding(
+        return fault(
             check,
-            False,
             "no route: LangBot accepts it and says nothing",
             "add a route from message.received to a pipeline in LangBot",
         )
     name = (result.get("target") or {}).get("target_name") or uuid
     if kind != "agent":
-        return Finding(check, True, f"to the {kind} {name}")
+        return ok(check, f"to the {kind} {name}")
     if not agents.get(str(uuid), {}).get("component_ref"):
-        return Finding(check, False, f"the agent {name} has no runner", "choose a runner for it in LangBot")
-    return Finding(
+        return fault(check, f"the agent {name} has no runner", "choose a runner for it in LangBot")
+    return note(
         check,
-        None,
         f"to the agent {name}, whose replies can be pushes that name no message",
         "`relay bots set NAME --replies push` lets each push find its message",
     )

@@ -39,7 +39,7 @@ def complain(text: str) -> None:
 
 
 def progress(done: int, total: int) -> None:
-    """Show how much of some work is done, if somebody looks at standard error."""
+    """Show how much of some work is done, if standard error is a terminal."""
     if sys.stderr.isatty():
         bar = "#" * (40 * done // total)
         end = "\n" if done == total else ""
@@ -52,7 +52,7 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def fitted(line: str, width: int | None) -> str:
+def truncate(line: str, width: int | None) -> str:
     """Return a line that takes at most `width` cells of a terminal; None is no limit."""
     taken = list(accumulate(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line))
     if not width or not taken or taken[-1] <= width:
@@ -61,7 +61,7 @@ def fitted(line: str, width: int | None) -> str:
 
 
 def show_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print an error that nobody foresaw, with its traceback. It is for `sys.excepthook`."""
+    """Print an unforeseen error with its traceback. It is for `sys.excepthook`."""
     say("".join(traceback.format_exception(kind, error, trace)).rstrip(), sys.stderr)
 
 
@@ -75,8 +75,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def say_json(value: Any) -> None:
-    """Print a value as one line of JSON, for programs."""
-    print(json_line(value), flush=True)
+    """Print a value as one line of JSON, for programs, which a terminal shows as it is."""
+    text = json.dumps(value, ensure_ascii=False)
+    print(_STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text), flush=True)
 
 
 def confirmed(question: str, yes: bool) -> bool:
@@ -90,13 +91,7 @@ def confirmed(question: str, yes: bool) -> bool:
         raise CommandFailed(2, "there was no answer; --yes says yes beforehand") from None
 
 
-def json_line(value: Any) -> str:
-    """Return one line of JSON that a terminal shows as it is."""
-    text = json.dumps(value, ensure_ascii=False)
-    return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def quoted(word: str) -> str:
+def shell_quote(word: str) -> str:
     """Return a word as bash takes it; it may have any characters."""
     if not _STEERING.search(word) and "\n" not in word and "\t" not in word:
         return shlex.quote(word)

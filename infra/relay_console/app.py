@@ -1,7 +1,7 @@
-"""The console's HTTP application: static files, what the pages watch, and what the operator does."""
+"""The console's HTTP application: static files, what the pages show, and what the operator does."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -18,11 +18,19 @@ from relay import InvalidMessage, InvalidState, Messages, PushQueue, Stack
 from relay.domain.keys import session_key
 from relay.domain.message import Action
 from relay.domain.record import MessageRecord
+from relay_console.message_view import message_detail
+from relay_console.overview import Overview
+from relay_console.part_view import part_detail
+from relay_console.poller import Poller
 from relay_console.session_feed import SessionFeed
-from relay_console.views import message_detail, part_detail
-from relay_console.watcher import Watch, Watcher
 
 STATIC = Path(__file__).with_name("static")
+
+MAX_IDLE_SESSIONS = 20
+"""Sessions that no page shows and that are remembered, so that to show them again costs little."""
+
+_STATUSES = {InvalidMessage: 400, InvalidState: 409, ClientError: 502, BotoCoreError: 502}
+"""The HTTP status for each kind of error."""
 
 
 class Console:
@@ -32,7 +40,9 @@ class Console:
         """`name` is what the page calls the stack."""
         self._stack = stack
         self._name = name
-        self._watcher = Watcher(stack)
+        self._messages_table = stack.open_messages_table()
+        self._overview = Poller(Overview(stack))
+        self._sessions: dict[str, Poller[SessionFeed]] = {}
 
     def application(self) -> Starlette:
         """Return the application."""
@@ -50,13 +60,7 @@ class Console:
                 Route("/api/resend", self.resend, methods=["POST"]),
                 Route("/api/drop", self.drop, methods=["POST"]),
             ],
-            exception_handlers={
-                HTTPException: _answer_error,
-                InvalidMessage: _answer_error,
-                InvalidState: _answer_error,
-                ClientError: _answer_error,
-                BotoCoreError: _answer_error,
-            },
+            exception_handlers=dict.fromkeys(_STATUSES, _error_response),
         )
 
     async def page(self, request: Request) -> Response:
@@ -65,27 +69,27 @@ class Console:
 
     async def stack(self, request: Request) -> Response:
         """Say which stack this is."""
-        return JSONResponse({"name": self._name, "local": self._stack.endpoint_url is not None})
+        return JSONResponse({"name": self._name})
 
-    # ---------------------------------------------------------------- what the pages watch
+    # ---------------------------------------------------------------- what the pages show
 
     async def overview(self, request: Request) -> Response:
         """Send the sessions, the bots and the queues, and each change."""
-        return _events(self._watcher.overview)
+        return _events(self._overview)
 
     async def session(self, request: Request) -> Response:
         """Send the messages and the parts of a session, and each change."""
-        return _events(self._watch(request.query_params))
+        return _events(self._session(request.query_params))
 
     async def message(self, request: Request) -> Response:
         """Return the protocol of a message."""
-        feed, record = self._record(request.query_params)
-        body = await run_in_threadpool(feed.body, record)
+        record = self._record(request.query_params)
+        body = await run_in_threadpool(self._messages_table.body, record)
         return JSONResponse(message_detail(record, body))
 
     async def part(self, request: Request) -> Response:
         """Return the protocol of a part."""
-        part = self._watch(request.query_params).source.part(request.query_params.get("part", ""))
+        part = self._session(request.query_params).source.parts.get(request.query_params.get("part", ""))
         if part is None:
             raise HTTPException(404, "the session has no such part")
         return JSONResponse(part_detail(part))
@@ -94,61 +98,65 @@ class Console:
 
     async def earlier(self, request: Request) -> Response:
         """Read earlier messages and parts of a session."""
-        watch = self._watch(await _fields(request, "session"))
-        watch.source.step_back()
-        watch.hurry()
+        session = self._session(await _fields(request, "session"))
+        session.source.load_earlier()
+        session.poll_now()
         return JSONResponse({})
 
     async def send(self, request: Request) -> Response:
         """Send a message as a session's next."""
-        fields = await _fields(request, "bot", "session_id", "action")
+        fields = await _fields(request, "session_id", "action")
         sent = await run_in_threadpool(
             PushQueue(self._stack).push,
             fields["session_id"],
             fields.get("text"),
-            bot=fields["bot"],
+            bot=fields.get("bot", ""),
             action=cast(Action, fields["action"]),
         )
-        self._watcher.session(session_key(sent.bot, sent.session_id)).hurry()
-        self._watcher.overview.hurry()
-        return JSONResponse(
-            {"message_id": sent.message_id, "session": session_key(sent.bot, sent.session_id)}
-        )
+        session = session_key(sent.bot, sent.session_id)
+        self._poll_now({"session": session})
+        return JSONResponse({"message_id": sent.message_id, "session": session})
 
     async def resend(self, request: Request) -> Response:
         """Send a parked or unanswered message again."""
         fields = await _fields(request, "session", "message")
-        _, record = self._record(fields)
-        sent = await run_in_threadpool(Messages(self._stack).resend, record)
-        self._hurry(fields)
-        return JSONResponse({"message_id": sent.message_id if sent else None})
+        record = self._record(fields)
+        await run_in_threadpool(Messages(self._stack).resend, record)
+        self._poll_now(fields)
+        return JSONResponse({})
 
     async def drop(self, request: Request) -> Response:
         """Close a parked or unanswered message for good."""
         fields = await _fields(request, "session", "message", "reason")
-        _, record = self._record(fields)
+        record = self._record(fields)
         await run_in_threadpool(Messages(self._stack).drop, record, fields["reason"])
-        self._hurry(fields)
+        self._poll_now(fields)
         return JSONResponse({})
 
-    def _watch(self, fields: Any) -> Watch[SessionFeed]:
-        return self._watcher.session(fields.get("session", ""))
+    def _session(self, fields: Mapping[str, str]) -> Poller[SessionFeed]:
+        """Return the poller of the session that a request names by its key in the tables."""
+        session = fields.get("session", "")
+        poller = self._sessions.pop(session, None) or Poller(SessionFeed(self._stack, session))
+        idle = [key for key, other in self._sessions.items() if not other.has_subscribers]
+        for key in idle[:-MAX_IDLE_SESSIONS]:
+            del self._sessions[key]
+        self._sessions[session] = poller
+        return poller
 
-    def _record(self, fields: Any) -> tuple[SessionFeed, MessageRecord]:
-        feed = self._watch(fields).source
-        record = feed.record(fields.get("message", ""))
+    def _record(self, fields: Mapping[str, str]) -> MessageRecord:
+        record = self._session(fields).source.records.get(fields.get("message", ""))
         if record is None:
             raise HTTPException(404, "the session has no such message")
-        return feed, record
+        return record
 
-    def _hurry(self, fields: Any) -> None:
-        self._watch(fields).hurry()
-        self._watcher.overview.hurry()
+    def _poll_now(self, fields: Mapping[str, str]) -> None:
+        self._session(fields).poll_now()
+        self._overview.poll_now()
 
 
-def _events(watch: Watch[Any]) -> Response:
+def _events(poller: Poller[Any]) -> Response:
     async def events() -> AsyncIterator[str]:
-        async for change in watch.changes():
+        async for change in poller.subscribe():
             yield f"data: {json.dumps(change)}\n\n"
 
     return StreamingResponse(events(), media_type="text/event-stream")
@@ -163,13 +171,11 @@ async def _fields(request: Request, *names: str) -> dict[str, str]:
     if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
         raise HTTPException(400, "the request must be a JSON object of texts")
     for name in names:
-        if not fields.get(name, "").strip() and name != "bot":
+        if not fields.get(name, "").strip():
             raise HTTPException(400, f"{name} is missing")
     return fields
 
 
-async def _answer_error(request: Request, error: Exception) -> Response:
-    status = {HTTPException: 0, InvalidMessage: 400, InvalidState: 409}.get(type(error), 502)
-    if isinstance(error, HTTPException):
-        return JSONResponse({"error": error.detail}, error.status_code)
-    return JSONResponse({"error": str(error)}, status)
+async def _error_response(request: Request, error: Exception) -> Response:
+    status = next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
+    return PlainTextResponse(str(error), status)

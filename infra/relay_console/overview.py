@@ -10,9 +10,12 @@ from relay import Stack
 from relay.adapters.function_logs import LogLine
 from relay.domain.admission import BotState
 from relay.domain.keys import RecordKey, bot_of, record_key
-from relay.domain.record import State
+from relay.domain.states import State
 from relay.domain.timestamps import Clock
-from relay_console.views import Item, Seen, bot_item, clock_skew, session_item
+from relay_console.bot_view import bot_item
+from relay_console.part_view import clock_skew
+from relay_console.session_view import MessageSummary, session_item
+from relay_console.view_item import ViewItem
 
 MAX_MESSAGES = 10_000
 """Messages that are read at the start, newest first, to list their sessions."""
@@ -29,7 +32,7 @@ _PAGE = 20
 _RECHECKED = 300
 """Newest messages that are looked through for ones that came into the index behind newer ones."""
 
-_OPEN, _TROUBLED = 3, 1
+_PENDING, _AWAITING_OPERATOR = 3, 1
 """Records that are read again each time: of messages that wait, and of parked and unanswered ones."""
 
 _MAX_TO_HANDLE = 100
@@ -41,10 +44,7 @@ _REFUSED_FOR = 3600
 
 _QUEUES = {
     "push": "-push.fifo",
-    "parked": "-parked.fifo",
-    "sync": "-sync.fifo",
     "spill": "-spill",
-    "recheck": "-recheck",
 }
 """The queues and the ends of their names, as in template.yaml."""
 
@@ -56,7 +56,7 @@ _DEPTHS = (
 
 
 class Overview:
-    """Reads what the left column and the state of the stack show; see Source in watcher.py."""
+    """Reads what the left column and the state of the stack show; see Source in poller.py."""
 
     busy_interval = 3.0
     idle_interval = 5.0
@@ -65,36 +65,36 @@ class Overview:
         self._stack = stack
         self._clock = clock
         self._messages_table = stack.open_messages_table()
+        self._awaiting_index = stack.open_awaiting_index()
         self._replies_table = stack.open_replies_table()
         self._logs = stack.open_logs()
-        self._sessions: dict[str, dict[str, Seen]] = {}
-        self._session_items: dict[str, Item] = {}
-        self._open: dict[tuple[str, str], None] = {}
-        self._troubled: dict[tuple[str, str], None] = {}
-        self._delivered: dict[str, Seen] = {}
+        self._sessions: dict[str, dict[str, MessageSummary]] = {}
+        self._session_items: dict[str, ViewItem] = {}
+        self._pending: dict[tuple[str, str], None] = {}
+        self._awaiting_operator: dict[tuple[str, str], None] = {}
+        self._delivered: dict[str, MessageSummary] = {}
         """By its bot, the message that was delivered last."""
-        self._walk: Iterator[RecordKey] | None = None
-        self._walked = 0
+        self._backlog: Iterator[RecordKey] | None = self._recent_keys()
         self._due: dict[str, float] = {}
-        self._bots: dict[str, Item] = {}
-        self._others: dict[str, Item] = {}
+        self._bots: dict[str, ViewItem] = {}
+        self._others: dict[str, ViewItem] = {}
         self._refused: set[LogLine] = set()
 
     @property
-    def behind(self) -> bool:
+    def has_more(self) -> bool:
         """Tell whether earlier sessions are still to be read."""
-        return self._walk is not None
+        return self._backlog is not None
 
-    def poll(self) -> dict[str, Item]:
+    def poll(self) -> dict[str, ViewItem]:
         """Read what is new; return all items."""
         now = self._clock()
         try:
             self._read(self._new_keys(now))
         except Exception:
-            if self.behind:  # what broke off cannot go on
-                self._walk, self._walked = None, 0
+            if self.has_more:  # what broke off cannot go on
+                self._backlog = self._recent_keys()
             raise
-        if not self.behind:
+        if not self.has_more:
             self._read(self._keys_to_read_again())
         self._read_bots(now)
         if self._is_due("queues", 6, now):
@@ -105,16 +105,17 @@ class Overview:
 
     # ---------------------------------------------------------------- sessions
 
+    def _recent_keys(self) -> Iterator[RecordKey]:
+        """Return the keys of the last MAX_MESSAGES messages, newest first; nothing is read yet."""
+        days = _days(self._clock(), _DAYS)
+        keys = chain.from_iterable(self._messages_table.recent(day, _BATCH) for day in days)
+        return islice(keys, MAX_MESSAGES)
+
     def _new_keys(self, now: float) -> Iterable[RecordKey]:
-        if self._walked == 0:
-            self._walk = islice(
-                chain.from_iterable(self._messages_table.recent(day, _BATCH) for day in _days(now, _DAYS)),
-                MAX_MESSAGES,
-            )
-        if self._walk:
-            keys = list(islice(self._walk, _BATCH))
-            self._walked += max(1, len(keys))
-            self._walk = self._walk if keys else None
+        if self._backlog:
+            keys = list(islice(self._backlog, _BATCH))
+            if not keys:
+                self._backlog = None
             return keys
         newest = chain.from_iterable(self._messages_table.recent(day, _PAGE) for day in _days(now, 2))
         if self._is_due("recheck", 30, now):
@@ -125,7 +126,7 @@ class Overview:
         return key["message"] in self._sessions.get(key["session"], {})
 
     def _keys_to_read_again(self) -> list[RecordKey]:
-        keys = [*islice(self._open, _OPEN), *islice(self._troubled, _TROUBLED)]
+        keys = [*islice(self._pending, _PENDING), *islice(self._awaiting_operator, _AWAITING_OPERATOR)]
         return [record_key(*key) for key in keys]
 
     def _read(self, keys: Iterable[RecordKey]) -> None:
@@ -135,31 +136,36 @@ class Overview:
         while batch := list(islice(left, 100)):
             for key in batch:
                 # Whatever the read gives, the next time is the turn of others.
-                for group in (self._open, self._troubled):
-                    if (place := (key["session"], key["message"])) in group:
-                        group[place] = group.pop(place)
+                for group in (self._pending, self._awaiting_operator):
+                    if (ids := (key["session"], key["message"])) in group:
+                        group[ids] = group.pop(ids)
             for record in self._messages_table.read_many(batch):
-                seen = Seen.of(record)
-                known = self._sessions.setdefault(seen.session, {})
-                if known.get(seen.message) != seen:
-                    known[seen.message] = seen
-                    changed.add(seen.session)
-                last = self._delivered.get(bot_of(seen.session))
-                if seen.delivered_at and (not last or seen.delivered_at > (last.delivered_at or "")):
-                    self._delivered[bot_of(seen.session)] = seen
-                self._sort(seen)
+                summary = MessageSummary.of(record)
+                known = self._sessions.setdefault(summary.session, {})
+                if known.get(summary.message) != summary:
+                    known[summary.message] = summary
+                    changed.add(summary.session)
+                bot = bot_of(summary.session)
+                last = self._delivered.get(bot)
+                if summary.delivered_at and (not last or summary.delivered_at > (last.delivered_at or "")):
+                    self._delivered[bot] = summary
+                self._recheck_later(summary)
         for session in changed:
-            item = session_item(self._sessions[session].values())
+            item = session_item(session, self._sessions[session].values())
             self._session_items[item["id"]] = item
 
-    def _sort(self, seen: Seen) -> None:
-        place = (seen.session, seen.message)
-        troubled = seen.state in (State.PARKED, State.UNANSWERED)
-        for group, belongs in ((self._open, seen.waits and not troubled), (self._troubled, troubled)):
+    def _recheck_later(self, summary: MessageSummary) -> None:
+        """Remember a message as one that may still change, or forget it."""
+        key = (summary.session, summary.message)
+        waits = summary.state in (State.PARKED, State.UNANSWERED)
+        for group, belongs in (
+            (self._pending, summary.is_pending and not waits),
+            (self._awaiting_operator, waits),
+        ):
             if belongs:
-                group.setdefault(place)
+                group.setdefault(key)
             else:
-                group.pop(place, None)
+                group.pop(key, None)
 
     # ---------------------------------------------------------------- bots, queues, refused callbacks
 
@@ -170,7 +176,7 @@ class Overview:
             before = self._bots.get(f"bot:{name}", {})
             in_flight, skew = before.get("in_flight"), before.get("skew")
             if counts_due:
-                in_flight = self._messages_table.count_awaiting(name, 100)
+                in_flight = self._awaiting_index.count(name, 100)
             last = self._delivered.get(name)
             success = last.delivered_at if last else None
             moved = success != before.get("last_success") or skew is None
@@ -182,26 +188,31 @@ class Overview:
 
     def _read_queues(self) -> None:
         unknown = [
-            key for key in self._messages_table.first_to_handle(_MAX_TO_HANDLE) if not self._knows(key)
+            key
+            for key in islice(self._awaiting_index.awaiting_operator(_MAX_TO_HANDLE), _MAX_TO_HANDLE)
+            if not self._knows(key)
         ]
         self._read(unknown)
-        seen = [message for known in self._sessions.values() for message in known.values()]
-        retrying = (message.queued_at for message in seen if message.state == State.RETRYING)
-        parked = (message.parked_at or "" for message in seen if message.state == State.PARKED)
-        oldest = {"push": min(retrying, default=None), "parked": min(parked, default=None)}
+        messages = [message for known in self._sessions.values() for message in known.values()]
+        retrying = (message.queued_at for message in messages if message.state == State.RETRYING)
+        parked = (message.parked_at or "" for message in messages if message.state == State.PARKED)
+        self._add_queue("parked", self._awaiting_index.count_parked(), min(parked, default=None))
+        oldest = {"push": min(retrying, default=None)}
         sqs = self._stack.client("sqs")
         for name, ending in _QUEUES.items():
             url = self._stack.push_queue_url.removesuffix(_QUEUES["push"]) + ending
             depths = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_DEPTHS))["Attributes"]
-            visible, hidden, delayed = (int(depths[depth]) for depth in _DEPTHS)
-            self._others[f"queue:{name}"] = {
-                "kind": "queue",
-                "id": f"queue:{name}",
-                "queue": name,
-                "depth": visible + hidden + delayed,
-                "hidden": hidden + delayed,
-                "oldest": oldest.get(name),
-            }
+            self._add_queue(name, sum(int(depths[depth]) for depth in _DEPTHS), oldest.get(name))
+
+    def _add_queue(self, name: str, depth: int, oldest: str | None) -> None:
+        item_id = f"queue:{name}"
+        self._others[item_id] = {
+            "kind": "queue",
+            "id": item_id,
+            "queue": name,
+            "depth": depth,
+            "oldest": oldest,
+        }
 
     def _read_refused(self, now: float) -> None:
         """Count the callbacks that were refused within the last hour, by the reasons in callback's log."""

@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def cold_start(stack: LocalStack, function: str, handler: str, folder: str) -> tuple[float, float]:
     """Return the milliseconds of init, and of init with the first event, of a handler of `function`."""
-    runtime = Runtime(fresh_event(function))
+    runtime = Runtime(fresh_event(stack, function))
     env = environment(stack, f"{function.capitalize()}Function") | {
         "PATH": os.defpath,
         "PYTHONPATH": os.pathsep.join([f"{ROOT}/.local/package", f"{ROOT}/functions", folder, *sys.path]),
@@ -129,11 +129,12 @@ def environment(stack: LocalStack, function: str) -> dict[str, str]:
     return variables
 
 
-def fresh_event(function: str) -> dict[str, Any]:
+def fresh_event(stack: LocalStack, function: str) -> dict[str, Any]:
     """Return the function's sample event, as if it came just now for the first time."""
     event: dict[str, Any] = json.loads((ROOT / f"events/{function}.json").read_text("utf-8"))
     if function == "push":
-        event["Records"][0]["messageId"] = uuid4().hex
+        queue = stack.outputs["PushQueueUrl"].rpartition("/")[2]
+        event["Records"][0] |= {"messageId": uuid4().hex, "eventSourceARN": f"arn:aws:sqs:::{queue}"}
     if function == "callback":
         now = str(int(time.time()))
         event["headers"] |= {

@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from math import inf
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -30,6 +31,7 @@ from local.local_stack import local_stack
 from local.sample_bot import OVERLOADED, Answer, Received, SampleBot
 from relay import PushQueue, SentMessage, Stack
 from relay.domain.keys import message_key
+from relay.domain.states import State
 from relay.domain.timestamps import unix_seconds, utc_text
 from relay_cli.terminal import say
 from support.deployed import Deployed, new_bot
@@ -58,7 +60,7 @@ SAMPLE_EVERY = 5
 """Seconds between two samples of the memory. Every second one is shown."""
 STUCK_AFTER = 300
 """Seconds without any change after which what is missing is lost. A forgotten message takes less: its
-deadline and a sweep, twice."""
+deadline and the run of each minute, twice."""
 
 
 @dataclass
@@ -82,6 +84,8 @@ class FaultyBot(SampleBot):
     ) -> None:
         # In the emulator each callback at the same time has a process of its own. To start one takes long.
         super().__init__(callback_url, inbound_secret, outbound_secret, max_parallel_callbacks=2)
+        # That is slower than LangBot's bots speak: what waits for it is not to be lost.
+        self.outbound_limit = inf
         self._traffic = traffic
         self._to_forget: set[int] = set()
 
@@ -97,7 +101,7 @@ class FaultyBot(SampleBot):
 
     def accept(self, turn: Any) -> None:
         number = number_in(turn.text)
-        self._traffic.accepted.append(Acceptance(turn.session_id, number, turn.id))
+        self._traffic.accepted.append(Acceptance(turn.session, number, turn.id))
         if number in self._to_forget:
             self._to_forget.remove(number)
             self._traffic.forgotten.add(number)
@@ -172,12 +176,12 @@ def function_processes() -> dict[int, tuple[str, float]]:
 
 
 class Tables:
-    """What the tables hold of the traffic."""
+    """What the tables hold of the traffic. The record of a message that was resent is that of its resend."""
 
     def __init__(self, stack: Stack, traffic: Traffic) -> None:
         by_key = {item["message"]: item for item in scan(stack, stack.messages_table) if "state" in item}
         keys = [message_key(sent.sequence_number) for sent in traffic.sent]
-        self.records = {number: by_key.get(key) for number, key in enumerate(keys)}
+        self.records = {number: last_of(by_key, key) for number, key in enumerate(keys)}
         names = ("session", "part", "session_id", "reply_to", "digest", "created_at", "received_at")
         self.parts = sorted(scan(stack, stack.replies_table, *names), key=lambda part: part["part"])
 
@@ -190,6 +194,15 @@ class Tables:
         for part in self.parts:
             stored[part["session_id"]].append(part["digest"])
         return Outcome(self.records, traffic.accepted, traffic.forgotten, emitted, stored)
+
+
+def last_of(records: Mapping[str, dict[str, Any]], key: str) -> dict[str, Any] | None:
+    """Return the record of a message, or of its last resend; its `resends` counts all that were queued."""
+    record, resends = records.get(key), 0
+    while record and record["state"] == State.RESENT:
+        record, resends = records.get(record["resent_as"]), resends + 1
+    # A late reply can answer a message that was resent.
+    return record and record | {"resends": resends + ("resent_as" in record)}
 
 
 def wait_for_end(stack: Stack, traffic: Traffic, bots: list[SampleBot]) -> tuple[Tables, Outcome]:
@@ -258,8 +271,8 @@ def counted(counter: Counter[str]) -> str:
 
 def end_of(record: Mapping[str, Any]) -> str:
     """Return how a message ended."""
-    also = {"resends": "after a resend", "indirect": "indirectly"}
-    return " ".join([record["state"], *(text for name, text in also.items() if name in record)])
+    after = " after a resend" if record["resends"] else ""
+    return f"{record['state']}{after} {record.get('answer_kind', '')}".strip()
 
 
 def print_verdict(outcome: Outcome, memory: Mapping[str, Growth | None]) -> bool:

@@ -84,7 +84,7 @@ class Outcome:
                 yield f"session {session} has {more.total()} parts more than its bot emitted"
 
     def _disordered_messages(self) -> Iterator[str]:
-        first = {one.number: one for one in reversed(self.accepted)}  # sweep sends again late, as it must
+        first = {one.number: one for one in reversed(self.accepted)}  # a resend is its session's last
         reached: dict[str, list[int]] = {}
         for one in self.accepted:
             if one is first[one.number]:

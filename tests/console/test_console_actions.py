@@ -89,9 +89,9 @@ def test_a_parked_message_says_why_and_is_resent(console, talk):
     sent, _ = park(talk, "try again")
     console.open(talk.session)
     message = console.message("try again").first
-    expect(message.locator(".why")).to_contain_text("failed to parse message")
+    expect(message.locator(".reason")).to_contain_text("failed to parse message")
     message.locator("button", has_text="Resend").click()
-    console.page.click("#act-go")
+    console.page.click("#confirm-submit")
     expect(message.locator(".chip")).to_have_attribute("data-state", "resent")
     expect(console.turn("echo: try again")).to_be_visible()
     expect(console.page.locator(".message .tag")).to_have_text("resend")
@@ -102,13 +102,13 @@ def test_a_parked_message_is_dropped_with_a_reason(console, talk):
     sent, _ = park(talk, "never mind")
     console.open(talk.session)
     console.message("never mind").locator("button", has_text="Drop").click()
-    console.page.click("#act-go")
-    expect(console.page.locator("#act")).to_be_visible()
+    console.page.click("#confirm-submit")
+    expect(console.page.locator("#confirm")).to_be_visible()
     console.page.fill("#reason", "asked by phone")
-    console.page.click("#act-go")
+    console.page.click("#confirm-submit")
     message = console.message("never mind")
     expect(message.locator(".chip")).to_have_attribute("data-state", "dropped")
-    expect(message.locator(".why")).to_have_text("asked by phone")
+    expect(message.locator(".reason")).to_have_text("asked by phone")
     assert talk.deployed.record(sent)["drop_reason"] == "asked by phone"
     assert sent.message_id not in on_parked_queue(talk)
 
@@ -122,8 +122,8 @@ def test_an_action_on_a_message_that_changed_meanwhile_says_so(console, talk):
     table = talk.deployed.stack.open_messages_table()
     key = {"session": record["session"], "message": record["message"]}
     table.mark_resent(key, "another", 0)
-    console.page.click("#act-go")
-    expect(console.page.locator("#act-fault")).to_contain_text("the message is resent")
+    console.page.click("#confirm-submit")
+    expect(console.page.locator("#confirm-error")).to_contain_text("the message is resent")
     assert talk.deployed.record(sent)["state"] == "resent"
 
 
@@ -167,10 +167,10 @@ def test_a_ticket_is_found_and_its_parked_message_resent_by_keyboard_alone(conso
     press(console, "Enter")
     expect(console.message("by hand").locator(".open")).to_be_focused()
     press(console, "r")
-    expect(console.page.locator("#act-go")).to_be_focused()
+    expect(console.page.locator("#confirm-submit")).to_be_focused()
     press(console, "Enter")
     expect(console.turn("echo: by hand")).to_be_visible()
-    expect(console.page.locator("#act")).to_be_hidden()
+    expect(console.page.locator("#confirm")).to_be_hidden()
 
 
 def test_a_message_is_dropped_by_keyboard_alone(console, talk):
@@ -190,7 +190,8 @@ def test_j_k_enter_and_escape_move_through_the_columns(console, talk):
     console.page.select_option("#bot", talk.name)
     console.page.locator("#bot").blur()
     newer, older = console.session(talk.session), console.session(f"older {talk.session}")
-    older.wait_for()
+    for row in (newer, older):
+        row.wait_for()
     for key, focused in (("j", newer), ("j", older), ("j", older), ("k", newer)):
         press(console, key)
         expect(focused).to_be_focused()
@@ -243,7 +244,7 @@ def test_a_stack_that_cannot_be_read_is_said_and_the_page_recovers(console, talk
     talk.deployed.state(talk.push("hello"), "answered")
     with monkeypatch.context() as broken:
         broken.setattr(table, "bot_items", fail)
-        expect(console.page.locator("#trouble")).to_contain_text("ConnectionError")
-        assert "private" not in console.page.locator("#trouble").inner_text()
-    expect(console.page.locator("#trouble")).to_be_hidden()
+        expect(console.page.locator("#error")).to_contain_text("ConnectionError")
+        assert "private" not in console.page.locator("#error").inner_text()
+    expect(console.page.locator("#error")).to_be_hidden()
     eventually(lambda: console.session(talk.session).count() == 1)

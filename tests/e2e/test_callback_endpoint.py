@@ -141,18 +141,18 @@ def test_a_part_in_careless_json_is_stored_and_its_raw_body_kept(talk, old, new,
     raw = part_body(talk).replace(old, new)
     assert post_part(talk, raw).status_code == 200
     (part,) = talk.conversation().parts()
-    assert (part["text"], part["altered"]) == (text, True)
+    assert (part["text"], part["normalized"]) == (text, True)
     assert overflow_objects(talk.deployed, f"parts/{talk.name}/") == [raw]
 
 
 @pytest.mark.parametrize("overflow", ["scroll", True, {"hidden": 3}, None])
 def test_a_field_that_is_called_as_one_of_ours_reads_nothing_else(talk, overflow):
-    theirs = {"overflow": overflow, "session": "default#other", "digest": "0" * 64, "altered": True}
+    theirs = {"overflow": overflow, "session": "default#other", "digest": "0" * 64, "normalized": True}
     assert post_part(talk, part_body(talk, **theirs)).status_code == 200
     assert post_part(talk, part_body(talk, sequence=2)).status_code == 200
     parts = talk.conversation().parts()
     assert [part["text"] for part in parts] == ["hi", "hi"]
-    assert sum(part.get("extra") == theirs for part in parts) == 1
+    assert sum(part.get("conflicting_fields") == theirs for part in parts) == 1
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e999", "1" + "0" * 500, "1" + "0" * 4301])

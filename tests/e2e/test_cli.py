@@ -3,13 +3,13 @@
 import json
 
 import pytest
+from support.sweeping import make_overdue, sweep
 
 from local.sample_bot import Answer
 from support.bots import change_secret
 from support.callbacks import part_body, post_part, reply, signed_headers
 from support.parked_messages import park
 from support.raw_messages import send_raw
-from support.sweeping import make_overdue, sweep
 from support.waiting import eventually
 
 # ---------------------------------------------------------------- push, sync, reset, tail
@@ -40,7 +40,7 @@ def test_a_parked_message_has_its_exit_code_and_one_line(talk, relay):
     talk.bot.answer_with(Answer(400, {"code": 40001, "msg": "failed to parse"}))
     done = relay("sync", "--bot", talk.name, talk.session, "hello")
     assert done.returncode == 3
-    advice = "mend the cause, then `relay resend` or `relay drop` it"
+    advice = "fix the cause, then `relay resend` or `relay drop` it"
     assert done.stderr == f"relay: parked: answered 400: failed to parse; {advice}\n"
 
 
@@ -95,6 +95,13 @@ def test_a_deployed_stack_is_found_by_its_name(talk, relay):
     assert done.stderr.count("\n") == 1
 
 
+def test_missing_region_is_named_by_the_variable_that_boto3_reads(relay):
+    done = relay("push", "--stack", "x", "s", "hello", environment={"AWS_REGION": "us-east-1"})
+    assert done.returncode == 1
+    advice = "set AWS_DEFAULT_REGION, or the region of your AWS profile"
+    assert done.stderr == f"relay: no AWS region is set: {advice}\n"
+
+
 def test_reset_waits_until_langbot_has_done_it(talk, relay):
     talk.bot.answer_with(Answer(200, {"code": 0, "msg": "reset", "data": {"removed": True}}))
     done = relay("reset", "--bot", talk.name, talk.session)
@@ -132,7 +139,7 @@ def test_a_message_can_be_segments_and_an_image(talk, relay):
 
 def test_a_key_makes_a_repetition_the_same_message(talk, relay):
     for _ in range(2):
-        assert relay("push", "--bot", talk.name, "--key", "once", talk.session, "hello").returncode == 0
+        assert relay("push", "--bot", talk.name, "--dedup-id", "once", talk.session, "hello").returncode == 0
     talk.conversation().wait(talk.push("next"))
     assert talk.texts() == ["hello", "next"]
 
@@ -245,7 +252,7 @@ def parked(talk):
 
 
 def test_parked_messages_are_listed_a_line_each_without_their_text(talk, relay, parked):
-    done = relay("parked")
+    done = relay("waiting")
     (line,) = [line for line in done.stdout.splitlines() if talk.name in line]
     assert f"  --bot {talk.name} {talk.session}  {parked.message_id}  parked: answered 400" in line
     assert "private words" not in line
@@ -255,21 +262,21 @@ def test_unanswered_messages_are_listed_with_the_parked_ones(talk, relay):
     sent = talk.push("SILENT")
     make_overdue(talk, sent)
     sweep(talk)
-    (line,) = [line for line in relay("parked").stdout.splitlines() if talk.name in line]
+    (line,) = [line for line in relay("waiting").stdout.splitlines() if talk.name in line]
     assert f"  --bot {talk.name} {talk.session}  {sent.message_id}  unanswered: no reply" in line
     reply(talk, talk.deployed.record(sent)["accepted_message_id"])
     talk.deployed.state(sent, "answered")
-    eventually(lambda: talk.name not in relay("parked").stdout)
+    eventually(lambda: talk.name not in relay("waiting").stdout)
 
 
 def test_the_list_can_be_that_of_one_session(talk, relay, parked):
-    (line,) = relay("parked", "--bot", talk.name, talk.session).stdout.splitlines()
+    (line,) = relay("waiting", "--bot", talk.name, talk.session).stdout.splitlines()
     assert parked.message_id in line
-    assert relay("parked", "--bot", talk.name, "another").stdout == ""
+    assert relay("waiting", "--bot", talk.name, "another").stdout == ""
 
 
 def test_parked_messages_are_listed_for_programs(talk, relay, parked):
-    listed = map(json.loads, relay("parked", "--json").stdout.splitlines())
+    listed = map(json.loads, relay("waiting", "--json").stdout.splitlines())
     (fields,) = [fields for fields in listed if fields["bot"] == talk.name]
     assert (fields["message_id"], fields["state"]) == (parked.message_id, "parked")
     assert fields["reason"] == "answered 400: failed to parse message: x"
@@ -332,12 +339,12 @@ def test_drop_closes_a_message_with_its_reason(talk, relay, parked):
 
 def test_a_message_that_cannot_be_read_is_listed_shown_and_dropped(talk, relay):
     sent = send_raw(talk, "no JSON", group_id=talk.name)
-    listed = eventually(lambda: out if sent in (out := relay("parked").stdout) else None)
+    listed = eventually(lambda: out if sent in (out := relay("waiting").stdout) else None)
     assert f"--bot '' {talk.name}  {sent}" in listed
     assert "no JSON" in relay("show", "--bot", "", talk.name).stdout
     assert relay("resend", "--bot", "", talk.name, sent).returncode == 2
     assert relay("drop", "--bot", "", talk.name, sent, "a typing error").returncode == 0
-    assert sent not in relay("parked").stdout
+    assert sent not in relay("waiting").stdout
 
 
 @pytest.mark.parametrize(("command", "more"), [("resend", []), ("drop", ["why"])])

@@ -194,7 +194,7 @@ def test_test_message_that_is_parked_is_dropped_again(talk, relay):
     talk.bot.answer_with(Answer(400, {"code": 40001, "msg": "failed to parse"}))
     done = relay("bots", "test", talk.name)
     assert (done.returncode, "answered 400: failed to parse" in done.stdout) == (4, True)
-    assert talk.name not in relay("parked").stdout
+    assert talk.name not in relay("waiting").stdout
 
 
 # ---------------------------------------------------------------- retry

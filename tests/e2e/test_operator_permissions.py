@@ -73,7 +73,7 @@ def test_message_can_be_sent_and_looked_at_with_the_actions_of_the_page(talk, op
 @pytest.mark.parametrize(("command", "more"), [("resend", []), ("drop", ["why"])])
 def test_parked_message_can_be_handled_with_the_actions_of_the_page(talk, operator, command, more):
     sent, _ = park(talk, "private words")
-    listed = operator(["cloudformation:DescribeStacks", *ACTIONS["parked"]], "parked")
+    listed = operator(["cloudformation:DescribeStacks", *ACTIONS["waiting"]], "waiting")
     assert sent.message_id in listed.stdout
     of_message = ["--bot", talk.name, talk.session, sent.message_id, *more]
     done = operator(["cloudformation:DescribeStacks", *ACTIONS[command]], command, *of_message)

@@ -5,18 +5,18 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from relay.adapters.parked_queue import ParkedQueue
+from support.sweeping import make_overdue, sweep
 
 from local.sample_bot import Answer
 from relay import InvalidMessage, InvalidState, MessageParked, Messages
 from relay.adapters.dynamodb import Table
-from relay.adapters.parked_queue import ParkedQueue
 from relay.domain.keys import message_key
 from relay.domain.message import MAX_QUEUED_BYTES
 from support.callbacks import reply
 from support.parked_messages import UNPARSED, on_parked_queue, park
 from support.queued_messages import again, deliver, queued
 from support.raw_messages import send_raw
-from support.sweeping import make_overdue, sweep
 from support.waiting import eventually
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import boto3
 import pytest
+from support.sweeping import make_overdue, set_attribute, sweep
 
 from local.sample_bot import Answer
 from publish.publisher import PublishFailed, StreamRecord
@@ -16,7 +17,6 @@ from support.callbacks import part_body, post_part, reply
 from support.deaths import Died, Dying
 from support.permissions import without
 from support.queued_messages import deliver, queued
-from support.sweeping import make_overdue, set_attribute, sweep
 from support.waiting import eventually
 
 QUIET = 2

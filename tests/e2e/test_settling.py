@@ -3,12 +3,12 @@
 import time
 
 import pytest
+from support.sweeping import make_overdue, no_scheduled_sweeps, sweep
 
 from local.sample_bot import Answer
 from relay import ReplyTimeout
 from support.bots import change_secret
 from support.callbacks import part_body, post_part, reply, signed_headers
-from support.sweeping import make_overdue, no_scheduled_sweeps, sweep
 from support.waiting import eventually
 
 NEXT_SECOND = 1.1

@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
+from support.sweeping import make_overdue, sweep
 
 from local.sample_bot import Answer
 from support.bots import change_secret
 from support.callbacks import reply
-from support.sweeping import make_overdue, sweep
 
 PAGE = Path(__file__).parents[2] / "docs/troubleshooting.md"
 NEXT_SECOND = 1.1

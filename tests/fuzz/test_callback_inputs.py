@@ -39,7 +39,9 @@ TIMES = st.builds(
     st.datetimes(NOW - timedelta(days=1), NOW + timedelta(days=1)) | st.datetimes(),
     st.sampled_from(["", "", "", "Z", "+08:00", "+05:45", "-12:00", "+23:59"]),
 )
-OURS = st.sampled_from(["part", "digest", "bot", "received_at", "expires_at", "overflow", "extra"])
+OURS = st.sampled_from(
+    ["part", "digest", "bot", "received_at", "expires_at", "overflow", "conflicting_fields"]
+)
 """Some of the names that the relay gives to attributes of a part."""
 PARTS = st.builds(
     operator.or_,

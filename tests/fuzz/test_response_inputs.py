@@ -184,7 +184,7 @@ class Lane:
 def check_record(record, action, ended):
     for name in ("reason", "last_error"):
         assert len(record.get(name, "")) <= MAX_REASON
-    assert len(record.get("last_answer", {"body": ""})["body"]) <= MAX_RESPONSE_EXCERPT
+    assert len(record.get("last_response", {"body": ""})["body"]) <= MAX_RESPONSE_EXCERPT
     (attempt,) = record["last_attempts"]
     verdict, status = Verdict(attempt["verdict"]), attempt.get("status")
     if verdict is Verdict.ACCEPTED:

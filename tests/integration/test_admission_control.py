@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from local.sample_bot import OVERLOADED, Answer
 from relay.adapters.dynamodb import Table
-from relay.adapters.sync_queue import SyncQueue
-from relay.domain.admission import SLOT_TIMEOUT, Deferred
+from relay.domain.admission import LEASES, SLOT_TIMEOUT, Deferred
 from relay.domain.attempt import Outcome, Verdict
 from relay.domain.keys import BOTS
 from relay.domain.timestamps import utc_text
-from support.api_calls import counted_calls
 from support.queued_messages import deliver, queued
 
+ACCEPTED = Outcome(Verdict.ACCEPTED)
 FAILED = Outcome(Verdict.REFUSED, "answered 502")
 
 
@@ -53,8 +53,20 @@ def put_awaiting(table, talk, number, delivered_at):
     table.put(key | {"awaiting": talk.name, "due_at": due_at})
 
 
-def admit(control, talk, needs_slot=True):
-    return control.admit(talk.name, needs_slot, max_duration=15)
+def admit(control, talk, needs_slot=True, is_sync=False):
+    return control.acquire(talk.name, needs_slot, max_duration=15, is_sync=is_sync)
+
+
+def end(control, permit, outcome=ACCEPTED):
+    """End the attempt of a permit, if it is one."""
+    if not isinstance(permit, Deferred):
+        control.release(permit, outcome)
+    return permit
+
+
+def admit_one(control, talk, needs_slot=True):
+    """Admit a message and end its attempt."""
+    return end(control, admit(control, talk, needs_slot))
 
 
 def admitted(*results):
@@ -64,7 +76,7 @@ def admitted(*results):
 def test_functions_together_admit_no_more_than_there_are_slots(talk, new_control):
     controls = [new_control(5) for _ in range(4)]
     with ThreadPoolExecutor(8) as threads:
-        results = list(threads.map(lambda n: admit(controls[n % 4], talk), range(24)))
+        results = list(threads.map(lambda n: admit_one(controls[n % 4], talk), range(24)))
     assert admitted(*results) == 5
     assert {(r.full, r.seconds <= 1) for r in results if isinstance(r, Deferred)} == {(True, True)}
 
@@ -111,16 +123,13 @@ def test_a_slot_whose_function_died_is_free_two_counts_later(talk, new_control, 
 
 def test_a_message_that_expects_no_reply_takes_no_slot(talk, new_control):
     control = new_control(1)
-    assert admitted(*(admit(control, talk, needs_slot=False) for _ in range(5))) == 5
+    assert admitted(*(admit_one(control, talk, needs_slot=False) for _ in range(5))) == 5
     assert admitted(admit(control, talk)) == 1
 
 
-def test_without_a_limit_all_are_admitted_and_nothing_is_written(talk, new_control, table):
+def test_without_a_limit_all_are_admitted(talk, new_control):
     control = new_control(0)
-    admit(control, talk)
-    before = bot_item(table, talk)
-    assert admitted(*(admit(control, talk) for _ in range(200))) == 200
-    assert bot_item(table, talk) == before
+    assert admitted(*(admit_one(control, talk) for _ in range(20))) == 20
 
 
 @pytest.mark.parametrize(
@@ -140,7 +149,7 @@ def test_a_bot_whose_item_makes_no_sense_is_not_stuck(talk, new_control, table, 
 
 def test_no_function_sends_to_a_bot_that_failed_until_one_probes_it(talk, new_control, clock):
     control, other = new_control(5), new_control(5)
-    control.record_failure(admit(control, talk), FAILED)
+    control.release(admit(control, talk), FAILED)
     clock.now += 1
     assert admit(other, talk) == Deferred(pytest.approx(1, abs=0.01))
     clock.now += 1.1
@@ -148,7 +157,7 @@ def test_no_function_sends_to_a_bot_that_failed_until_one_probes_it(talk, new_co
     assert admitted(probe) == 1
     clock.now += 1
     assert admit(control, talk) == Deferred(2)
-    other.record_failure(probe, FAILED)
+    other.release(probe, FAILED)
     clock.now += 1
     assert admit(control, talk) == Deferred(pytest.approx(3, abs=0.01))
 
@@ -158,22 +167,22 @@ def test_a_bot_that_is_reloaded_is_probed_again_within_seconds(talk, new_control
     for _ in range(8):
         permit = admit(control, talk)
         assert admitted(permit) == 1
-        control.record_failure(permit, replace(FAILED, max_wait=10))
+        control.release(permit, replace(FAILED, max_wait=10))
         clock.now += 10.1
 
 
 def test_attempts_that_fail_side_by_side_count_as_one(talk, new_control, table):
     control = new_control(5)
     for permit in [admit(control, talk) for _ in range(4)]:
-        control.record_failure(permit, FAILED)
+        control.release(permit, FAILED)
     assert bot_item(table, talk)["failures"] == 1
 
 
 def test_all_functions_send_again_after_a_probe_succeeded(talk, new_control, clock, table):
     control, other = new_control(5), new_control(5)
-    control.record_failure(admit(control, talk), FAILED)
+    control.release(admit(control, talk), FAILED)
     clock.now += 3
-    control.record_success(admit(control, talk))
+    control.release(admit(control, talk), ACCEPTED)
     failing = {"failures", "probe_at", "probing", "failing_since", "last_error"}
     assert not failing & bot_item(table, talk).keys()
     assert admitted(admit(control, talk), admit(other, talk)) == 2
@@ -182,33 +191,33 @@ def test_all_functions_send_again_after_a_probe_succeeded(talk, new_control, clo
 def test_a_bot_is_unreachable_from_its_fifth_failure_since_its_first(talk, new_control, clock, table):
     control, first = new_control(5), utc_text(clock.now)
     for failures in range(1, 7):
-        control.record_failure(admit(control, talk), FAILED)
+        control.release(admit(control, talk), FAILED)
         assert ("unreachable_since" in bot_item(table, talk)) == (failures >= 5)
         clock.now += 61
     assert bot_item(table, talk)["unreachable_since"] == first
-    control.record_success(admit(control, talk))
+    control.release(admit(control, talk), ACCEPTED)
     assert "unreachable_since" not in bot_item(table, talk)
 
 
 def test_last_error_of_a_failing_bot_is_kept_without_its_end(talk, new_control, table):
     control = new_control(5)
-    control.record_failure(admit(control, talk), replace(FAILED, reason="x" * 2000))
+    control.release(admit(control, talk), replace(FAILED, reason="x" * 2000))
     assert bot_item(table, talk)["last_error"] == "x" * 1024
 
 
 def test_operator_ends_the_pause_of_a_failing_bot(talk, new_control, clock):
     control = new_control(5)
     for _ in range(6):
-        control.record_failure(admit(control, talk), FAILED)
+        control.release(admit(control, talk), FAILED)
         clock.now += 61
-    control.record_failure(admit(control, talk), FAILED)
+    control.release(admit(control, talk), FAILED)
     clock.now += 2
     assert admit(control, talk) == Deferred(pytest.approx(58, abs=0.01))
 
     new_control(5).set_probe(talk.name, clock.now)
 
     clock.now += 2
-    control.record_success(admit(control, talk))
+    control.release(admit(control, talk), ACCEPTED)
     assert admitted(admit(control, talk), admit(new_control(5), talk)) == 2
 
 
@@ -219,13 +228,13 @@ def test_operator_holds_the_messages_of_a_bot_that_works(talk, new_control, cloc
     clock.now += 2
     assert admit(control, talk) == Deferred(pytest.approx(3, abs=0.01))
     clock.now += 4
-    control.record_success(admit(control, talk))
+    control.release(admit(control, talk), ACCEPTED)
     assert admitted(admit(control, talk), admit(new_control(5), talk)) == 2
 
 
 def test_a_probe_whose_function_died_is_made_again(talk, new_control, clock):
     control = new_control(5)
-    control.record_failure(admit(control, talk), FAILED)
+    control.release(admit(control, talk), FAILED)
     clock.now += 3
     assert admitted(admit(new_control(5), talk)) == 1
     clock.now += 14
@@ -234,45 +243,52 @@ def test_a_probe_whose_function_died_is_made_again(talk, new_control, clock):
     assert admitted(admit(new_control(5), talk)) == 1
 
 
-def test_a_slot_costs_one_write(talk, dispatcher):
-    deliver(dispatcher, queued(talk))
-    with counted_calls(talk.deployed, "dynamodb") as counted:
-        for _ in range(3):
-            deliver(dispatcher, queued(talk))
-    assert counted.calls["UpdateItem"] == 3
+# ---------------------------------------------------------------- leases
 
 
-# ---------------------------------------------------------------- lanes
-
-
-def admit_batch(control, talk, batch, needs_slot=True):
-    return control.admit(talk.name, needs_slot, max_duration=15, batch=batch)
+def leases_taken(table, talk):
+    return sorted(name for name in bot_item(table, talk) if name.startswith("lease_"))
 
 
 @pytest.mark.parametrize("max_in_flight", [50, 0], ids=["with slots", "without slots"])
-def test_two_batches_send_to_a_bot_and_a_third_waits_for_a_lane(talk, new_control, max_in_flight):
-    controls = {batch: new_control(max_in_flight) for batch in "abc"}
-    assert admitted(*(admit_batch(controls[batch], talk, batch) for batch in "abab")) == 4
-    assert admit_batch(controls["c"], talk, "c").full
-    controls["a"].leave(talk.name, "a")
-    assert admitted(admit_batch(new_control(max_in_flight), talk, "c")) == 1
+def test_four_attempts_are_made_at_a_bot_and_a_fifth_waits_for_a_lease(talk, new_control, max_in_flight):
+    controls = [new_control(max_in_flight) for _ in range(LEASES)]
+    permits = [admit(control, talk) for control in controls]
+    assert admitted(*permits) == 4
+    assert admit(new_control(max_in_flight), talk).full
+    end(controls[0], permits[0])
+    assert admitted(admit(new_control(max_in_flight), talk)) == 1
 
 
-def test_a_batch_gives_back_no_lane_but_its_own(talk, new_control, table):
+def test_a_bot_gets_one_sync_call_at_a_time_and_other_messages_beside_it(talk, new_control):
     control = new_control(50)
-    admit_batch(control, talk, "a")
+    call = admit(control, talk, is_sync=True)
+    assert admitted(call) == 1
+    assert admit(new_control(50), talk, is_sync=True).full
+    assert admitted(*(admit(new_control(50), talk) for _ in range(LEASES))) == LEASES - 1
+    end(control, call)
+    assert admitted(admit(new_control(50), talk, is_sync=True)) == 1
+
+
+def test_an_attempt_releases_no_lease_but_its_own(talk, new_control, clock, table):
+    control = new_control(50)
+    late = admit(control, talk)
+    clock.now += 16
+    admit(new_control(50), talk)
     before = bot_item(table, talk)
-    new_control(50).leave(talk.name, "b")
+    end(control, late)
     assert bot_item(table, talk) == before
 
 
-def test_a_lane_of_a_function_that_died_is_free_after_an_attempts_time(talk, new_control, clock):
-    for batch in "ab":
-        admit_batch(new_control(50), talk, batch)
+def test_a_lease_of_a_function_that_died_is_free_after_an_attempts_time(talk, new_control, clock):
+    for _ in range(LEASES):
+        admit(new_control(50), talk)
     clock.now += 16
-    assert admitted(admit_batch(new_control(50), talk, "c")) == 1
+    assert admitted(admit(new_control(50), talk)) == 1
 
 
-def test_push_gives_its_lane_back_when_a_batch_ends(talk, dispatcher, table):
-    deliver(replace(dispatcher, sync_queue=SyncQueue(None, "")), queued(talk))
-    assert not {"lane_1", "lane_2"} & bot_item(table, talk).keys()
+@pytest.mark.parametrize("answer", [Answer(), OVERLOADED])
+def test_push_releases_its_lease_whatever_the_bot_answers(talk, dispatcher, table, answer):
+    talk.bot.answer_with(answer)
+    deliver(dispatcher, queued(talk))
+    assert leases_taken(table, talk) == []

@@ -13,7 +13,7 @@ from local.local_stack import local_stack
 from relay import Stack
 from relay.adapters.messages_table import MessagesTable
 from relay.domain.timestamps import utc_text
-from relay_console import session_feed
+from relay_console import poller, session_feed
 from relay_console.overview import Overview
 from relay_console.session_feed import SessionFeed
 from support.api_calls import counted_calls
@@ -61,7 +61,7 @@ def minute(source, clock, interval):
 
 def caught_up(source):
     source.poll()
-    while source.behind:
+    while source.has_more:
         source.poll()
     return source
 
@@ -187,7 +187,7 @@ def test_a_session_of_any_length_is_read_in_bounded_steps(
     assert messages() == (10, True)
     reads.clear()
     for expected in ((20, True), (30, True), (40, True), (41, False)):
-        source.step_back()
+        source.load_earlier()
         assert messages() == expected
     assert reads.calls["Scan"] == 0
 
@@ -211,6 +211,7 @@ def follow(console, path):
     try:
         yield changes
     finally:
+        response.raw.shutdown()  # which ends the thread's read; to close waits for it
         response.close()
 
 
@@ -229,6 +230,7 @@ def test_five_pages_are_polled_once_and_no_page_costs_nothing(deployed, talk, re
     monkeypatch.setattr(Overview, "poll", counted_poll)
     monkeypatch.setattr(Overview, "busy_interval", 0.1)
     monkeypatch.setattr(Overview, "idle_interval", 0.1)
+    monkeypatch.setattr(poller, "KEEP_ALIVE", 0.5)
     with serve_console(deployed.stack) as console:
         with ExitStack() as pages:
             followed = [pages.enter_context(follow(console, "/api/overview")) for _ in range(5)]

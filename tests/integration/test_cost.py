@@ -13,10 +13,10 @@ from relay import SentMessage
 from relay.adapters.bot_registry import BotRegistry
 from relay.adapters.dynamodb import to_item
 from relay.adapters.messages_table import MessagesTable
-from relay.adapters.sync_queue import SyncQueue
 from relay.domain.keys import message_key
 from relay.domain.signing import NotAuthentic
 from relay.domain.timestamps import utc_text
+from settle import due
 from support.api_calls import counted_calls
 from support.callbacks import lower_case, part_body, reply, signed_headers
 from support.deployed import OUT, new_bot
@@ -39,18 +39,13 @@ def receive(talk, receiver, secret=OUT, **fields):
 
 def test_a_delivered_message_costs_three_writes_and_no_read(talk, workers, counted):
     # Within a second, or the slots would be counted again.
-    dispatcher = with_sync_queue(workers.at(time.time()).dispatcher())
+    dispatcher = workers.at(time.time()).dispatcher()
     deliver(dispatcher, queued(talk))
     counted.clear()
     deliver(dispatcher, queued(talk))
     assert counted.calls == {"UpdateItem": 2, "PutItem": 1}
-    # The slot and the lane at the bot; the record, and its entries in three indexes; the lane again.
-    assert counted.units.total() == 6
-
-
-def with_sync_queue(dispatcher):
-    """Return push's own dispatcher: that of sync calls takes no lanes."""
-    return replace(dispatcher, sync_queue=SyncQueue(None, ""))
+    # The slot and the lease at the bot; the record, and its entries in two indexes; the lease again.
+    assert counted.units == {"UpdateItem": 2, "PutItem": 3}
 
 
 def test_a_part_costs_one_write_and_no_read(talk, workers, counted):
@@ -70,7 +65,6 @@ def documented():
 
 
 def test_a_message_of_five_parts_costs_what_the_document_says(talk, workers, dispatcher, counted):
-    dispatcher = with_sync_queue(dispatcher)
     deliver(dispatcher, queued(talk, "SILENT"))
     receiver, steps = workers.receiver(), {}
 
@@ -83,8 +77,8 @@ def test_a_message_of_five_parts_costs_what_the_document_says(talk, workers, dis
     counted.clear()
     message = queued(talk, "SILENT")
     deliver(dispatcher, message)
-    count("admission, and the lane given back", ["UpdateItem"])
-    count("the record, with three indexes", ["PutItem"])
+    count("admission, and the lease released", ["UpdateItem"])
+    count("the record, with two indexes", ["PutItem"])
     reply_to = workers.record(message)["accepted_message_id"]
     counted.clear()
     # Settled first: the deployed function settles, too, once there is a final part.
@@ -125,7 +119,7 @@ def fill(talk, messages):
         records, parts = [], []
         for number in numbers:
             record = {"session": session, "message": message_key(str(number)), "state": "answered"}
-            records.append(record | {"body": "x" * 300, "awaited_reply": f"in_{number}"})
+            records.append(record | {"body": "x" * 300, "accepted_message_id": f"in_{number}"})
             part = {"session": session, "part": f"{sent_at[:-1]}#{number:06}#0", "text": "x" * 300}
             times = {"created_at": sent_at, "sent_at": sent_at}
             parts.append(part | {"reply_to": f"in_{number}"} | times)
@@ -164,21 +158,28 @@ def test_settling_costs_the_same_however_long_the_session_is(long_session, worke
     settler = workers.settler()
     counted.clear()
     settler.settle(final_part(long_session, waiting["accepted_message_id"]))
-    # Two reads of half a unit; one write, of the record and of its entry among those that wait.
-    assert counted.calls == {"Query": 2, "UpdateItem": 1}
-    assert counted.units.total() == 3
+    # The last messages of the session; one write, of the record and of its entry among those that wait.
+    assert counted.calls == {"Query": 1, "UpdateItem": 1}
+    assert counted.units == {"Query": 1, "UpdateItem": 2}
+
+
+@pytest.fixture
+def due_items(long_session, workers, monkeypatch):
+    """What is due of this bot a deadline later, and nothing of other tests."""
+    monkeypatch.setattr(MessagesTable, "bot_items", lambda _: [{"message": long_session.name}])
+    for name in ("OPERATOR", "SETTLE"):
+        monkeypatch.setattr(due, name, f"{name}-of-{long_session.name}")
+    return workers.at(time.time() + 901).due_items()
 
 
 @pytest.mark.usefixtures("waiting")
-def test_sweep_costs_the_same_however_long_the_session_is(long_session, workers, counted, monkeypatch):
-    monkeypatch.setattr(MessagesTable, "bots", lambda _: [long_session.name])
-    sweeper = workers.at(time.time() + 901).sweeper()
+def test_giving_up_costs_the_same_however_long_the_session_is(due_items, counted):
     counted.clear()
-    assert sweeper.sweep(lambda: 60) == 1
-    # The overdue message, its record, LangBot's clock, the parts since; then the record is written, and its
-    # entry moves in the index from the bot's messages to the operator's.
-    assert counted.calls == {"Query": 3, "GetItem": 1, "UpdateItem": 1}
-    assert counted.units.total() == 5.5
+    assert due_items.handle(lambda: 60) == 1
+    # Each minute: the number of parked messages, what is due of settle, and of each bot. Of the message: its
+    # record, LangBot's clock, the parts since; then the record is written, and its entry moves in the index.
+    assert counted.calls == {"Query": 3 + 2, "GetItem": 1, "UpdateItem": 1}
+    assert counted.units == {"Query": 2.5, "GetItem": 1, "UpdateItem": 3}
 
 
 def test_waiting_costs_the_same_however_long_the_session_is(long_session, workers, waiting, counted):
@@ -211,6 +212,6 @@ def test_publishing_a_turn_costs_the_same_however_long_the_session_is(talk, work
     publisher = workers.publisher()
     counted.clear()
     assert publisher.publish([StreamRecord("1", {}, last, time.time())], lambda: 60) == []
-    # The message by its reply, half a unit; its record, and the five parts, one each, read consistently.
-    assert counted.calls == {"Query": 2, "GetItem": 1, "PutEvents": 1}
-    assert counted.units.total() == 2.5
+    # The session's last messages, and the five parts; one each, read consistently.
+    assert counted.calls == {"Query": 2, "PutEvents": 1}
+    assert counted.units == {"Query": 2}

@@ -1,27 +1,27 @@
 """A flood of one bot or session leaves time for the others: what is read, and when it ends."""
 
-import json
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 from botocore.exceptions import ClientError
 
 from publish.publisher import MAX_BODIES, StreamRecord
+from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.dynamodb import to_item
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.replies_table import MAX_PAGES
 from relay.domain.event import Event
-from relay.domain.keys import message_key, part_key, unidentified_reply
-from relay.domain.settlement import FinalPart
+from relay.domain.keys import message_key, part_key
+from relay.domain.settlement import LOOK_BACK, FinalPart
 from relay.domain.timestamps import Stamp, unix_seconds, utc_text
+from settle import due
 from support.api_calls import counted_calls
 from support.callbacks import lower_case, part_body, reply, signed_headers
-from support.deaths import Died, Dying
 from support.deployed import new_bot
+from support.due_items import no_schedule
 from support.environment import VARIABLES
 from support.queued_messages import deliver, queued
-from support.sweeping import no_scheduled_sweeps
 from support.workers import final_part
 
 DEADLINE = 900
@@ -32,9 +32,11 @@ DEADLINE = 900
 
 @pytest.fixture
 def other(talk, deployed, monkeypatch):
-    """A second bot. Only the test sweeps, and only these two bots."""
-    with new_bot(deployed) as other, no_scheduled_sweeps(deployed):
-        monkeypatch.setattr(MessagesTable, "bots", lambda _: [talk.name, other.name])
+    """A second bot. Only the test handles what is due, and only of these two bots."""
+    with new_bot(deployed) as other, no_schedule(deployed):
+        items = [{"message": name} for name in (talk.name, other.name)]
+        monkeypatch.setattr(MessagesTable, "bot_items", lambda _: items)
+        monkeypatch.setattr(due, "SETTLE", f"settle-of-{talk.name}")
         yield other
 
 
@@ -47,8 +49,8 @@ def silent(talk, dispatcher, count=1):
     return messages
 
 
-def sweeper_in(workers, seconds, max_resends=0):
-    return workers.at(time.time() + seconds).sweeper(max_resends)
+def due_in(workers, seconds):
+    return workers.at(time.time() + seconds).due_items()
 
 
 def states(workers, messages):
@@ -56,7 +58,7 @@ def states(workers, messages):
 
 
 def time_for(messages):
-    """Return what tells the seconds left of a sweep that has time for so many messages."""
+    """Return what tells the seconds left of a run that has time for so many messages."""
     left = iter([60] * messages)
     return lambda: next(left, 0)
 
@@ -64,57 +66,23 @@ def time_for(messages):
 @pytest.mark.parametrize("minute", [0, 1])
 def test_a_flood_of_one_bot_leaves_time_for_another(talk, other, workers, dispatcher, minute):
     flood, single = silent(talk, dispatcher, 6), silent(other, dispatcher)
-    assert sweeper_in(workers, DEADLINE + 1 + 60 * minute).sweep(time_for(messages=3)) == 3
+    assert due_in(workers, DEADLINE + 1 + 60 * minute).handle(time_for(messages=3)) == 3
     assert states(workers, single) == ["unanswered"]
     assert states(workers, flood).count("unanswered") == 2
 
 
-def test_the_next_sweep_handles_what_there_was_no_time_for(talk, other, workers, dispatcher):
+def test_the_next_minute_handles_what_there_was_no_time_for(talk, other, workers, dispatcher):
     flood = silent(talk, dispatcher, 3)
-    assert sweeper_in(workers, DEADLINE + 1).sweep(time_for(messages=2)) == 2
-    assert sweeper_in(workers, DEADLINE + 61).sweep(time_for(messages=2)) == 1
+    assert due_in(workers, DEADLINE + 1).handle(time_for(messages=2)) == 2
+    assert due_in(workers, DEADLINE + 61).handle(time_for(messages=2)) == 1
     assert states(workers, flood) == ["unanswered"] * 3
-
-
-@pytest.mark.parametrize("minute", [0, 1])
-def test_a_sweep_that_a_bot_holds_up_has_marked_all_others_before(talk, other, workers, dispatcher, minute):
-    silent(talk, dispatcher)
-    (broken,) = silent(other, dispatcher)
-    record = workers.record(broken)
-    reply(replace(other, session=record["session_id"]), record["accepted_message_id"], final=False)
-    sweeper = sweeper_in(workers, DEADLINE + 1 + 60 * minute, max_resends=1)
-    with pytest.raises(Died):
-        replace(sweeper, sender=Dying(sweeper.sender, "send", "before")).sweep(lambda: 60)
-    assert workers.record(broken)["state"] == "answered"
-
-
-@dataclass
-class Sends:
-    """Sends messages, and notes to which bots."""
-
-    sender: object
-    bots: list[str] = field(default_factory=list)
-
-    def send(self, message, key, history):
-        self.bots.append(message.bot)
-        return self.sender.send(message, key, history)
-
-
-def test_a_bot_that_takes_no_message_is_tried_once_in_a_sweep(talk, other, workers, dispatcher):
-    silent(talk, dispatcher, 3)
-    silent(other, dispatcher, 3)
-    talk.deployed.local.connect("http://127.0.0.1:1", "in-secret", "out-secret", bot=talk.name)
-    sweeper = sweeper_in(workers, DEADLINE + 1, max_resends=1)
-    sends = Sends(sweeper.sender)
-    assert replace(sweeper, sender=sends).sweep(lambda: 60) == 0
-    assert sorted(sends.bots) == sorted([talk.name] + [other.name] * 3)
 
 
 @dataclass
 class UnreadableIndex:
-    """MessagesTable, of which the overdue messages of one bot cannot be read."""
+    """The index, of which the overdue messages of one bot cannot be read."""
 
-    messages_table: MessagesTable
+    awaiting_index: AwaitingIndex
     bot: str
 
     def overdue(self, bot, now):
@@ -122,17 +90,17 @@ class UnreadableIndex:
             throttled = {"Error": {"Code": "ThrottlingException", "Message": "slow down"}}
             raise ClientError(throttled, "Query")
             yield
-        yield from self.messages_table.overdue(bot, now)
+        yield from self.awaiting_index.overdue(bot, now)
 
     def __getattr__(self, name):
-        return getattr(self.messages_table, name)
+        return getattr(self.awaiting_index, name)
 
 
 def test_a_bot_whose_messages_cannot_be_read_holds_up_no_other(talk, other, workers, dispatcher):
     single = silent(other, dispatcher)
-    sweeper = sweeper_in(workers, DEADLINE + 1)
-    table = UnreadableIndex(sweeper.messages_table, talk.name)
-    assert replace(sweeper, messages_table=table).sweep(lambda: 60) == 1
+    due_items = due_in(workers, DEADLINE + 1)
+    index = UnreadableIndex(due_items.awaiting_index, talk.name)
+    assert replace(due_items, awaiting_index=index).handle(lambda: 60) == 1
     assert states(workers, single) == ["unanswered"]
 
 
@@ -176,8 +144,8 @@ def test_settle_reads_no_more_of_a_session_than_sixteen_pages(deployed, workers,
     records, last = flooded
     with counted_calls(deployed, "dynamodb") as counted:
         workers.settler().settle(FinalPart.of(last))
-    # The message by its reply, and the later ones.
-    assert counted.calls["Query"] == 2 + MAX_PAGES
+    # The session's last messages.
+    assert counted.calls["Query"] == 1 + MAX_PAGES
     first, second = (workers.messages_table.read(_key(record)) for record in records)
     # Whether the second one has a part of its own is not known, so nothing is guessed.
     assert (first["state"], second["state"]) == ("answered", "delivered")
@@ -188,13 +156,14 @@ def _key(record):
 
 
 @pytest.mark.usefixtures("only_this_bot")
-def test_sweep_reads_no_more_of_a_session_than_sixteen_pages(talk, deployed, workers, flooded):
+def test_a_deadline_reads_no_more_of_a_session_than_sixteen_pages(talk, deployed, workers, flooded):
     records, _ = flooded
-    sweeper = sweeper_in(workers, DEADLINE + 1, max_resends=1)
+    due_items = replace(due_in(workers, DEADLINE + 1), max_resends=1)
     with counted_calls(deployed, "dynamodb") as counted:
-        assert sweeper.sweep(lambda: 60) == 2
-    # The overdue messages; for each the newest part, and the parts since.
-    assert counted.calls["Query"] == 1 + 2 * (1 + MAX_PAGES)
+        assert due_items.handle(lambda: 60) == 2
+    # The number of parked messages, what is due of settle and of the bot; then for each message the newest
+    # part, and the parts since.
+    assert counted.calls["Query"] == 3 + 2 * (1 + MAX_PAGES)
     unanswered = workers.messages_table.read(_key(records[1]))
     assert unanswered["last_error"] == "its session has too many parts to find its reply"
     assert len(talk.bot.received) == 2
@@ -208,16 +177,17 @@ def test_a_push_reads_two_of_the_messages_that_wait_in_its_session(talk, deploye
     assert counted.calls == {"Query": 1, "GetItem": 2}
 
 
-def test_a_turn_without_a_known_message_is_offered_to_a_hundred(talk, deployed, workers, dispatcher):
+def test_a_turn_is_looked_for_among_the_last_hundred_messages(talk, deployed, workers, dispatcher):
     message = queued(talk, "SILENT")
     deliver(dispatcher, message)
     record = workers.record(message)
-    closed = {"state": "dropped", "awaited_reply": unidentified_reply(record["session"])}
-    for number in range(101):
-        workers.overwrite(record | closed | {"message": message_key(str(number))})
+    for number in range(100):
+        later = message_key(str(int(record["message"]) + 1 + number))
+        workers.overwrite(record | {"message": later, "accepted_message_id": f"in_{number}"})
     with counted_calls(deployed, "dynamodb") as counted:
-        workers.settler().settle(final_part(talk, "in_unknown"), checks=1)
-    assert counted.calls["UpdateItem"] == 100
+        assert workers.settler().settle(final_part(talk, record["accepted_message_id"]))
+    # Pages of five messages, and what is checked again.
+    assert counted.calls == {"Query": LOOK_BACK // 5, "PutItem": 1}
 
 
 @dataclass
@@ -237,7 +207,7 @@ def test_publish_reads_no_more_of_a_session_than_sixteen_pages(deployed, workers
     publisher = replace(workers.publisher(), event_bus=bus)
     with counted_calls(deployed, "dynamodb") as counted:
         assert publisher.publish([StreamRecord("1", {}, last, time.time())], lambda: 60) == []
-    # The message by its reply.
+    # The session's last messages.
     assert counted.calls["Query"] == 1 + MAX_PAGES
     data = bus.events[0].data
     assert "message" not in data
@@ -275,7 +245,7 @@ class Settler:
 
     settled: int = 0
 
-    def settle(self, _final, _checks):
+    def settle(self, _final):
         self.settled += 1
 
     def get_remaining_time_in_millis(self):
@@ -289,7 +259,9 @@ def test_settle_leaves_parts_that_it_has_no_time_for_to_the_next_time(talk, monk
 
     settler = Settler()
     monkeypatch.setattr(app, "settler", settler)
-    body = json.dumps({"final": asdict(final_part(talk, "in_1")), "checks": 1})
-    records = [{"messageId": f"{number}", "body": body} for number in range(4)]
+    reply(talk, "in_1")
+    (part,) = talk.conversation().parts()
+    image = {"NewImage": to_item(part)}
+    records = [{"dynamodb": image | {"SequenceNumber": str(number)}} for number in range(4)]
     failures = app.handler({"Records": records}, settler)["batchItemFailures"]
     assert failures == [{"itemIdentifier": "2"}, {"itemIdentifier": "3"}]

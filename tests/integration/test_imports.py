@@ -18,7 +18,7 @@ ENVIRONMENT = {
     "PYTHONPATH": f"{FUNCTIONS}:{ROOT}/infra",
     "AWS_DEFAULT_REGION": "us-east-1",
 } | VARIABLES
-HANDLERS = ["push.app", "callback.app", "settle.app", "sweep.app", "publish.app"]
+HANDLERS = ["push.app", "callback.app", "settle.app", "publish.app"]
 
 
 def run_python(code, environment):
@@ -62,7 +62,7 @@ def test_the_client_library_never_imports_powertools():
 
 def test_help_of_the_command_waits_for_no_sdk_and_no_http_client():
     modules = modules_after("import relay_cli.main; relay_cli.main.parser()")
-    assert "relay_cli.doctor" in modules
+    assert "relay_cli.commands.doctor" in modules
     assert not modules & {"boto3", "botocore", "requests", "urllib3", "fastjsonschema", "shtab"}
 
 

@@ -5,12 +5,14 @@ import ssl
 import threading
 import time
 from contextlib import suppress
+from queue import SimpleQueue
 
 import pytest
 import requests
 import trustme
 
-from relay.adapters import langbot
+from relay.adapters import bounded_http, langbot
+from relay.adapters.bounded_http import HttpSession, within
 from relay.adapters.langbot import ConnectFailed, LangBotClient, NoResponse
 from relay.domain.bot import Bot
 from relay.domain.signing import secret_used
@@ -26,16 +28,18 @@ def short_timeouts(monkeypatch):
     monkeypatch.setattr(langbot, "ATTEMPT_TIMEOUT", {"push": 2, "sync": 2, "reset": 2})
 
 
+def bot_at(url, secrets=("in",)):
+    return Bot("b", url, secrets, ("out",))
+
+
 @pytest.fixture
-def post(monkeypatch):
-    with requests.Session() as session:
-        monkeypatch.setattr(requests, "Session", lambda: session)
-        client = LangBotClient()
+def post():
+    client = LangBotClient()
 
-        def post(url, secrets=("in",), action="push", body=b'{"a": 1}'):
-            return client.post(Bot("b", url, secrets, ("out",)), action, body, "key-1")
+    def post(url, secrets=("in",), action="push", body=b'{"a": 1}'):
+        return client.post(bot_at(url, secrets), action, body, "key-1")
 
-        yield post
+    return post
 
 
 def test_a_post_is_signed_and_carries_its_idempotency_key(post):
@@ -106,7 +110,7 @@ SPELLINGS = ["localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "[:
 @pytest.mark.parametrize("tls", [False, True])
 def test_nothing_is_sent_to_a_metadata_address_however_it_is_written(post, monkeypatch, host, tls):
     # No test can have such an address, so it takes the address that it has for one.
-    monkeypatch.setattr(langbot, "is_metadata", lambda address: address.endswith("127.0.0.1"))
+    monkeypatch.setattr(bounded_http, "is_metadata", lambda address: address.endswith("127.0.0.1"))
     with serving(OK) as bot:
         url = bot.url.replace("127.0.0.1", host).replace("http:", "https:" if tls else "http:")
         with pytest.raises(
@@ -126,7 +130,7 @@ def test_http_to_a_public_address_is_logged_once(post, monkeypatch, caplog):
     with serving(OK, OK) as bot:
         post(bot.url)
         assert caplog.records == []
-    monkeypatch.setattr(langbot, "is_public", lambda _: True)
+    monkeypatch.setattr(bounded_http, "is_public", lambda _: True)
     for _ in range(2):
         with serving(OK) as bot:
             post(bot.url)
@@ -175,6 +179,46 @@ def test_a_certificate_that_is_not_trusted_means_that_nothing_was_sent(post):
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with serving(OK, context=context) as bot, pytest.raises(ConnectFailed, match="CERTIFICATE_VERIFY_FAILED"):
         post(bot.url)
+    assert bot.requests == []
+
+
+def test_the_environment_names_the_authorities_to_trust(monkeypatch, tmp_path):
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    with serving(OK, context=context) as bot:
+        assert LangBotClient().post(bot_at(bot.url), "push", b"{}", "key-1").status == 202
+
+
+def test_the_environment_names_a_proxy_and_the_hosts_without_one(post, monkeypatch):
+    with serving(OK) as proxy, serving(OK) as bot:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "10.0.0.0/8,127.0.0.1")
+        assert [post(url).status for url in ("http://bot.example/bots/1", bot.url)] == [202, 202]
+    assert proxy.requests[0][0] == "POST http://bot.example/bots/1 HTTP/1.1"
+    assert bot.requests[0][0] == "POST /bots/1 HTTP/1.1"
+
+
+def test_a_lookup_that_hangs_ends_at_the_deadline_and_sends_nothing_later(monkeypatch):
+    lookup, goes_on, outcomes = socket.getaddrinfo, threading.Event(), SimpleQueue()
+
+    def slow_lookup(*arguments, **named):
+        goes_on.wait(30)
+        return lookup(*arguments, **named)
+
+    def call():
+        try:
+            outcomes.put(HttpSession().post(bot.url, data=b"{}"))
+        except Exception as error:
+            outcomes.put(error)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow_lookup)
+    with serving(OK) as bot:
+        with pytest.raises(TimeoutError):
+            within(0.2, call)
+        goes_on.set()
+        assert isinstance(outcomes.get(timeout=30), requests.exceptions.ConnectionError)
     assert bot.requests == []
 
 

@@ -1,4 +1,4 @@
-"""What push, settle, sweep and callback measure: the lines that they write in the embedded metric format."""
+"""What push, settle and callback measure: the lines that they write in the embedded metric format."""
 
 import json
 import time
@@ -10,6 +10,7 @@ from local.sample_bot import OVERLOADED, Answer
 from support.callbacks import part_body, signed_headers
 from support.parked_messages import UNPARSED
 from support.queued_messages import again, deliver, queued
+from support.waiting import eventually
 from support.workers import final_part
 
 
@@ -20,11 +21,11 @@ def lines(capsys):
 
 
 def values(line):
-    """Return the values of a line by metric, and the one dimension that they have."""
+    """Return the values of a line by metric, and the one dimension that they have; () if they have none."""
     (described,) = line["_aws"]["CloudWatchMetrics"]
     (dimensions,) = described["Dimensions"]
-    (dimension,) = dimensions
-    return (dimension, line[dimension]), {one["Name"]: line[one["Name"]] for one in described["Metrics"]}
+    dimension = tuple(text for name in dimensions for text in (name, line[name]))
+    return dimension, {one["Name"]: line[one["Name"]] for one in described["Metrics"]}
 
 
 @pytest.fixture
@@ -57,12 +58,6 @@ def test_the_lines_name_the_namespace_and_the_units(talk, workers, dispatcher, l
     assert described["Namespace"] == "LangBotRelay/test"
     units = {one["Name"]: one["Unit"] for one in described["Metrics"]}
     assert units == {"Delivered": "Count", "DeliveryLatency": "Milliseconds"}
-
-
-def test_all_values_of_a_batch_are_in_one_line_for_each_bot(talk, dispatcher, emitted):
-    messages = [replace(queued(talk), group_id=f"group-{n}") for n in range(3)]
-    deliver(dispatcher, *messages)
-    assert emitted()["bot", talk.name]["Delivered"] == [1, 1, 1]
 
 
 def test_nothing_is_emitted_twice(talk, dispatcher, emitted):
@@ -134,19 +129,32 @@ def test_a_reply_in_the_response_is_measured_by_push(talk, dispatcher, emitted):
 
 
 @pytest.mark.usefixtures("only_this_bot")
-def test_sweep_counts_unanswered_messages(talk, workers, dispatcher, emitted):
+def test_unanswered_messages_are_counted(talk, workers, dispatcher, emitted):
     deliver(dispatcher, *(queued(talk, "SILENT") for _ in range(2)))
     emitted()
-    workers.at(time.time() + 901).sweeper().sweep(lambda: 60)
-    assert emitted() == {("bot", talk.name): {"Unanswered": [1, 1]}}
+    workers.at(time.time() + 901).due_items().handle(lambda: 60)
+    assert emitted()["bot", talk.name] == {"Unanswered": [1, 1]}
 
 
 @pytest.mark.usefixtures("only_this_bot")
-def test_sweep_counts_a_message_that_it_sends_again_as_delivered(talk, workers, dispatcher, emitted):
+def test_a_message_that_is_resent_is_not_counted_as_unanswered(talk, workers, dispatcher, emitted):
     deliver(dispatcher, queued(talk, "SILENT"))
     emitted()
-    workers.at(time.time() + 901).sweeper(max_resends=1).sweep(lambda: 60)
-    assert emitted() == {("bot", talk.name): {"Delivered": [1]}}
+    workers.at(time.time() + 901).due_items(max_resends=1).handle(lambda: 60)
+    assert ("bot", talk.name) not in emitted()
+
+
+@pytest.mark.usefixtures("only_this_bot")
+def test_each_minute_the_number_of_parked_messages_is_measured(talk, workers, dispatcher, emitted):
+    def parked():
+        workers.due_items().handle(lambda: 60)
+        (number,) = emitted()[()]["ParkedMessages"]
+        return number
+
+    before = parked()
+    talk.bot.answer_with(UNPARSED)
+    deliver(dispatcher, queued(talk))
+    eventually(lambda: parked() == before + 1)
 
 
 def test_a_part_that_is_stored_at_once_emits_nothing(talk, callback, lines):

@@ -35,4 +35,4 @@ def test_a_refusal_stays_one_if_the_secret_cannot_be_read_again(talk, workers, d
     message = queued(talk)
     assert deliver(dispatcher, message) == [message.message_id]
     record = workers.record(message)
-    assert (record["state"], record["last_answer"]["status"]) == (State.RETRYING, 401)
+    assert (record["state"], record["last_response"]["status"]) == (State.RETRYING, 401)

@@ -1,4 +1,4 @@
-"""`relay connect --rotate` while the bot's secret is taken away or changed."""
+"""`relay bots rotate` while the bot's secret is taken away or changed."""
 
 import json
 from argparse import Namespace
@@ -6,7 +6,8 @@ from argparse import Namespace
 import pytest
 
 from relay.client.bot_admin import BotAdmin
-from relay_cli import connect, langbot_api
+from relay_cli import langbot_api
+from relay_cli.commands.bots import rotate as rotate_command
 from relay_cli.terminal import CommandFailed
 from support.deployed import IN, OUT
 
@@ -38,11 +39,11 @@ class Api:
 
 @pytest.fixture
 def rotate(talk, monkeypatch):
-    """Give the command for the test's bot."""
+    """Run the command for the test's bot."""
     api = Api(talk.deployed.callback_url(talk.name))
     monkeypatch.setattr(langbot_api, "from_options", lambda _: api)
-    options = Namespace(bot=talk.name, rotate=True, yes=True, json=False, timeout=30)
-    return lambda: connect.run(talk.deployed.stack, options)
+    options = Namespace(name=talk.name, yes=True, json=False, timeout=30)
+    return lambda: rotate_command.run_rotate(talk.deployed.stack, options)
 
 
 @pytest.mark.parametrize("good_reads", [2, 3])
@@ -65,7 +66,7 @@ def test_rotation_keeps_a_secret_that_is_changed_meanwhile(talk, rotate, monkeyp
         admin.replace_secret(talk.name, changed)
         return False
 
-    monkeypatch.setattr(connect, "may_sign_with_old", change_meanwhile)
+    monkeypatch.setattr(rotate_command, "may_sign_with_old", change_meanwhile)
     with pytest.raises(CommandFailed, match="was changed meanwhile"):
         rotate()
     assert admin.secret(talk.name) == changed

@@ -3,18 +3,14 @@
 import json
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 from uuid import uuid4
 
 import fastjsonschema
 import pytest
 
-from relay.adapters.sync_queue import SyncQueue
 from relay.domain.signing import sign
 from support.deployed import OUT
-from support.queued_messages import deliver, queued
 
 EVENTS = Path(__file__).parents[2] / "events"
 SCHEMAS = EVENTS.parent / "docs/events"
@@ -57,20 +53,10 @@ def signed_now(talk, sample):
 def test_push_handles_its_sample_event(talk):
     sample = event("push")
     set_body(sample, bot=talk.name)
-    sample["Records"][0]["messageId"] = str(uuid4())
+    queue = talk.deployed.stack.push_queue_url.rpartition("/")[2]
+    sample["Records"][0] |= {"messageId": str(uuid4()), "eventSourceARN": f"arn:aws:sqs:::{queue}"}
     assert invoke(talk.deployed, "PushFunction", sample) == {"batchItemFailures": []}
     assert talk.texts() == ["My order has not come. Where is it?"]
-
-
-def test_push_handles_its_sample_event_of_sync_queue(talk, dispatcher):
-    sample = event("sync")
-    (record,) = sample["Records"]
-    record["eventSourceARN"] = f"arn:aws:sqs:::{talk.deployed.physical_id('SyncQueue').rpartition('/')[2]}"
-    sqs, message = Mock(), queued(talk, action="sync")
-    deliver(replace(dispatcher, sync_queue=SyncQueue(sqs, "")), message)
-    set_body(sample, **json.loads(sqs.send_message.call_args.kwargs["MessageBody"]))
-    assert invoke(talk.deployed, "PushFunction", sample) == {"batchItemFailures": []}
-    assert [part["text"] for part in talk.conversation().parts()] == ["echo: hello"]
 
 
 def test_callback_handles_its_sample_event(talk):
@@ -94,17 +80,6 @@ def test_settle_handles_its_sample_event(talk):
     assert talk.deployed.record(sent)["state"] == "answered"
 
 
-def test_settle_handles_a_sample_of_what_is_checked_again(talk):
-    sent = talk.push("SILENT")
-    sample = event("recheck")
-    final = json.loads(sample["Records"][0]["body"])["final"]
-    final["session"] = f"{talk.name}#{talk.session}"
-    final["reply_to"] = talk.deployed.state(sent, "delivered")["accepted_message_id"]
-    set_body(sample, final=final)
-    assert invoke(talk.deployed, "SettleFunction", sample) == {"batchItemFailures": []}
-    assert talk.deployed.record(sent)["state"] == "answered"
-
-
 def test_callback_handles_a_sample_of_what_was_spilled(talk):
     sample = event("spill")
     set_body(sample, bot=talk.name)
@@ -113,8 +88,8 @@ def test_callback_handles_a_sample_of_what_was_spilled(talk):
     assert [part["text"] for part in talk.conversation(session).parts()] == ["echo: hello"]
 
 
-def test_sweep_handles_its_sample_event(deployed):
-    assert invoke(deployed, "SweepFunction", event("sweep")).keys() == {"unanswered"}
+def test_settle_handles_the_sample_event_of_each_minute(deployed):
+    assert invoke(deployed, "SettleFunction", event("each_minute")).keys() == {"unanswered"}
 
 
 def test_publish_handles_the_sample_of_a_final_part_as_settle_does(talk, event_listener):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.adapters.bot_registry import SAVED_SECONDS
+from relay.adapters.bot_cache import BURST_SECONDS
 from support.callbacks import part_body
 from support.deployed import IN, OUT
 from support.floods import Flood
@@ -45,7 +45,7 @@ def test_a_request_without_a_secret_costs_what_the_document_says(flood, kind, lo
     logged = sum(len(line) + REQUEST_ID for line in log_lines) + len(capsys.readouterr().out)
     documented = FLOODS[kind]
     assert statuses == {int(documented["response"])}
-    assert services.secrets.requests == REQUESTS * int(documented["questions"])
+    assert services.secrets.requests == REQUESTS * int(documented["lookups"])
     assert services.table.requests + services.bucket.requests + services.queue.requests == 0
     assert logged / REQUESTS == int(documented["log bytes"])
 
@@ -53,15 +53,15 @@ def test_a_request_without_a_secret_costs_what_the_document_says(flood, kind, lo
 @pytest.mark.parametrize("kind", FLOODS)
 def test_the_dollars_of_a_flood_follow_from_its_figures(kind):
     row = FLOODS[kind]
-    questions = int(row["questions"])
-    billed = ceil(float(row["CPU ms"]) * 3.5 + 15 * questions) / 1000
+    lookups = int(row["lookups"])
+    billed = ceil(float(row["CPU ms"]) * 3.5 + 15 * lookups) / 1000
     api_requests = 8 if "4 MB" in kind else 1
-    dollars = api_requests + 0.2 + billed * 0.5 * 13.33 + int(row["log bytes"]) / 1000 * 0.5 + questions * 5
+    dollars = api_requests + 0.2 + billed * 0.5 * 13.33 + int(row["log bytes"]) / 1000 * 0.5 + lookups * 5
     assert float(row["$ a million"]) == pytest.approx(dollars, abs=0.005)
 
 
-def test_a_flood_of_made_up_names_asks_no_more_than_its_share(flood):
-    at_once = flood.callback.app.NAMES_PER_SECOND * SAVED_SECONDS
+def test_a_flood_of_made_up_names_makes_no_more_lookups_than_its_share(flood):
+    at_once = flood.callback.app.LOOKUPS_PER_SECOND * BURST_SECONDS
     with flood.of("a made-up name") as post:
         flood.callback.reset()
         statuses = [post() for _ in range(3 * at_once)]

@@ -1,50 +1,24 @@
-"""A sync call between PushQueue, on which its message stays, and SyncQueue, whose consumer makes it."""
+"""A sync call has the first lease of its bot, and is made when no other message of its session is open."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from push.dispatcher import Dispatcher
-from relay.adapters.sync_queue import SyncQueue
+from relay.adapters.langbot import max_attempt_seconds
 from support.queued_messages import again, deliver, queued
-from support.waiting import eventually
 
 
-@dataclass
-class Visibility:
-    """In place of MessageVisibility: the seconds that were set, in order."""
-
-    seconds: list[int] = field(default_factory=list)
-
-    def set_visibility(self, _queued, seconds):
-        self.seconds.append(seconds)
-
-
-@dataclass
-class QuickSqs:
-    """In place of SyncQueue's SQS: its consumer makes a call before push returns."""
-
-    consumer: Dispatcher
-
-    def send_message(self, **parameters):
-        self.consumer.call_sync(SyncQueue.read(parameters["MessageBody"]), lambda: 80)
-
-
-def test_a_call_that_is_made_at_once_leaves_its_message_visible(talk, dispatcher):
-    visibility, message = Visibility(), queued(talk, action="sync")
-    consumer = replace(dispatcher, message_visibility=visibility)
-    push = replace(consumer, sync_queue=SyncQueue(QuickSqs(consumer), ""))
-    assert deliver(push, message) == [message.message_id]
-    assert visibility.seconds == [0]
-    assert deliver(push, again(message)) == []
-    assert len(talk.bot.received) == 1
+def test_a_bot_gets_one_sync_call_at_a_time_and_other_messages_meanwhile(talk, workers, dispatcher):
+    under_way = workers.admission_control()
+    under_way.acquire(talk.name, needs_slot=True, max_duration=max_attempt_seconds("sync"), is_sync=True)
+    call, other = queued(talk, action="sync"), queued(replace(talk, session="another"))
+    assert deliver(dispatcher, call, other) == [call.message_id]
 
 
 def test_a_call_that_waits_is_parked_before_the_queue_deletes_it(talk, workers, dispatcher):
-    open_one = queued(talk, "SILENT")
-    deliver(dispatcher, open_one)
-    eventually(lambda: list(workers.messages_table.open_messages(workers.record(open_one)["session"])))
+    deliver(dispatcher, queued(talk, "SILENT"))
     old = queued(talk, action="sync")
     assert deliver(dispatcher, old) == [old.message_id]
+    assert workers.record(old) is None
     old = again(replace(old, queued_at=time.time() - 13.6 * 86_400))
     assert deliver(dispatcher, old) == []
     assert workers.record(old)["state"] == "parked"

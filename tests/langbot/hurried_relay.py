@@ -3,8 +3,8 @@
 import sys
 from unittest.mock import patch
 
-from relay_cli import connect
-from relay_cli.connection import may_sign_with_old
+from relay_cli.commands.bots import rotate
+from relay_cli.commands.bots.rotate import may_sign_with_old
 from relay_cli.main import main
 
 
@@ -12,5 +12,5 @@ def hurried(waited: float, open_turns: int) -> bool:
     return may_sign_with_old(60 * waited, open_turns)
 
 
-with patch.object(connect, "may_sign_with_old", hurried):
+with patch.object(rotate, "may_sign_with_old", hurried):
     sys.exit(main())

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.version import Version
@@ -47,6 +48,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if not too_new(item)]
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", {})  # goes to the process that has started this one
+    output["figures"] = session.config.stash[FIGURES]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over the figures of a process that ran some of the tests."""
+    node.config.stash[FIGURES] += getattr(node, "workeroutput", {}).get("figures", [])
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for line in config.stash[FIGURES]:
         terminalreporter.write_line(line)
@@ -72,7 +84,7 @@ def langbot_release(bridge: Bridge) -> Version:
 def bridge(
     langbot_venv: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Bridge]:
-    """One bridge for all tests: a test that changes a setting changes it back, or on both sides."""
+    """One bridge for a process's tests: a test that changes a setting changes it back, or on both sides."""
     figures = pytestconfig.stash[FIGURES]
     folder = tmp_path_factory.mktemp("stack")
     began = time.monotonic()

@@ -17,9 +17,10 @@ from packaging.version import Version
 from langbot.bridge import Bridge
 from langbot.peer.peer import DISCARD, Peer
 from langbot.proxy import Server
+from local.http_bot import RELEASES
 from relay.domain.signing import sign
 from simulation.faults import Faults, Scenario
-from simulation.model_langbot import RELEASES, Accepted, LangBot, Turn
+from simulation.model_langbot import Accepted, LangBot, Turn
 from simulation.world import START, Process, World
 from support.waiting import eventually
 
@@ -249,7 +250,7 @@ class ModelLangBot:
     def post(self, path: str, headers: dict[str, str], body: bytes) -> Response:
         request = self._world.spawn(self._bot.process, lambda: self._bot.receive(path, headers, body))
         answer = request.result()
-        return Response.of(answer.status, answer.body)
+        return Response.of(answer.status, answer.raw)
 
     def post_to_no_bot(self, headers: dict[str, str], body: bytes) -> Response:
         self._bot.found = False

@@ -50,7 +50,7 @@ def replies(bridge: Bridge, session: str, count: int) -> list[str]:
 def test_reply_by_a_call_is_the_probable_reply(bridge: Bridge, session: str) -> None:
     sent = bridge.push_queue.push(session, "hello")
 
-    assert bridge.deployed.state(sent, "answered")["probable"]
+    assert bridge.deployed.state(sent, "answered")["answer_kind"] == "probable"
     assert bridge.conversation(session).wait(sent, timeout=1).text == "agent: echo: hello"
 
 
@@ -59,7 +59,7 @@ def test_each_call_of_an_agent_is_kept_and_the_first_answers(bridge: Bridge, ses
     sent = bridge.push_queue.push(session, "REPLIES:3")
 
     assert replies(bridge, session, 3) == ["reply 1", "reply 2", "reply 3"]
-    assert bridge.deployed.state(sent, "answered")["probable"]
+    assert bridge.deployed.state(sent, "answered")["answer_kind"] == "probable"
     assert bridge.conversation(session).wait(sent, timeout=1).text == "reply 1"
 
 
@@ -72,7 +72,7 @@ def test_each_push_has_its_message_if_the_secret_says_so(bridge: Bridge, session
         turns = [bridge.conversation(session, bot).wait(sent, timeout=180) for sent in (first, second)]
 
     assert [turn.text for turn in turns] == [f"agent: echo: HOLD {session} first", "agent: echo: second"]
-    assert not any("probable" in bridge.deployed.state(sent, "answered") for sent in (first, second))
+    assert {bridge.deployed.state(sent, "answered")["answer_kind"] for sent in (first, second)} == {"push"}
     assert [exchange.status for exchange in bridge.to_bot.of(session)] == [202, 202]
 
 
@@ -89,7 +89,7 @@ def test_nothing_is_guessed_if_several_messages_wait(bridge: Bridge, session: st
 
 
 def let_the_deadline_pass(bridge: Bridge, sent: list[SentMessage]) -> None:
-    """Make messages overdue, which sweep finds within a minute."""
+    """Make messages overdue, which settle finds within a minute."""
     for one in sent:
         session, message = session_key(one.bot, one.session_id), message_key(one.sequence_number)
         bridge.deployed.client("dynamodb").update_item(
@@ -106,7 +106,7 @@ def test_reply_that_quotes_a_message_answers_it(bridge: Bridge, session: str) ->
     bridge.model.release()
 
     records = [bridge.deployed.state(one, "answered") for one in sent]
-    assert not any("probable" in record for record in records)
+    assert {record["answer_kind"] for record in records} == {"own"}
     turns = [bridge.conversation(session).wait(one, timeout=1) for one in sent]
     assert [turn.text.split()[-1] for turn in turns] == ["one", "two"]
 
@@ -130,7 +130,7 @@ def test_stream_of_an_agent_that_breaks_off_looks_complete(bridge: Bridge, sessi
     turn = bridge.conversation(session).wait(sent, timeout=180)
 
     assert (turn.text, turn.finished) == ("agent: " + words(20), True)
-    assert "probable" not in bridge.deployed.state(sent, "answered")
+    assert bridge.deployed.state(sent, "answered")["answer_kind"] != "probable"
 
 
 @pytest.mark.parametrize(("text", "status"), [("SILENT", "completed"), ("LONG:60:1 BREAK", "failed")])
@@ -211,7 +211,7 @@ def test_own_reply_answers_though_a_processor_pushes_as_well(
         eventually(lambda: len(bridge.conversation(session).turns()) == 2, what="the processor's push")
 
     assert turn.text == "echo: hello"
-    eventually(lambda: "probable" not in bridge.deployed.state(sent, "answered"))
+    eventually(lambda: bridge.deployed.state(sent, "answered")["answer_kind"] == "own")
 
 
 def test_stream_of_a_processor_is_read_beside_the_pipelines(

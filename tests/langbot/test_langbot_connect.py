@@ -38,6 +38,12 @@ def connect(bridge: Bridge, relay: Relay) -> Relay:
 
 
 @pytest.fixture
+def rotate(bridge: Bridge, relay: Relay) -> Relay:
+    """`relay bots rotate`, without a question."""
+    return lambda bot: relay("bots", "rotate", bot, "--langbot", bridge.peer.url, "--yes", "--timeout", "120")
+
+
+@pytest.fixture
 def name() -> str:
     """The name of a new bot."""
     return f"bot-{uuid4().hex[:8]}"
@@ -144,14 +150,16 @@ def test_route_that_discards_is_named_as_such(bridge: Bridge, connect: Relay, na
     assert "LangBot discards it" in connect(name, "--timeout", "10").stdout
 
 
-def test_secrets_are_rotated_when_no_turn_is_open(bridge: Bridge, connect: Relay, name: str) -> None:
+def test_secrets_are_rotated_when_no_turn_is_open(
+    bridge: Bridge, connect: Relay, rotate: Relay, name: str
+) -> None:
     connect(name)
     old = bot_of(bridge, name)
     held = bridge.push_queue.push(f"{name}-before", f"HOLD {name}", bot=name)
     eventually(lambda: f"HOLD {name}" in bridge.model.held, what="the model is asked")
 
     with ThreadPoolExecutor(1) as thread:
-        rotation = thread.submit(connect, name, "--rotate")
+        rotation = thread.submit(rotate, name)
         both = eventually(
             lambda: found if len((found := bot_of(bridge, name)).inbound_secrets) == 2 else None
         )
@@ -180,14 +188,14 @@ def test_secrets_are_rotated_when_no_turn_is_open(bridge: Bridge, connect: Relay
 
 
 def test_rotation_keeps_what_is_changed_in_langbot_meanwhile(
-    bridge: Bridge, connect: Relay, name: str
+    bridge: Bridge, connect: Relay, rotate: Relay, name: str
 ) -> None:
     connect(name)
     bridge.push_queue.push(name, f"HOLD {name}", bot=name)
     eventually(lambda: f"HOLD {name}" in bridge.model.held, what="the model is asked")
 
     with ThreadPoolExecutor(1) as thread:
-        rotation = thread.submit(connect, name, "--rotate")
+        rotation = thread.submit(rotate, name)
         eventually(lambda: len(bot_of(bridge, name).inbound_secrets) == 2, what="the rotation has begun")
         bot = in_langbot(bridge, name)
         bridge.peer.save_bot(bot["uuid"], adapter_config=bot["adapter_config"] | {"callback_timeout": 20})
@@ -199,7 +207,9 @@ def test_rotation_keeps_what_is_changed_in_langbot_meanwhile(
     assert after["inbound_secret"] != bot["adapter_config"]["inbound_secret"]
 
 
-def test_rotation_that_was_interrupted_is_finished(bridge: Bridge, connect: Relay, name: str) -> None:
+def test_rotation_that_was_interrupted_is_finished(
+    bridge: Bridge, connect: Relay, rotate: Relay, name: str
+) -> None:
     connect(name)
     old = json.loads(secret_of(bridge, name))
     begun = {field: ["n" * 42 + field[0], old[field]] for field in ("inbound_secret", "outbound_secret")}
@@ -207,7 +217,7 @@ def test_rotation_that_was_interrupted_is_finished(bridge: Bridge, connect: Rela
         SecretId=f"relay-local/bots/{name}", SecretString=json.dumps(old | begun)
     )
 
-    done = connect(name, "--rotate")
+    done = rotate(name)
 
     assert (done.returncode, "was interrupted" in done.stdout) == (0, True)
     new = bot_of(bridge, name)

@@ -63,7 +63,7 @@ def test_merged_messages_are_answered_under_the_first_ones_id(bridge: Bridge, se
     records = [bridge.deployed.state(sent, "answered") for sent in (one, two, three)]
     assert turn.reply_to == records[0]["accepted_message_id"]
     assert [record["answered_by"] for record in records] == [turn.reply_to] * 3
-    assert [record.get("indirect", False) for record in records] == [False, True, True]
+    assert [record["answer_kind"] for record in records] == ["own", "merged", "merged"]
     assert bridge.conversation(session).wait(three, timeout=1) == turn
     assert bridge.conversation(session).turns() == [turn]
 
@@ -101,13 +101,13 @@ def test_push_is_the_probable_reply_until_the_own_reply_comes(bridge: Bridge, se
     eventually(lambda: "HOLD it" in bridge.model.held, what="LangBot is busy with it")
     bridge.deployed.state(sent, "delivered")
     bridge.peer.send_push(session, "one moment")
-    assert bridge.deployed.state(sent, "answered")["probable"]
+    assert bridge.deployed.state(sent, "answered")["answer_kind"] == "probable"
     assert bridge.conversation(session).wait(sent, timeout=1).text == "one moment"
 
     bridge.model.release()
 
     assert bridge.conversation(session).wait(sent, timeout=180).text == "echo: HOLD it"
-    eventually(lambda: "probable" not in bridge.deployed.state(sent, "answered"))
+    eventually(lambda: bridge.deployed.state(sent, "answered")["answer_kind"] == "own")
 
 
 @pytest.mark.since("4.10.9")  # earlier releases have no test console

@@ -152,7 +152,7 @@ def found_by_url(bridge: Bridge) -> Iterator[None]:
         tell_relay(bridge, bridge.peer.settings)
 
 
-@pytest.mark.since("4.11.2")  # `relay connect` needs it
+@pytest.mark.since("4.11.2")  # the command needs it
 def test_rotation_by_the_command_under_load_loses_nothing(
     bridge: Bridge, session: str, tmp_path: Path, report: Report
 ) -> None:
@@ -165,11 +165,12 @@ def test_rotation_by_the_command_under_load_loses_nothing(
             load.flows()
             both_known_at = time.time()
             done = CommandLine(bridge.deployed, tmp_path, HURRIED_RELAY)(
-                "connect",
+                "bots",
+                "rotate",
+                "default",
                 "--langbot",
                 bridge.peer.url,
                 "--yes",
-                "--rotate",
                 environment={"LANGBOT_API_KEY": key},
             )
             assert (done.returncode, done.stderr) == (0, ""), done.stdout

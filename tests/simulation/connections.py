@@ -1,9 +1,7 @@
 """The network between push and LangBot: what requests does, with its exceptions."""
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from types import SimpleNamespace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -11,19 +9,33 @@ from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import ConnectTimeout, ReadTimeout
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
+from local.http_bot import Response
 from simulation.faults import Faults, Trouble
-from simulation.model_langbot import Answer, LangBot
-from simulation.world import ProcessDied, World
+from simulation.model_langbot import LangBot
+from simulation.world import Process, ProcessDied, World
 
 PROXY_ANSWERS = (400, 400, 403, 409, 409, 413, 429, 500, 502, 503, 504)
 """What a proxy in front of LangBot answers in its place, with HTML: before it sees the request, or after."""
 
 
 @dataclass(frozen=True)
+class Post:
+    """A request of push to a bot; `status` is None if no response came. Times in Unix seconds."""
+
+    bot: str
+    process: Process
+    path: str
+    key: str
+    began: float
+    ended: float
+    status: int | None
+
+
+@dataclass(frozen=True)
 class _Response:
     status_code: int
     content: bytes
-    headers: dict[str, str]
+    headers: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         return self
@@ -36,18 +48,34 @@ class _Response:
 
 
 class HttpSession:
-    """Stands in for requests.Session; a bot's host is its name."""
+    """Stands in for the session of bounded_http; a bot's host is its name. It adds requests to `posts`."""
 
-    def __init__(self, world: World, faults: Faults, langbots: dict[str, LangBot]) -> None:
-        self.cookies = SimpleNamespace(set_policy=lambda policy: None)
-        self.mount: Callable[..., None] = lambda prefix, adapter: None
-        self._world, self._faults, self._langbots = world, faults, langbots
+    def __init__(self, world: World, faults: Faults, langbots: dict[str, LangBot], posts: list[Post]) -> None:
+        self._world, self._faults, self._langbots, self._posts = world, faults, langbots, posts
 
     def post(self, url: str, data: bytes, headers: dict[str, str], **more: Any) -> _Response:
         """Post to a bot. Raise as requests does."""
-        connect, read = more["timeout"]
         bot = self._langbots[urlsplit(url).hostname or ""]
         path = urlsplit(url).path.removeprefix("/bots/1")
+        process, began, status = self._world.current.process, self._world.now, None
+        try:
+            response = self._post(bot, path, url, data, headers, more["timeout"])
+            status = response.status_code
+        finally:
+            key = headers["X-LB-Idempotency-Key"]
+            self._posts.append(Post(bot.name, process, path, key, began, self._world.now, status))
+        return response
+
+    def _post(
+        self,
+        bot: LangBot,
+        path: str,
+        url: str,
+        data: bytes,
+        headers: dict[str, str],
+        timeout: tuple[float, float],
+    ) -> _Response:
+        connect, read = timeout
         chance = self._world.chance("network")
         self._world.sleep(0.01 + chance.random() * 0.05)
         broken = ""
@@ -62,12 +90,14 @@ class HttpSession:
             self._break()
         proxy = None
         if self._strikes(bot, Trouble.PROXY, 0.08):
-            proxy = Answer(chance.choice(PROXY_ANSWERS), b"<html>")
+            proxy = Response(chance.choice(PROXY_ANSWERS), "<html>")
             if chance.random() < 0.5:
-                return _Response(proxy.status, proxy.body, proxy.headers)
+                return _Response(proxy.status, proxy.raw)
         process = self._world.current.process
         request = self._world.effect(
-            process, lambda: self._world.spawn(bot.process, lambda: bot.receive(path, headers, data))
+            process,
+            "langbot.post",
+            lambda: self._world.spawn(bot.process, lambda: bot.receive(path, headers, data)),
         )
         if broken == "after":
             self._world.sleep(chance.random() * 12)
@@ -75,15 +105,14 @@ class HttpSession:
         if not request.wait(read):
             raise ReadTimeout
         try:
-            answer: Answer = proxy or request.result()
+            response: Response = proxy or request.result()
         except ProcessDied:
             self._break()
-        if answer.burned:
-            bot.burned[answer.burned] = process
-        if not proxy and answer.status < 300:
-            accepted_id = json.loads(answer.body)["data"]["accepted_message_id"]
-            next(one for one in bot.accepted if one.id == accepted_id).told = True
-        return _Response(answer.status, answer.body, answer.headers)
+        if response.burned:
+            bot.burned[response.burned] = process
+        if response.message:
+            response.message.told = True
+        return _Response(response.status, response.raw)
 
     def _strikes(self, bot: LangBot, trouble: Trouble, rate: float) -> bool:
         return not bot.healthy and self._faults.strikes(trouble, rate)

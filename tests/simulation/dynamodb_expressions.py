@@ -36,6 +36,8 @@ class _Reader:
         if "".join(self.tokens) != re.sub(r"\s", "", text):
             raise NotImplementedError(text)
         self.position = 0
+        self.groups: dict[int, int] = {}
+        """Where each group in parentheses begins and ends."""
 
     def peek(self) -> str:
         return self.tokens[self.position] if self.position < len(self.tokens) else ""
@@ -66,9 +68,13 @@ class _Reader:
 
     def one(self) -> Test:
         if self.peek() == "(":
+            begin = self.position
             self.take()
             test = self.any_of()
+            if self.groups.get(begin + 1) == self.position:
+                raise NotImplementedError("redundant parentheses, which DynamoDB refuses")
             self.take(")")
+            self.groups[begin] = self.position
             return test
         if self.peek() in ("attribute_exists", "attribute_not_exists"):
             wanted = self.take() == "attribute_exists"

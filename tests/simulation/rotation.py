@@ -1,4 +1,4 @@
-"""Drills: an operator rotates the secrets of a bot, by hand or by `relay connect --rotate`, under load."""
+"""Drills: an operator rotates the secrets of a bot, by hand or by `relay bots rotate`, under load."""
 
 import json
 from argparse import Namespace
@@ -11,17 +11,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from relay import BotAdmin, Stack
 from relay.domain.admission import SLOT_TIMEOUT
 from relay.domain.bot import secret_fields
-from relay_cli import connect
+from relay_cli.commands.bots.rotate import run_rotate
 from relay_cli.langbot_api import Json
 from relay_cli.terminal import CommandFailed
 from simulation.model_langbot import LangBot
-from simulation.world import Process, ProcessDied, World
+from simulation.world import Crash, Process, ProcessDied, World
 
 PAUSES = (2, 5, 30, 70, 200)
 """Seconds between two steps by hand. docs/bots.md asks for more than one."""
 
 MAX_RUNS = 10
-"""How often an operator gives the command. A LangBot can be down for longer."""
+"""How often an operator runs the command. A LangBot can be down for longer."""
 
 MAX_EFFECTS = 12
 """The side effect at which the command is interrupted is one of the first so many."""
@@ -58,21 +58,21 @@ class Drill:
         self.done = True
 
     def by_command(self) -> None:
-        """Give the command until it says that it is done. It can be interrupted at any side effect."""
-        options = Namespace(bot=self.bot.name, rotate=True, yes=True, json=False, timeout=90)
+        """Run the command until it says that it is done. It can be interrupted at any side effect."""
+        options = Namespace(name=self.bot.name, yes=True, json=False, timeout=90)
         options.api = _Api(self._world, self.bot)
-        process = Process("relay connect", runs_relay=True)
+        process = Process("relay bots rotate", runs_relay=True)
         if self._chance.random() < 0.4:
-            process.fuse, process.before = self._chance.randint(1, MAX_EFFECTS), self._chance.random() < 0.5
+            process.crash = Crash(self._chance.randint(1, MAX_EFFECTS), self._chance.random() < 0.5)
         for _ in range(MAX_RUNS):
-            command = self._world.spawn(process, lambda: connect.run(self._stack, options))
+            command = self._world.spawn(process, lambda: run_rotate(self._stack, options))
             command.wait()
             try:
                 if command.result() == 0:
                     break
             except (ClientError, BotoCoreError, CommandFailed, ProcessDied) as error:
                 self._world.note("operator", f"sees {error!r}")
-            process = Process("relay connect", runs_relay=True)
+            process = Process("relay bots rotate", runs_relay=True)
             self._world.sleep(60)
         self.done = True
 
@@ -134,6 +134,7 @@ class _Api:
             # LangBot completes what it has begun, also if the command is interrupted meanwhile.
             saving = self._world.effect(
                 self._world.current.process,
+                "langbot.save",
                 lambda: self._world.spawn(Process("langbot's API"), lambda: self._bot.save(1, **secrets)),
             )
             if saving.result():

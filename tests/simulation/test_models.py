@@ -1,4 +1,4 @@
-"""The models do what the emulator of the local stack and its sample bot do, as far as the relay sees it."""
+"""The models do what the emulator of the local stack does, as far as the relay sees it."""
 
 import json
 from collections.abc import Callable
@@ -8,33 +8,30 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from relay.adapters.admission_control import AdmissionControl
+from relay.adapters.admission_control import AdmissionControl, Permit
+from relay.adapters.awaiting_index import AwaitingIndex, Recheck
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay.adapters.dynamodb import Table
-from relay.adapters.langbot import LangBotClient
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
-from relay.domain.bot import Bot
-from relay.domain.keys import message_key, record_key
+from relay.domain.attempt import Outcome, Verdict
+from relay.domain.keys import RECHECKS, SETTLE, RecordKey, message_key, record_key
 from relay.domain.part import VerifiedCallback, parse_part, reply_part, sync_reply_body
 from relay.domain.settlement import FinalPart
-from relay.domain.states import State
+from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import utc_text
 from relay.errors import InvalidState
 from simulation.checker import Findings
-from simulation.connections import HttpSession
 from simulation.deployed_relay import queue_of, table_of
 from simulation.faults import Faults, Scenario
 from simulation.model_aws import Client, Service
 from simulation.model_dynamodb import MAX_ITEM_BYTES, Dynamodb
-from simulation.model_langbot import LangBot
 from simulation.model_sqs import Sqs
 from simulation.model_stores import S3, SecretsManager
-from simulation.runtime import relay_in
 from simulation.simulation import simulate
 from simulation.world import START, Process, World
-from support.deployed import IN, Deployed, Talk
+from support.deployed import Deployed, Talk
 
 NOW = 1_795_352_448.0
 Clients = Callable[[str], Any]
@@ -46,7 +43,7 @@ def in_a_world(clients: Callable[[World], list[Service]], observe: Callable[[Cli
     scenario = Scenario.of(0)
     faults = Faults(world, scenario)
     world.now = START + scenario.storm
-    services = {service.name: Client(world, faults, service, 1, 3) for service in clients(world)}
+    services = {service.name: Client(world, faults, service) for service in clients(world)}
     process = Process("test", runs_relay=True)
     task = world.spawn(process, lambda: observe(services.__getitem__))
     world.run(START + 10_000)
@@ -89,36 +86,46 @@ def outcome(action: Callable[[], Any]) -> Any:
 
 def test_records_change_alike(deployed: Deployed) -> None:
     session = f"model#{uuid4().hex}"
-    awaited = f"in_{uuid4().hex}"
+    reply_to = f"in_{uuid4().hex}"
+    delivered_fields = {"delivered_at": utc_text(NOW), "awaiting": "model", "due_at": utc_text(NOW + 60)}
 
     def observe(clients: Clients, table: str, bucket: str) -> list[Any]:
         messages = MessagesTable(Table(clients("dynamodb"), table), OverflowBucket(clients("s3"), bucket))
-        retrying = message_of(session, 1, State.RETRYING, refusals=1, unknown=False)
-        delivered = message_of(
-            session,
-            1,
-            State.DELIVERED,
-            delivered_at=utc_text(NOW),
-            accepted_message_id=awaited,
-            awaited_reply=awaited,
-            awaiting="model",
-            due_at=utc_text(NOW + 60),
+        retrying = message_of(session, 1, State.RETRYING, keys_used=1, outcome_unknown=False)
+        delivered = message_of(session, 1, State.DELIVERED, accepted_message_id=reply_to, **delivered_fields)
+        parked, merged, silent = (
+            message_of(session, number, state, **delivered_fields)
+            for number, state in ((2, State.PARKED), (3, State.DELIVERED), (4, State.DELIVERED))
         )
-        part, _ = part_of(session, awaited, "hello")
-        key = record_key(session, delivered["message"])
+        final = FinalPart.of(part_of(session, reply_to, "hello")[0])
         return [
             messages.write(retrying),
             messages.write(retrying, if_new=True),
-            messages.write(retrying | {"refusals": 0}),
+            messages.write(retrying | {"keys_used": 0}),
             messages.write(delivered),
             messages.write(retrying),
-            outcome(lambda: messages.mark_resent(key, message_key("2"), NOW)),
-            messages.mark_unanswered(key, NOW + 61, "no reply"),
-            messages.mark_answered(key, FinalPart.of(part)),
-            messages.mark_answered(key, FinalPart.of(part)),
-            messages.mark_dropped(key, "late", NOW),
-            messages.write(message_of(session, 3, State.RETRYING, body="x" * MAX_ITEM_BYTES, refusals=0)),
+            messages.give_up(delivered, NOW + 61, "no reply"),
+            messages.answer(delivered, final),
+            messages.answer(delivered, final),
+            messages.drop(_key(delivered), "late", NOW),
+            outcome(lambda: messages.mark_resent(_key(delivered), message_key("5"), NOW)),
+            messages.write(parked),
+            outcome(lambda: messages.mark_resent(_key(parked), message_key("5"), NOW)),
+            outcome(lambda: messages.mark_resent(_key(parked), message_key("5"), NOW)),
+            outcome(lambda: messages.mark_resent(_key(parked), message_key("6"), NOW)),
+            messages.write(merged),
+            outcome(lambda: messages.merge(merged, final, NOW + 60)),
+            messages.identify(merged, "in_late"),
+            messages.answer(merged, final, AnswerKind.PUSH),
+            outcome(lambda: messages.stop_awaiting(merged)),
+            messages.write(silent),
+            messages.identify(silent, "in_late"),
+            messages.identify(silent, "in_later"),
+            messages.give_up(silent, NOW + 61, "no reply"),
+            messages.drop(_key(silent), "late", NOW),
+            messages.write(message_of(session, 7, State.RETRYING, body="x" * MAX_ITEM_BYTES, keys_used=0)),
             list(messages.of_session(session)),
+            messages.back_to_reply(session, reply_to),
         ]
 
     def models(world: World) -> list[Service]:
@@ -126,6 +133,36 @@ def test_records_change_alike(deployed: Deployed) -> None:
 
     expected = observe(deployed.client, deployed.stack.messages_table, deployed.stack.overflow_bucket)
     assert in_a_world(models, lambda clients: observe(clients, "messages", "bucket")) == expected
+
+
+def _key(record: Any) -> RecordKey:
+    return record_key(record["session"], record["message"])
+
+
+def test_what_awaits_is_counted_and_removed_alike(deployed: Deployed) -> None:
+    part = f"2026-11-22T13:00:48.000001#000001#{uuid4().hex[:12]}"
+    final = replace(FinalPart.of(part_of("model#s", "in_1", "hello")[0]), part=part)
+    worlds: list[World] = []
+
+    def observe(dynamodb: Any, table: str) -> list[Any]:
+        awaiting = AwaitingIndex(Table(dynamodb, table))
+        awaiting.add_recheck(Recheck(final, 1), NOW)
+        for world in worlds:
+            world.sleep(1)
+        key = record_key(RECHECKS, part)
+        seen = [key in awaiting.overdue(SETTLE, NOW + 1), awaiting.count(SETTLE, 1), awaiting.recheck(key)]
+        awaiting.remove_recheck(key)
+        awaiting.remove_recheck(key)
+        return [*seen, awaiting.recheck(key)]
+
+    expected = observe(deployed.client("dynamodb"), deployed.stack.messages_table)
+    assert expected == [True, 1, Recheck(final, 1), None]
+
+    def models(world: World) -> list[Service]:
+        worlds.append(world)
+        return [Dynamodb([table_of(world, "MessagesTable")])]
+
+    assert in_a_world(models, lambda clients: observe(clients("dynamodb"), "messages")) == expected
 
 
 def test_parts_are_stored_alike(deployed: Deployed) -> None:
@@ -150,13 +187,22 @@ def test_a_bot_is_admitted_alike(deployed: Deployed) -> None:
     def observe(clients: Clients, table: str) -> list[str]:
         control = AdmissionControl(Table(clients("dynamodb"), table), 2, 900, clock=lambda: NOW)
         seen = []
-        for _ in range(4):
-            admitted = control.admit(bot, needs_slot=True, max_duration=12)
+        for needs_slot, is_sync in (
+            (True, True),
+            (True, False),
+            (True, False),
+            (False, True),
+            (False, False),
+        ):
+            admitted = control.acquire(bot, needs_slot, max_duration=12, is_sync=is_sync)
             seen.append(type(admitted).__name__)
+            if isinstance(admitted, Permit) and not needs_slot:
+                control.release(admitted, Outcome(Verdict.UNKNOWN, "answered 502"))
+                seen.append(type(control.acquire(bot, False, 12, False)).__name__)
         return seen
 
     expected = observe(deployed.client, deployed.stack.messages_table)
-    assert expected == ["Permit", "Permit", "Deferred", "Deferred"]
+    assert expected == ["Permit", "Permit", "Deferred", "Deferred", "Permit", "Deferred"]
 
     def models(world: World) -> list[Service]:
         return [Dynamodb([table_of(world, "MessagesTable")])]
@@ -188,7 +234,7 @@ def test_a_fifo_queue_holds_back_a_group_alike(deployed: Deployed) -> None:
         sqs.delete_message(QueueUrl=url, ReceiptHandle=handle)
         return [same, first, second, third, again, receive()[0], receive()[0]]
 
-    attributes = {"FifoQueue": "true", "VisibilityTimeout": "480"}
+    attributes = {"FifoQueue": "true", "VisibilityTimeout": "120"}
     name = f"model-{uuid4().hex[:12]}.fifo"
     real = deployed.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
     expected = observe(deployed.client("sqs"), real)
@@ -238,38 +284,6 @@ def test_a_secret_is_missing_or_scheduled_for_deletion_alike(deployed: Deployed)
         return [SecretsManager(world, secrets)]
 
     assert in_a_world(models, lambda clients: observe(clients("secretsmanager"), prefix)) == expected
-
-
-def test_langbot_answers_alike(talk: Talk) -> None:
-    message = b'{"session_id": "s", "message": [{"type": "Plain", "text": "SILENT"}]}'
-
-    def observe(url: str, secret: str) -> list[tuple[int, Any]]:
-        bot = Bot("bot", url, (secret,))
-        client = LangBotClient()
-        responses = [
-            client.post(bot, "push", message, "a.0"),
-            client.post(bot, "push", message, "a.0"),
-            client.post(bot, "push", message, "a.1"),
-            client.post(replace(bot, inbound_secrets=("wrong",)), "push", message, "a.2"),
-            client.post(bot, "reset", b'{"session_id": "s"}', "a.3"),
-        ]
-        return [(response.status, json.loads(response.body)["code"]) for response in responses]
-
-    expected = observe(talk.bot.url, IN)
-    assert [status for status, _ in expected] == [202, 409, 202, 401, 500]
-    assert with_a_langbot(lambda bot: observe("http://bot/bots/1", bot.inbound)) == expected
-
-
-def with_a_langbot(observe: Callable[[LangBot], Any]) -> Any:
-    """Return what is observed of a LangBot of a world without trouble."""
-    scenario = replace(Scenario.of(0), troubles=frozenset())
-    world = World(0)
-    faults = Faults(world, scenario)
-    bot = LangBot(world, faults, "bot", "4.11.2", lambda *part: 200)
-    with relay_in(world, lambda service: None, lambda: HttpSession(world, faults, {"bot": bot}), scenario):
-        task = world.spawn(Process("test", runs_relay=True), lambda: observe(bot))
-        world.run(START + 60)
-    return task.result()
 
 
 def test_a_message_and_its_reply_leave_the_same(talk: Talk) -> None:

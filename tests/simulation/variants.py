@@ -14,28 +14,32 @@ from botocore.exceptions import BotoCoreError, ClientError
 import callback.receiver
 import push.dispatcher
 import relay.sender
-import relay_cli.connect
+import relay_cli.commands.bots.rotate
+import settle.due
 from callback.receiver import NotVerified, Receiver
 from push.dispatcher import Dispatcher
 from relay.adapters import messages_table
-from relay.adapters.admission_control import AdmissionControl
+from relay.adapters.admission_control import AdmissionControl, Permit
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay.adapters.dynamodb import Table
 from relay.adapters.event_bus import EventBus
 from relay.adapters.langbot import LangBotClient
 from relay.adapters.messages_table import MessagesTable
+from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
 from relay.domain import admission, attempt, event, part, retry
-from relay.domain.admission import Decision
+from relay.domain.admission import Decision, Deferred
 from relay.domain.attempt import AttemptHistory, Outcome, Verdict
 from relay.domain.bot import Bot
-from relay.domain.keys import part_key
+from relay.domain.keys import message_key, part_key, record_key
 from relay.domain.message import QueuedMessage
 from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import Stamp, days_after, utc_text
+from relay.errors import InvalidState
 from relay.sender import Sender
+from settle.settler import Settler
 from simulation.faults import SHORT_RETENTION, SMALL_PAGE_BYTES, Scenario, Trouble
 from simulation.model_lambda import Lambda
 from simulation.model_langbot import LangBot
@@ -155,15 +159,20 @@ def swallow_an_error_of_the_table(good: Any, *arguments: Any, **named: Any) -> A
 
 @variant(MessagesTable, "write", Trouble.DUPLICATES)
 def overwrite_a_record_that_has_ended(_: Any, self: Any, record: Any, if_new: bool = False) -> bool:
-    written: bool = self._table.put(record)
-    return written
+    return _put(self, record, "", {})
 
 
 @variant(MessagesTable, "write", Trouble.DUPLICATES, Trouble.LANGBOT)
 def let_a_late_copy_give_back_a_key(_: Any, self: Any, record: Any, if_new: bool = False) -> bool:
     condition, values = "attribute_not_exists(#session) OR #state = :retrying", {":retrying": "retrying"}
-    written: bool = self._table.put(record, condition, values)
-    return written
+    return _put(self, record, condition, values)
+
+
+def _put(messages: Any, record: Any, condition: str, values: Any) -> bool:
+    without_body = {name: value for name, value in record.items() if name != "body"}
+    path = message_path(record["message_id"])
+    entry = OverflowingItem(record, without_body, record["body"].encode(), path)
+    return put_item(messages._table, messages._bucket, entry, condition, values)
 
 
 @variant(retry, "accepted_record", Trouble.SILENCE, messages=24, answer_deadline=900, day=5)
@@ -189,6 +198,38 @@ def count_the_index_as_consistent(_: Any, most: int, in_flight: int, *state: Any
     return max(0, most - in_flight)
 
 
+@variant(AdmissionControl, "acquire", burst=True, messages=24, sessions=12, max_in_flight=3)
+def send_to_a_full_bot(good: Any, self: Any, bot: str, *more: Any, **named: Any) -> Any:
+    permit = good(self, bot, *more, **named)
+    full = isinstance(permit, Deferred) and permit.full
+    return Permit(bot, self._state(bot)) if full else permit
+
+
+@variant(
+    admission,
+    "free_lease",
+    Trouble.NETWORK,
+    burst=True,
+    messages=24,
+    sessions=12,
+    bots=1,
+    max_in_flight=50,
+    releases=("4.10.6",),
+)
+def let_one_bot_have_all_leases(good: Any, state: Any, _: int, now: float, is_sync: bool) -> Any:
+    return good(state, 100, now, is_sync=False)
+
+
+@variant(AdmissionControl, "release", Trouble.NETWORK, burst=True, messages=24, sessions=12)
+def forget_that_a_bot_failed(good: Any, self: Any, permit: Permit, outcome: Outcome) -> None:
+    good(self, permit, replace(outcome, verdict=Verdict.ACCEPTED))
+
+
+@variant(MessagesTable, "write", Trouble.NETWORK, messages=24)
+def write_no_record_of_a_failed_attempt(good: Any, self: Any, record: Any, if_new: bool = False) -> Any:
+    return record["state"] == "retrying" or good(self, record, if_new)
+
+
 @variant(AdmissionControl, "in_flight")
 def count_no_message_in_flight(_: Any, *bot: Any) -> int:
     return 0
@@ -207,6 +248,15 @@ def let_each_copy_of_a_resend_through(good: Any, self: Any, original: Any, *rese
     return self.read(original) or good(self, original, *resend)
 
 
+@variant(MessagesTable, "mark_resent", Trouble.OPERATORS, Trouble.SILENCE, messages=24, max_resends=2)
+def take_what_another_has_just_marked_as_resent_for_a_fault(good: Any, self: Any, *resend: Any) -> Any:
+    original, resent_as, _ = resend
+    record = self.read(original)
+    if record and record.get("resent_as") == resent_as:
+        raise InvalidState("the original message is resent")
+    return good(self, *resend)
+
+
 @variant(LangBotClient, "post", Trouble.ROTATIONS, messages=24)
 def sign_with_the_newest_secret_only(good: Any, self: Any, bot: Bot, *more: Any) -> attempt.Response:
     response: attempt.Response = good(self, replace(bot, inbound_secrets=bot.inbound_secrets[:1]), *more)
@@ -217,6 +267,11 @@ def sign_with_the_newest_secret_only(good: Any, self: Any, bot: Bot, *more: Any)
 def log_what_is_sent(good: Any, self: Any, bot: Any, action: Any, body: bytes, *more: Any) -> Any:
     logging.getLogger("relay.sender").info("posts", extra={"body": body.decode()})
     return good(self, bot, action, body, *more)
+
+
+@variant(OverflowBucket, "get", Trouble.OPERATORS, Trouble.SILENCE, Trouble.ODD_TURNS, messages=24)
+def read_nothing_from_the_bucket(*_: Any) -> bytes:
+    return b""
 
 
 # ---------------------------------------------------------------- callback
@@ -297,6 +352,17 @@ def settle_the_first_open_message(_: Any, self: Any, session: str, reply_to: str
     return next((one for one in self.of_session(session) if one["state"] == "delivered"), None), []
 
 
+@variant(Settler, "_settle_merged", Trouble.ODD_TURNS, burst=True, messages=24, sessions=2)
+def leave_a_merged_message_open(*_: Any) -> None:
+    return None
+
+
+@variant(settle.due.DueItems, "_resend", Trouble.SILENCE, messages=24, max_resends=2)
+def count_a_resend_without_a_send(_: Any, self: Any, record: Any, now: float) -> None:
+    key = record_key(record["session"], record["message"])
+    self.messages_table.mark_resent(key, message_key("1"), now)
+
+
 @variant(
     Table,
     "query",
@@ -335,13 +401,15 @@ def give_each_copy_of_an_event_its_own_id(good: Any, *arguments: Any, **named: A
 give_each_copy_of_an_event_its_own_id.number = 0  # type: ignore[attr-defined]
 
 
-# ---------------------------------------------------------------- relay connect --rotate
+# ---------------------------------------------------------------- relay bots rotate
 
 
 LONG_DRILL: dict[str, Any] = {"bots": 1, "messages": 60, "storm": 300, "answer_deadline": 60}
 
 
-@variant(relay_cli.connect, "may_sign_with_old", Trouble.ROTATIONS, Trouble.SILENCE, **LONG_DRILL)
+@variant(
+    relay_cli.commands.bots.rotate, "may_sign_with_old", Trouble.ROTATIONS, Trouble.SILENCE, **LONG_DRILL
+)
 def take_the_old_secrets_out_at_once(*_: Any) -> bool:
     return False
 

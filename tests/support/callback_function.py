@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from relay.domain.bot import Bot
@@ -190,10 +191,11 @@ def callback_in_this_process(deployed: Deployed) -> Iterator[CallbackFunction]:
     make = boto3.client
 
     def recorded(service: str, **more: Any) -> Any:
-        made = make(service, **more)  # type: ignore[call-overload]
-        if "config" in more:  # the function's own, not one of the test's
-            clients[service] = made
-        return made
+        if "config" not in more:  # one of the test's
+            return make(service, **more)  # type: ignore[call-overload]
+        validating = more["config"].merge(Config(parameter_validation=True))
+        clients[service] = make(service, config=validating)  # type: ignore[call-overload]
+        return clients[service]
 
     with ExitStack() as ends:
         services = {

@@ -64,8 +64,8 @@ def dispatcher(workers: Workers) -> Dispatcher:
 
 @pytest.fixture
 def only_this_bot(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Only the test sweeps, and only its own bot."""
-    monkeypatch.setattr(MessagesTable, "bots", lambda _: [talk.name])
+    """Only the test handles what is due, and only of its own bot."""
+    monkeypatch.setattr(MessagesTable, "bot_items", lambda _: [{"message": talk.name}])
     with no_schedule(talk.deployed):
         yield
 

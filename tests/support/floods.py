@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from relay.adapters.bot_registry import SAVED_SECONDS, BotRegistry
+from relay.adapters.bot_cache import BURST_SECONDS
+from relay.adapters.bot_registry import BotRegistry
 from support.bots import change_secret
 from support.callback_function import CallbackFunction
 from support.callbacks import signed_headers
@@ -32,7 +33,7 @@ class Flood:
             self.callback.clients["secretsmanager"],
             app.settings.bot_secret_prefix,
             lambda: 0,
-            app.NAMES_PER_SECOND,
+            app.LOOKUPS_PER_SECOND,
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(app, "receiver", replace(app.receiver, bot_registry=registry))
@@ -50,7 +51,7 @@ class Flood:
             case "a made-up name":
                 return self._made_up
             case "a made-up name, too many of them":
-                for _ in range(self.callback.app.NAMES_PER_SECOND * SAVED_SECONDS):
+                for _ in range(self.callback.app.LOOKUPS_PER_SECOND * BURST_SECONDS):
                     self._made_up()
                 return self._made_up
             case "a bot's name":

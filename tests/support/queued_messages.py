@@ -33,5 +33,5 @@ def again(message: QueuedMessage) -> QueuedMessage:
 
 
 def deliver(dispatcher: Dispatcher, *messages: QueuedMessage, seconds_left: float = 80) -> list[str]:
-    """Deliver a batch; return the ids of the messages that stay in the queue."""
-    return dispatcher.deliver(messages, lambda: seconds_left)
+    """Deliver messages one after the other; return the ids of those that stay in the queue."""
+    return [one.message_id for one in messages if dispatcher.deliver(one, lambda: seconds_left)]

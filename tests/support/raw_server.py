@@ -30,18 +30,19 @@ class RawServer:
             self.connections += 1
             self.connection = connection
             connection.settimeout(30)
-            with connection:
-                try:
-                    if self.context:
-                        connection = self.context.wrap_socket(connection, server_side=True)
-                    while self.responses and self.read_request(connection):
-                        response = self.responses.pop(0)
-                        if callable(response):
-                            response(connection)
-                            break
-                        connection.sendall(response)
-                except OSError:
-                    pass
+            with suppress(OSError):
+                if self.context:
+                    self.connection = self.context.wrap_socket(connection, server_side=True)
+                with self.connection:
+                    self.answer(self.connection)
+
+    def answer(self, connection: socket.socket) -> None:
+        while self.responses and self.read_request(connection):
+            response = self.responses.pop(0)
+            if callable(response):
+                response(connection)
+                break
+            connection.sendall(response)
 
     def read_request(self, connection: socket.socket) -> bool:
         """Read and keep a request; return whether there was one."""

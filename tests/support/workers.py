@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
+from uuid import uuid4
 
 from callback.receiver import Receiver
 from publish.publisher import EventPublisher
@@ -17,7 +18,7 @@ from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
-from relay.domain.keys import RecordKey
+from relay.domain.keys import RecordKey, part_key
 from relay.domain.message import QueuedMessage, parse_message, parse_session_body
 from relay.domain.record import MessageRecord, key_of
 from relay.domain.retry import Policy
@@ -170,4 +171,5 @@ def final_part(talk: Talk, reply_to: str, sent_at: float | None = None) -> Final
     """Make the final part of a turn, now or at another time (Unix seconds); no table has it."""
     sent_at = time.time() if sent_at is None else sent_at
     stamp = Stamp(utc_text(sent_at).removesuffix("Z"))
-    return FinalPart(f"{talk.name}#{talk.session}", reply_to, stamp, 0, sent_at, sent_at)
+    part = part_key(stamp, 1, uuid4().hex)
+    return FinalPart(f"{talk.name}#{talk.session}", reply_to, stamp, 0, sent_at, sent_at, part)

@@ -1,8 +1,9 @@
 import pytest
 
+from relay.adapters.langbot import max_attempt_seconds
 from relay.domain.admission import (
     CLOCK_SKEW,
-    MAX_LANE,
+    LEASE_TTL,
     MAX_PAUSE,
     SLOT_COUNT_TTL,
     SLOT_TIMEOUT,
@@ -11,14 +12,12 @@ from relay.domain.admission import (
     Deferred,
     decide,
     due_at,
+    free_lease,
     free_slots,
-    full_delay,
-    holds_lane,
-    lane_entry,
-    lane_for,
-    lane_name,
-    lanes_of,
-    pause,
+    lease_entry,
+    leases_of,
+    probe_delay,
+    slot_poll_delay,
 )
 from relay.domain.timestamps import utc_text
 from support.samples import NOW
@@ -104,18 +103,18 @@ def test_a_pause_longer_than_the_longest_is_over():
     assert decide(state(failures=3, probe_at=NOW + MAX_PAUSE + 2), NOW, True) is Decision.PROBE
 
 
-def test_the_pause_doubles_up_to_a_minute_which_also_limits_retry_after():
-    assert [pause(n, 0) for n in (1, 2, 3, 5, 6, 10_000)] == [2, 4, 8, 32, 60, 60]
-    assert [pause(1, 30), pause(1, 3600)] == [30, 60]
+def test_the_delay_of_a_probe_doubles_up_to_a_minute_which_also_limits_retry_after():
+    assert [probe_delay(n, 0) for n in (1, 2, 3, 5, 6, 10_000)] == [2, 4, 8, 32, 60, 60]
+    assert [probe_delay(1, 30), probe_delay(1, 3600)] == [30, 60]
 
 
-def test_the_pause_for_a_bot_that_is_reloaded_has_a_limit_of_its_own():
-    assert [pause(n, 0, max_wait=10) for n in (1, 2, 3, 4, 10_000)] == [2, 4, 8, 10, 10]
-    assert pause(1, 3600, max_wait=10) == 10
+def test_the_delay_of_a_probe_of_a_bot_that_is_reloaded_has_a_limit_of_its_own():
+    assert [probe_delay(n, 0, max_wait=10) for n in (1, 2, 3, 4, 10_000)] == [2, 4, 8, 10, 10]
+    assert probe_delay(1, 3600, max_wait=10) == 10
 
 
 def test_a_message_checks_the_less_often_the_longer_it_has_waited():
-    assert [full_delay(n) for n in (0, 1, 2, 10, 500)] == [1, 1, 2, 10, 10]
+    assert [slot_poll_delay(n) for n in (0, 1, 2, 10, 38, 500)] == [1, 1, 2, 6, 20, 20]
 
 
 @pytest.mark.parametrize(("answer_deadline", "held_for"), [(900, SLOT_TIMEOUT), (60, 60)])
@@ -123,53 +122,51 @@ def test_a_message_holds_its_slot_until_its_timeout_or_its_deadline(answer_deadl
     assert due_at(NOW + held_for, answer_deadline) == NOW + answer_deadline
 
 
-# ---------------------------------------------------------------- lanes
+# ---------------------------------------------------------------- leases
 
 
-def with_lanes(*entries):
-    """Return the state of a bot whose lanes have these (batch, end)."""
-    item = {lane_name(n): lane_entry(batch, until) for n, (batch, until) in enumerate(entries, 1)}
-    return BotState.of({"session": "bots"} | item)
+def with_leases(**ends):
+    """Return the state of a bot whose leases end at these times."""
+    return BotState.of({"session": "bots"} | {name: lease_entry("a", until) for name, until in ends.items()})
 
 
-def test_a_batch_takes_the_first_free_lane():
-    assert lane_for(with_lanes(), "a", 2, NOW) == 1
-    assert lane_for(with_lanes(("b", NOW + 5)), "a", 2, NOW) == 2
+def free(state, leases=4, is_sync=False):
+    return free_lease(state, leases, NOW, is_sync)
 
 
-def test_a_batch_keeps_its_lane_also_when_its_time_is_over():
-    state = with_lanes(("b", NOW + 5), ("a", NOW - 1))
-    assert lane_for(state, "a", 2, NOW) == 2
-    assert holds_lane(state, "a", 2)
+def test_an_attempt_takes_the_last_free_lease_and_leaves_the_first_to_a_sync_call():
+    assert free(with_leases()) == "lease_4"
+    assert free(with_leases(lease_4=NOW + 5, lease_2=NOW + 5)) == "lease_3"
+    assert free(with_leases(lease_4=NOW + 5, lease_3=NOW + 5, lease_2=NOW + 5)) == "lease_1"
 
 
-def test_a_batch_keeps_its_lane_though_one_before_it_is_free():
-    assert lane_for(with_lanes(("b", NOW - 1), ("a", NOW + 5)), "a", 2, NOW) == 2
+def test_a_sync_call_takes_the_first_lease_or_none():
+    assert free(with_leases(lease_4=NOW + 5), is_sync=True) == "lease_1"
+    assert free(with_leases(lease_1=NOW + 5), is_sync=True) is None
 
 
-def test_a_batch_holds_no_lane_that_is_another_ones():
-    assert not holds_lane(with_lanes(("b", NOW + 5)), "a", 2)
-    assert not holds_lane(with_lanes(), "a", 2)
+def test_no_attempt_is_made_at_a_bot_whose_leases_are_all_taken():
+    assert free(with_leases(lease_1=NOW + 5, lease_2=NOW + 5), leases=2) is None
 
 
-def test_no_third_batch_sends_to_a_bot():
-    assert lane_for(with_lanes(("b", NOW + 5), ("c", NOW + 5)), "a", 2, NOW) is None
-
-
-@pytest.mark.parametrize("end", [NOW + 0.5, NOW + MAX_LANE])
-def test_a_lane_is_taken_until_its_end(end):
-    assert lane_for(with_lanes(("b", end)), "a", 1, NOW) is None
+@pytest.mark.parametrize("end", [NOW + 0.5, NOW + LEASE_TTL])
+def test_a_lease_is_taken_until_its_end(end):
+    assert free(with_leases(lease_1=end), leases=1) is None
 
 
 @pytest.mark.parametrize("end", [NOW, NOW - 1, NOW + 3600])
-def test_a_lane_is_free_if_its_time_is_over_or_cannot_be_ours(end):
-    assert lane_for(with_lanes(("b", end), ("c", NOW + 5)), "a", 2, NOW) == 1
+def test_a_lease_is_free_if_its_time_is_over_or_cannot_be_ours(end):
+    assert free(with_leases(lease_1=end), leases=1) == "lease_1"
 
 
 @pytest.mark.parametrize("rubbish", ["", "soon b", 5, None, []])
-def test_a_lane_that_makes_no_sense_is_free(rubbish):
-    assert lane_for(BotState.of({"lane_1": rubbish}), "a", 1, NOW) == 1
+def test_a_lease_that_makes_no_sense_is_free(rubbish):
+    assert free(BotState.of({"lease_1": rubbish}), leases=1) == "lease_1"
 
 
-def test_a_bot_never_has_as_many_lanes_as_there_are_batches():
-    assert [lanes_of(batches) for batches in (2, 3, 4, 1000)] == [1, 2, 2, 2]
+def test_a_bot_never_has_as_many_leases_as_push_makes_attempts():
+    assert [leases_of(concurrency) for concurrency in (2, 3, 5, 10, 1000)] == [1, 2, 4, 4, 4]
+
+
+def test_a_lease_outlasts_the_longest_attempt():
+    assert max(map(max_attempt_seconds, ("push", "sync", "reset"))) < LEASE_TTL

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from relay_cli.bot_secret import changed, differing, new_secret
+from relay_cli.bot_secret import changed, changed_fields, new_secret, with_secrets
 from relay_cli.terminal import CommandFailed
 
 STRONG = {"inbound_secret": ["new-inbound-secret", "old-inbound-secret"], "outbound_secret": "o" * 43}
@@ -45,6 +45,13 @@ def test_a_secret_that_is_not_valid_or_weak_is_refused_unquoted(before, why):
 
 def test_fields_that_differ_are_named_without_their_values():
     before, after = json.dumps({"url": "a", "timezone": "UTC"}), json.dumps({"url": "b", "group_at": True})
-    assert differing(before, after) == ["group_at", "timezone", "url"]
-    assert differing(before, before) == []
-    assert differing(None, after) == ["group_at", "url"]
+    assert changed_fields(before, after) == ["group_at", "timezone", "url"]
+    assert changed_fields(before, before) == []
+    assert changed_fields(None, after) == ["group_at", "url"]
+
+
+def test_other_signing_secrets_keep_the_other_fields():
+    before = json.dumps({"url": "old", "timezone": "UTC", **STRONG})
+    assert json.loads(with_secrets(before, {}, url="new")) == json.loads(before) | {"url": "new"}
+    secrets = {"inbound_secret": ["i" * 43, "j" * 43], "outbound_secret": "p" * 43}
+    assert json.loads(with_secrets(before, secrets)) == json.loads(before) | secrets

@@ -2,15 +2,7 @@ import json
 
 import pytest
 
-from relay_cli.connection import (
-    Wanted,
-    address_warnings,
-    find_bot,
-    may_sign_with_old,
-    plan,
-    rotation_has_begun,
-    secret_with,
-)
+from relay_cli.connection import RelayBot, address_warnings, find_bot, plan
 from relay_cli.terminal import CommandFailed
 
 CALLBACK = "https://relay.example/callbacks/sales"
@@ -33,9 +25,9 @@ def langbots(name="sales", uuid="uuid-1", **changes):
     return {"uuid": uuid, "name": name, "enable": True, "adapter_config": config} | changes
 
 
-def wanted(**fields):
+def relay_bot(**fields):
     secret = {"url": "https://langbot.example/bots/uuid-1", "inbound_secret": IN, "outbound_secret": OUT}
-    return Wanted("sales", json.dumps(secret | fields), CALLBACK)
+    return RelayBot("sales", json.dumps(secret | fields), CALLBACK)
 
 
 # ---------------------------------------------------------------- which bot of LangBot
@@ -44,35 +36,35 @@ def wanted(**fields):
 def test_bot_is_found_by_its_url_even_if_it_calls_back_elsewhere():
     mine = langbots(config={"callback_url": "https://elsewhere.example"})
     other = langbots(uuid="uuid-2")
-    assert find_bot([other, mine], wanted(url="https://langbot.example/bots/uuid-1/?token=x"), "x") is mine
+    assert find_bot([other, mine], relay_bot(url="https://langbot.example/bots/uuid-1/?token=x"), "x") is mine
 
 
 def test_bot_is_found_by_its_callback_url_if_its_url_is_not_known():
     mine = langbots(name="renamed")
-    assert find_bot([langbots(config={"callback_url": "other"}), mine], wanted(url=""), "x") is mine
+    assert find_bot([langbots(config={"callback_url": "other"}), mine], relay_bot(url=""), "x") is mine
 
 
 def test_bot_that_is_connected_to_nothing_is_found_by_its_name():
     mine = langbots(name="stack-sales", config={"callback_url": ""})
-    assert find_bot([mine], wanted(url=""), "stack-sales") is mine
+    assert find_bot([mine], relay_bot(url=""), "stack-sales") is mine
 
 
 def test_bot_of_another_stack_is_not_taken_over():
     other = langbots(name="stack-sales", config={"callback_url": "https://other.example/callbacks/sales"})
-    assert find_bot([other], wanted(url=""), "stack-sales") is None
+    assert find_bot([other], relay_bot(url=""), "stack-sales") is None
 
 
 def test_two_bots_for_one_are_refused():
     with pytest.raises(CommandFailed, match="2 HTTP bots 'sales'"):
-        find_bot([langbots(), langbots(uuid="uuid-2")], wanted(url=""), "x")
+        find_bot([langbots(), langbots(uuid="uuid-2")], relay_bot(url=""), "x")
 
 
 # ---------------------------------------------------------------- what to change
 
 
 def test_what_fits_is_not_changed():
-    planned = plan(wanted(), langbots())
-    assert (planned.changes, planned.secrets, planned.adapter_config) == ((), None, CONFIG)
+    planned = plan(relay_bot(), langbots())
+    assert (planned.changes, planned.secrets, planned.adapter_config) == ((), {}, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -83,18 +75,18 @@ def test_what_fits_is_not_changed():
     ],
 )
 def test_secret_that_the_relay_knows_from_a_rotation_fits(relay_side):
-    assert plan(wanted(**relay_side), langbots()).changes == ()
+    assert plan(relay_bot(**relay_side), langbots()).changes == ()
 
 
 def test_langbot_that_signs_with_the_inbound_secret_fits():
     config = {"outbound_secret": ""}
-    assert plan(wanted(outbound_secret=""), langbots(config=config)).changes == ()
+    assert plan(relay_bot(outbound_secret=""), langbots(config=config)).changes == ()
 
 
 def test_other_secrets_in_langbot_are_replaced_and_its_other_fields_kept():
-    planned = plan(wanted(), langbots(config={"outbound_secret": "typed", "callback_url": CALLBACK + "/"}))
+    planned = plan(relay_bot(), langbots(config={"outbound_secret": "typed", "callback_url": CALLBACK + "/"}))
     assert planned.adapter_config == CONFIG
-    assert planned.secrets is None
+    assert planned.secrets == {}
     assert planned.changes == (
         f"LangBot: Outbound Callback URL: {CALLBACK}/ -> {CALLBACK}",
         "LangBot: Outbound Signing Secret: a new value",
@@ -102,7 +94,7 @@ def test_other_secrets_in_langbot_are_replaced_and_its_other_fields_kept():
 
 
 def test_erased_configuration_is_written_whole():
-    planned = plan(wanted(), {**langbots(), "adapter_config": {}})
+    planned = plan(relay_bot(), {**langbots(), "adapter_config": {}})
     assert planned.adapter_config == {
         "default_session_type": "person",
         "signature_required": True,
@@ -115,7 +107,7 @@ def test_erased_configuration_is_written_whole():
 
 
 def test_empty_secret_in_langbot_never_fits():
-    planned = plan(wanted(), langbots(config={"inbound_secret": "", "outbound_secret": ""}))
+    planned = plan(relay_bot(), langbots(config={"inbound_secret": "", "outbound_secret": ""}))
     assert planned.adapter_config["inbound_secret"] == IN
 
 
@@ -128,15 +120,14 @@ def test_empty_secret_in_langbot_never_fits():
     ],
 )
 def test_missing_and_weak_secrets_are_made_anew(secret):
-    planned = plan(Wanted("sales", secret, CALLBACK), langbots())
-    assert planned.secrets is not None
-    assert {len(one) for one in set(planned.secrets)} == {43}
-    config = planned.adapter_config
-    assert (config["inbound_secret"], config["outbound_secret"]) == planned.secrets
+    planned = plan(RelayBot("sales", secret, CALLBACK), langbots())
+    assert planned.secrets.keys() == {"inbound_secret", "outbound_secret"}
+    assert {len(one) for one in planned.secrets.values()} == {43}
+    assert planned.adapter_config == CONFIG | planned.secrets
 
 
 def test_signature_and_bot_are_switched_on():
-    planned = plan(wanted(), langbots(config={"signature_required": False}, enable=False))
+    planned = plan(relay_bot(), langbots(config={"signature_required": False}, enable=False))
     assert planned.adapter_config["signature_required"] is True
     assert planned.changes == (
         "LangBot: Require Inbound Signature: on",
@@ -145,49 +136,9 @@ def test_signature_and_bot_are_switched_on():
 
 
 def test_changes_name_no_secret():
-    planned = plan(wanted(), langbots(config={"inbound_secret": "hush-1", "outbound_secret": "hush-2"}))
+    planned = plan(relay_bot(), langbots(config={"inbound_secret": "hush-1", "outbound_secret": "hush-2"}))
     text = " ".join(planned.changes)
     assert not any(secret in text for secret in (IN, OUT, "hush"))
-
-
-def test_secret_keeps_its_other_fields():
-    before = json.dumps({"url": "old", "timezone": "UTC", "inbound_secret": IN, "outbound_secret": OUT})
-    assert json.loads(secret_with(before, "new", None)) == json.loads(before) | {"url": "new"}
-    after = json.loads(secret_with(before, "new", ([OLD_IN, IN], OUT)))
-    assert after == json.loads(before) | {"url": "new", "inbound_secret": [OLD_IN, IN]}
-
-
-# ---------------------------------------------------------------- the order of a rotation
-
-
-@pytest.mark.parametrize(
-    ("inbound", "outbound", "langbot", "has_begun"),
-    [
-        (IN, OUT, {}, False),
-        (IN, "", {"outbound_secret": ""}, False),
-        ([OLD_IN, IN], [OLD_OUT, OUT], {}, True),
-        (IN, [OLD_OUT, OUT], {}, True),
-        # LangBot has the new ones in its form. It may not use them.
-        ([IN, OLD_IN], [OUT, OLD_OUT], {}, True),
-        (IN, [OUT, OLD_OUT], {}, True),
-    ],
-)
-def test_rotation_that_was_interrupted_is_known(inbound, outbound, langbot, has_begun):
-    bot = wanted(inbound_secret=inbound, outbound_secret=outbound).bot
-    assert rotation_has_begun(bot, CONFIG | langbot) is has_begun
-
-
-@pytest.mark.parametrize(
-    ("waited", "open_turns", "may_sign"), [(0, 0, True), (179, 0, True), (180, 0, False), (900, 1, True)]
-)
-def test_old_secret_serves_until_the_turns_that_began_with_it_end(waited, open_turns, may_sign):
-    assert may_sign_with_old(waited, open_turns) is may_sign
-
-
-@pytest.mark.parametrize("field", ["inbound_secret", "outbound_secret"])
-def test_secret_that_the_relay_does_not_know_is_not_rotated(field):
-    with pytest.raises(CommandFailed, match="without --rotate first"):
-        rotation_has_begun(wanted().bot, CONFIG | {field: "another"})
 
 
 # ---------------------------------------------------------------- the address

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from relay.domain.attempt import Verdict
-from relay.domain.states import State
 from relay.domain.signing import Refusal
+from relay.domain.states import State
 
 STATIC = Path(__file__).parents[2] / "infra/relay_console/static"
 ENGLISH, CHINESE = (json.loads((STATIC / f"{name}.json").read_text("utf-8")) for name in ("en", "zh"))
@@ -25,14 +25,16 @@ def test_both_languages_have_the_same_texts_with_the_same_values():
 
 
 def test_every_text_that_the_page_asks_for_is_there():
-    asked = re.findall(r'\btext\("([\w.]+)"|data-(?:text|label|placeholder)="([\w.]+)"', PAGE)
+    asked = re.findall(
+        r'(?:\btext\(|\bnote\(|\bsetText\([^"]+, )"([\w.]+)"|data-(?:text|label|placeholder)="([\w.]+)"', PAGE
+    )
     keys = {one or other for one, other in asked}
     assert len(keys) > 50
     assert keys - ENGLISH.keys() == set()
 
 
 def test_no_text_is_left_over():
-    begun = tuple(f"{prefix}." for prefix in re.findall(r"text\(`(\w+)\.\$\{", PAGE))
+    begun = tuple(f"{prefix}." for prefix in re.findall(r"(?:text\(|text: |, )`(\w+)\.\$\{", PAGE))
     ended = tuple(f".{ending}" for ending in re.findall(r"text\(`\$\{[\w.]+\}\.(\w+)`", PAGE))
     asked = set(re.findall(r'"([\w.]+)"', PAGE))
     assert [

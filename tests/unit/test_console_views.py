@@ -7,20 +7,13 @@ import pytest
 from relay.domain.admission import BotState
 from relay.domain.states import State
 from relay.domain.timestamps import utc_text
-from relay_console.views import (
-    MAX_TEXT,
-    STALLED_AFTER,
-    Seen,
-    bot_item,
-    curl,
-    message_detail,
-    message_item,
-    part_detail,
-    part_item,
-    session_item,
-    shown_segments,
-    turn_items,
-)
+from relay_console.bot_view import bot_item
+from relay_console.curl_command import curl_command
+from relay_console.message_view import message_detail, message_item
+from relay_console.part_view import part_detail, part_item
+from relay_console.segments_view import MAX_TEXT, shown_segments
+from relay_console.session_view import MessageSummary, session_item
+from relay_console.turn_view import STALLED_AFTER, turn_items
 from support.samples import NOW, message_record, received_part
 
 PIXEL = "data:image/png;base64,AAAA"
@@ -46,11 +39,11 @@ def message(text="hello", **fields):
 
 
 def test_a_session_has_its_last_activity_and_a_count_of_each_state():
-    seen = [
-        Seen.of(message_record(message=str(n), state=state, queued_at=utc_text(NOW + n)))
+    messages = [
+        MessageSummary.of(message_record(message=str(n), state=state, queued_at=utc_text(NOW + n)))
         for n, state in enumerate([State.ANSWERED, State.PARKED, State.ANSWERED])
     ]
-    item = session_item(seen)
+    item = session_item("default#s-1", messages)
     assert item["states"] == {"answered": 2, "parked": 1}
     assert (item["bot"], item["session_id"], item["at"]) == ("default", "s-1", utc_text(NOW + 2))
 
@@ -123,7 +116,7 @@ def test_a_turn_has_a_bubble_for_each_text_that_was_not_replaced():
         (False, {}, 0, "growing"),
         (False, {}, STALLED_AFTER + 5, "stalled"),
         (False, {"state": State.UNANSWERED}, STALLED_AFTER + 5, "broken"),
-        (False, {"state": State.ANSWERED, "unfinished": True}, STALLED_AFTER + 5, "unfinished"),
+        (False, {"state": State.ANSWERED, "answer_kind": "unfinished"}, STALLED_AFTER + 5, "unfinished"),
     ],
 )
 def test_a_turn_says_how_far_it_has_come(final, record, later, status):
@@ -134,7 +127,7 @@ def test_a_turn_says_how_far_it_has_come(final, record, later, status):
 
 def test_a_turn_names_the_messages_that_were_merged_into_it():
     first = message(accepted_message_id="in_1", state=State.ANSWERED, answered_by="in_1")
-    merged = {"answered_by": "in_1", "indirect": True, "answer_part": part()["part"]}
+    merged = {"answered_by": "in_1", "answer_kind": "merged", "answer_part": part()["part"]}
     second = message_record(message="2", state=State.ANSWERED, **merged)
     (turn,) = turn_items([part()], [first, second], NOW)
     assert turn["merged"] == ["2"]
@@ -171,13 +164,13 @@ def test_a_part_without_a_signature_of_its_own_has_no_secret():
 
 def test_a_last_response_is_shown_as_json_if_it_is_some():
     answer = {"status": 400, "body": '{"msg":"no"}'}
-    assert message_detail(message(last_answer=answer), "")["response"] == 'HTTP 400\n{\n  "msg": "no"\n}'
+    assert message_detail(message(last_response=answer), "")["response"] == 'HTTP 400\n{\n  "msg": "no"\n}'
     answer = {"status": 502, "body": "<html>"}
-    assert message_detail(message(last_answer=answer), "")["response"] == "HTTP 502\n<html>"
+    assert message_detail(message(last_response=answer), "")["response"] == "HTTP 502\n<html>"
 
 
 def test_a_message_that_is_not_valid_has_no_curl_line():
-    assert curl("{}") is None
+    assert curl_command("{}") is None
 
 
 @pytest.mark.parametrize(
@@ -185,7 +178,7 @@ def test_a_message_that_is_not_valid_has_no_curl_line():
 )
 def test_a_curl_line_posts_to_the_path_of_the_action(action, path):
     fields = {"session_id": "s-1", "action": action} | ({} if action == "reset" else {"text": "x"})
-    assert path in curl(json.dumps(fields))
+    assert path in curl_command(json.dumps(fields))
 
 
 # ---------------------------------------------------------------- bots

@@ -2,7 +2,7 @@ import pytest
 
 from relay.domain.admission import BotState
 from relay.domain.diagnosis import Circumstances, diagnose
-from relay.domain.states import State
+from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import utc_text
 from support.samples import NOW, message_record, received_part
 
@@ -96,10 +96,14 @@ def test_a_message_that_expects_no_reply_is_not_waited_for():
 @pytest.mark.parametrize(
     ("fields", "happened"),
     [
-        ({}, "it is answered"),
-        ({"indirect": True, "answered_by": "in_0"}, "it is answered by the turn in_0 of another message"),
-        ({"probable": True}, "it is probably answered"),
-        ({"unfinished": True}, "it is answered, by a reply without a final part"),
+        ({"answer_kind": AnswerKind.OWN}, "it is answered"),
+        ({"answer_kind": AnswerKind.PUSH}, "it is answered"),
+        (
+            {"answer_kind": AnswerKind.MERGED, "answered_by": "in_0"},
+            "it is answered by the turn in_0 of another message",
+        ),
+        ({"answer_kind": AnswerKind.PROBABLE}, "it is probably answered"),
+        ({"answer_kind": AnswerKind.UNFINISHED}, "it is answered, by a reply without a final part"),
     ],
 )
 def test_an_answered_message_is_told_by_what_answered_it(fields, happened):
@@ -117,9 +121,9 @@ def test_an_unanswered_message_is_told_with_its_reason_and_what_to_do():
     [
         (
             {"state": State.PARKED, "reason": "answered 400"},
-            "push does not try it again: answered 400; mend the cause, then resend or drop it",
+            "push does not try it again: answered 400; fix the cause, then resend or drop it",
         ),
-        ({"state": State.RESENT, "resent_as": "7"}, "an operator sent it again; see the message 7"),
+        ({"state": State.RESENT, "resent_as": "7"}, "it was sent again as 7"),
         ({"state": State.DROPPED, "drop_reason": "by phone"}, "it was closed for good: by phone"),
     ],
 )

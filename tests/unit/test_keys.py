@@ -4,16 +4,16 @@ from relay.domain.bot import BOT_NAME
 from relay.domain.keys import (
     BOTS,
     OPERATOR,
+    RECHECKS,
+    SETTLE,
+    UNANSWERED,
     bot_of,
-    earlier_id_key,
     group_id,
     is_message_key,
     message_key,
     part_key,
-    record_key,
     session_key,
     stamp_of,
-    unidentified_reply,
     unreadable_session,
 )
 
@@ -30,13 +30,12 @@ def test_the_bot_of_a_session_is_found_though_the_session_has_a_separator():
 
 
 def test_keys_that_the_tables_hold_keep_their_form():
-    assert (BOTS, OPERATOR) == ("bots", "#operator")
+    assert (BOTS, RECHECKS) == ("bots", "rechecks")
+    assert (OPERATOR, UNANSWERED, SETTLE) == ("#operator", "#unanswered", "#settle")
     assert unreadable_session("group-1") == "#group-1"
-    assert unidentified_reply("default#s-1") == "?default#s-1"
-    assert earlier_id_key(message_key("18894"), 0) == f"{18_894:039}#0"
 
 
-@pytest.mark.parametrize("key", [BOTS, OPERATOR, unreadable_session("group"), unidentified_reply("a#s-1")])
+@pytest.mark.parametrize("key", [BOTS, RECHECKS, OPERATOR, UNANSWERED, SETTLE, unreadable_session("group")])
 def test_a_reserved_key_is_never_that_of_a_bots_session(key):
     bot, separator, _ = key.partition("#")
     assert not separator or not BOT_NAME.fullmatch(bot)
@@ -82,20 +81,6 @@ def test_queue_order_is_the_order_of_message_keys():
 )
 def test_a_message_key_is_recognized_by_its_form(text, is_key):
     assert is_message_key(text) is is_key
-
-
-def test_the_key_of_an_earlier_id_leads_to_the_record_of_its_message():
-    message = message_key("18894")
-    earlier = [earlier_id_key(message, resends) for resends in (0, 1)]
-    assert len({message, *earlier}) == 3
-    assert [record_key("default#s-1", key) for key in earlier] == [
-        {"session": "default#s-1", "message": message}
-    ] * 2
-
-
-def test_earlier_ids_stand_between_their_message_and_the_next():
-    message, following = message_key("18894"), message_key("18895")
-    assert message < earlier_id_key(message, 0) < earlier_id_key(message, 9) < following
 
 
 def test_a_part_has_its_stamp_its_sequence_and_its_digest_in_its_key():

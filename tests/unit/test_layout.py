@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+import relay
 
 ROOT = Path(__file__).parents[2]
 DOMAIN = "functions/relay/domain"
@@ -18,12 +20,30 @@ MAX_PARAMETERS = 6
 LANGBOT_PLUGIN = ROOT / "tests/langbot/peer/plugin"
 SHARED_NAMES = {"app.py", "__init__.py"}
 CLOCKS_AND_CLIENTS = {"time", "socket", "http", "asyncio"}
-DOMAIN_MAY_IMPORT = {
-    *(sys.stdlib_module_names - CLOCKS_AND_CLIENTS),
-    "relay.domain",
-    "relay.errors",
-    "fastjsonschema",
+OUTSIDE_OF_DOMAIN = {*(sys.stdlib_module_names - CLOCKS_AND_CLIENTS), "fastjsonschema"}
+
+FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/app.py"))
+PUBLIC = {"relay", *(f"relay.{name}" for name in relay.__all__), "relay.domain", "relay.errors"}
+SHARED = {f"relay.{path.stem}" for path in ROOT.glob("functions/relay/[!_]*")} - {"relay.client"}
+MAY_IMPORT = {
+    "functions/relay/domain/*.py": {"relay.domain", "relay.errors"},
+    "functions/relay/adapters/*.py": {"relay.adapters", "relay.domain", "relay.errors", "relay.log_fields"},
+    "functions/relay/client/*.py": {"relay.client", "relay.adapters", "relay.domain", "relay.errors"},
+    "functions/relay/__init__.py": {"relay.client", "relay.errors"},
+    "functions/relay/[!_]*.py": SHARED,
+    **{f"functions/{name}/*.py": {name, *SHARED} for name in FUNCTIONS},
+    "infra/relay_cli/**/*.py": PUBLIC
+    | {"relay_cli", "relay.adapters.function_logs", "relay.adapters.queue_size"}
+    | {"relay_console.app", "relay_console.guard"},  # the command that starts the console
+    "infra/relay_console/**/*.py": PUBLIC
+    | {"relay_console", "relay.adapters.function_logs", "relay.log_fields"}
+    | {"relay_cli.terminal"},  # how a shell quotes
+    "infra/local/**/*.py": PUBLIC | {"local"} | {"relay_cli.terminal"},  # the only module that prints
 }
+"""What the modules of a layer may import of the project: a package with all in it, of `relay` only the names
+that a user of the library has. Modules of `relay_cli` and `relay_console` may use the adapters named here."""
+
+PROJECT = {"relay", *FUNCTIONS, "relay_cli", "relay_console", "local"}
 
 
 def project_files():
@@ -53,11 +73,18 @@ def nodes(folders, *kinds):
     return [(path, node) for path in paths for node in tree(path) if isinstance(node, kinds)]
 
 
-def imports(folder):
-    """Return what the Python files of a folder import: the file, the node, and the full name."""
-    for path, node in nodes([folder], ast.Import, ast.ImportFrom):
-        module = f"{'.' * node.level}{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
-        yield from ((path, node, module + alias.name) for alias in node.names)
+def imports(paths):
+    """Return what Python files import: the file, the node, and the full name."""
+    for path in paths:
+        for node in tree(path):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+                yield from ((path, node, module + alias.name) for alias in node.names)
+
+
+def is_within(name, packages):
+    """Tell whether a full name is one of `packages`, or in one."""
+    return name in packages or any(name.startswith(f"{package}.") for package in packages - {"relay"})
 
 
 def parameters(function):
@@ -97,14 +124,34 @@ def test_each_module_of_the_domain_has_its_test_module():
     expect_none(sorted(modules - tested))
 
 
-def test_the_domain_imports_only_itself_and_the_standard_library():
+def test_the_domain_imports_no_clock_and_no_client():
+    allowed = OUTSIDE_OF_DOMAIN | {"relay"}
+    found = imports(python_files(DOMAIN))
+    expect_none([line(path, node, name) for path, node, name in found if name.split(".")[0] not in allowed])
+
+
+@pytest.mark.parametrize("pattern", MAY_IMPORT)
+def test_a_module_imports_only_what_its_layer_may(pattern):
+    paths = sorted(ROOT.glob(pattern))
+    assert paths
     expect_none(
         [
             line(path, node, name)
-            for path, node, name in imports(DOMAIN)
-            if not any(f"{name}.".startswith(f"{allowed}.") for allowed in DOMAIN_MAY_IMPORT)
+            for path, node, name in imports(paths)
+            if name.split(".")[0] in PROJECT and not is_within(name, MAY_IMPORT[pattern])
         ]
     )
+
+
+def test_each_module_is_in_one_layer():
+    layers = Counter(path for pattern in MAY_IMPORT for path in ROOT.glob(pattern))
+    modules = [*python_files("functions"), *python_files("infra")]
+    expect_none([str(path.relative_to(ROOT)) for path in modules if layers[path] != 1])
+
+
+def test_no_module_imports_by_a_relative_name():
+    found = nodes(["functions", "infra", "tests"], ast.ImportFrom)
+    expect_none([line(path, node, ast.unparse(node)) for path, node in found if node.level])
 
 
 def test_no_function_has_more_than_six_parameters():
@@ -157,7 +204,7 @@ def test_no_test_module_imports_another():
     expect_none(
         [
             line(path, node, name)
-            for path, node, name in imports("tests")
+            for path, node, name in imports(python_files("tests"))
             if any(part.startswith("test_") for part in name.split("."))
         ]
     )

@@ -91,7 +91,8 @@ def test_values_that_threads_add_are_all_written(metrics, emitted):
         assert sorted(values(lines, "DeliveryLatency", bot=bot)) == list(range(200))
 
 
-@pytest.mark.parametrize("dimension", [{}, {"bot": "sales", "reason": "expired"}])
-def test_a_value_has_exactly_one_dimension(metrics, dimension):
-    with pytest.raises(ValueError, match="values to unpack"):
-        metrics.count(Metric.DELIVERED, **dimension)
+def test_a_number_of_the_whole_stack_has_no_dimension(metrics, emitted):
+    metrics.gauge(Metric.PARKED_MESSAGES, 0)
+    (line,) = emitted()
+    assert line.pop("_aws")["CloudWatchMetrics"][0]["Dimensions"] == [[]]
+    assert line == {"ParkedMessages": [0]}

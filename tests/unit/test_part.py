@@ -85,12 +85,20 @@ def test_a_stamp_without_microseconds_keeps_its_width():
 
 
 def test_unknown_fields_are_kept_and_cannot_replace_ours():
-    theirs = dict.fromkeys(("session", "part", "digest", "text", "overflow", "altered", "extra"), "evil")
+    theirs = dict.fromkeys(
+        ("session", "part", "digest", "text", "overflow", "normalized", "conflicting_fields"), "evil"
+    )
     part = received_part(raw(trace={"id": "x"}, **theirs))
     assert part["trace"] == {"id": "x"}
     assert (part["session"], part["text"]) == ("default#s-1", "hi")
-    assert not {"overflow", "altered"} & part.keys()
-    assert part["extra"] == theirs
+    assert not {"overflow", "normalized"} & part.keys()
+    assert part["conflicting_fields"] == theirs
+
+
+def test_a_part_that_an_older_relay_normalized_is_read():
+    stored = without_body(received_part(raw())) | {"altered": True, "extra": {"part": "evil"}}
+    part = with_body(stored, raw(altered="evil"))
+    assert (part["text"], part["altered"], part["extra"]) == ("hi", True, {"part": "evil"})
 
 
 def test_a_part_whose_body_is_gone_is_read_without_it():
@@ -170,13 +178,13 @@ def test_the_longest_ids_are_kept():
 )
 def test_a_part_that_is_not_as_expected_is_stored_as_it_was_meant(raw_body, name, value):
     part = received_part(raw_body)
-    assert (part[name], part["altered"]) == (value, True)
+    assert (part[name], part["normalized"]) == (value, True)
     assert parse_part(raw_body).is_exact is False
 
 
 @pytest.mark.parametrize("raw_body", [raw(), raw(stream=False), raw_without("stream")])
-def test_a_part_that_is_as_expected_is_not_altered(raw_body):
-    assert "altered" not in received_part(raw_body)
+def test_a_part_that_is_as_expected_is_not_normalized(raw_body):
+    assert "normalized" not in received_part(raw_body)
 
 
 JSON = st.recursive(

@@ -26,8 +26,8 @@ class RepliesTable:
 
 
 class MessagesTable:
-    def record_of_reply(self, reply_to, session):
-        return None
+    def back_to_reply(self, session, reply_to):
+        return None, []
 
 
 class EventBus:

@@ -16,14 +16,15 @@ from relay.domain.bot import Bot
 from relay.domain.message import parse_message
 from relay.domain.record import (
     MAX_REASON,
-    State,
     accepted_record,
+    current,
     dropped_record,
     history_of,
     key_of,
     parked_record,
     retrying_record,
 )
+from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import unix_seconds, utc_text
 from support.responses import ACCEPTED
 from support.samples import MESSAGE_KEY, NOW, SESSION, attempt, delivery, queued_message
@@ -55,11 +56,11 @@ COMMON = {
     "expires_at": int(NOW) + KEEP_DAYS * 86_400,
 }
 FAILED = COMMON | {
-    "refusals": 1,
-    "unknown": True,
+    "keys_used": 1,
+    "outcome_unknown": True,
     "first_failed_at": utc_text(NOW - 60),
     "last_error": "answered 502",
-    "last_answer": {"status": 502, "body": "bad gateway"},
+    "last_response": {"status": 502, "body": "bad gateway"},
     "last_attempts": [
         {"at": utc_text(NOW - 60), "verdict": "unknown", "ms": 0, "key": "id-1.1", "error": "answered 502"}
     ],
@@ -97,7 +98,6 @@ def test_an_accepted_message_is_delivered_and_waits_for_its_reply():
         "delivered_at": utc_text(NOW),
         "expect_reply": True,
         "accepted_message_id": "in_1",
-        "awaited_reply": "in_1",
         "awaiting": "default",
         "due_at": utc_text(NOW + ANSWER_DEADLINE),
         "expires_at": int(NOW) + 2 * ANSWER_DEADLINE + KEEP_DAYS * 86_400,
@@ -107,10 +107,10 @@ def test_an_accepted_message_is_delivered_and_waits_for_its_reply():
     }
 
 
-def test_a_message_whose_id_is_not_known_waits_for_an_unidentified_reply():
+def test_a_message_whose_id_is_not_known_says_how_many_keys_it_used():
     record = accepted(ID_NOT_KNOWN, history=FAILED_TWICE)
     assert "accepted_message_id" not in record
-    assert (record["awaited_reply"], record["refusals"]) == (f"?{SESSION}", 1)
+    assert record["keys_used"] == 1
 
 
 def test_a_message_to_a_bot_that_replies_by_push_says_so():
@@ -130,19 +130,15 @@ def test_the_attempts_before_the_accepted_one_stay_in_the_record():
 
 def test_a_message_that_expects_no_reply_has_no_deadline_but_takes_a_reply():
     record = accepted(expects_reply=False)
-    assert (record["expect_reply"], record["awaited_reply"]) == (False, "in_1")
+    assert (record["expect_reply"], record["accepted_message_id"]) == (False, "in_1")
     assert not {"awaiting", "due_at"} & record.keys()
-
-
-def test_a_reset_waits_for_no_reply_at_all():
-    record = accepted(ID_NOT_KNOWN, action="reset", expects_reply=False)
-    assert not {"awaited_reply", "awaiting", "due_at"} & record.keys()
 
 
 def test_a_message_whose_reply_came_with_the_response_is_answered():
     reply = [{"type": "Plain", "text": "hello"}]
     record = accepted(replace(ACCEPTED_PUSH, reply=reply), action="sync")
     assert (record["state"], record["answered_by"]) == (State.ANSWERED, "in_1")
+    assert record["answer_kind"] is AnswerKind.OWN
     assert record["answered_at"] == record["delivered_at"] == utc_text(NOW)
     assert not {"awaiting", "due_at"} & record.keys()
 
@@ -189,9 +185,10 @@ def test_a_message_that_cannot_be_read_is_kept_under_its_message_group():
     assert not {"bot", "session_id", "action"} & record.keys()
 
 
-def test_a_resend_names_the_message_that_it_sends_again():
-    record = retrying_record(delivery(resend_of="1" * 39), "answered 502", NOW, KEEP_DAYS)
-    assert record["resend_of"] == "1" * 39
+def test_a_resend_names_its_original_and_the_first_of_the_row():
+    resend = delivery(resend_of="1" * 39, resends=2, original_message_id="id-0")
+    record = retrying_record(resend, "answered 502", NOW, KEEP_DAYS)
+    assert (record["resend_of"], record["resends"], record["original_message_id"]) == ("1" * 39, 2, "id-0")
 
 
 # ---------------------------------------------------------------- key and history
@@ -212,3 +209,29 @@ def test_the_history_is_read_from_a_record_as_it_was_written(history):
 def test_a_message_received_before_and_without_a_record_was_perhaps_sent(receive_count, outcome_unknown):
     history = history_of(queued_message(receive_count=receive_count), None)
     assert history == AttemptHistory(outcome_unknown=outcome_unknown)
+
+
+# ---------------------------------------------------------------- records of an older version
+
+
+def test_a_record_of_an_older_version_has_todays_names():
+    former = {"refusals": 1, "unknown": True, "last_answer": {"status": 502, "body": ""}}
+    assert current(former) == {
+        "keys_used": 1,
+        "outcome_unknown": True,
+        "last_response": {"status": 502, "body": ""},
+    }
+
+
+@pytest.mark.parametrize(
+    ("marks", "kind"),
+    [
+        ({}, AnswerKind.OWN),
+        ({"indirect": True}, AnswerKind.MERGED),
+        ({"probable": True}, AnswerKind.PROBABLE),
+        ({"unfinished": True}, AnswerKind.UNFINISHED),
+    ],
+)
+def test_an_answer_of_an_older_version_has_its_kind(marks, kind):
+    assert current({"answered_at": utc_text(NOW)} | marks)["answer_kind"] == kind
+    assert current({"answered_at": utc_text(NOW), "answer_kind": kind})["answer_kind"] == kind

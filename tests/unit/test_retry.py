@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from relay.domain.attempt import AttemptHistory, classify
-from relay.domain.states import State
 from relay.domain.retry import Policy, backoff, conclude
+from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from support.responses import (
     ACCEPTED,

@@ -6,7 +6,6 @@ from relay.settings import (
     PushSettings,
     SettingsError,
     SettleSettings,
-    SweepSettings,
 )
 from support.environment import VARIABLES
 
@@ -42,16 +41,11 @@ COMMON = {"REPLIES_TABLE", "OVERFLOW_BUCKET"}
         (CallbackSettings, {"METRICS_NAMESPACE", "BOT_SECRET_PREFIX", "KEEP_DAYS", "SPILL_QUEUE_URL"}),
         (
             SettleSettings,
-            {"METRICS_NAMESPACE", "MESSAGES_TABLE", "RECHECK_QUEUE_URL", "ANSWER_DEADLINE_SECONDS"},
-        ),
-        (
-            SweepSettings,
             {
                 "METRICS_NAMESPACE",
-                "BOT_SECRET_PREFIX",
                 "MESSAGES_TABLE",
+                "PUSH_QUEUE_URL",
                 "ANSWER_DEADLINE_SECONDS",
-                "MAX_IN_FLIGHT",
                 "MAX_RESENDS",
             },
         ),

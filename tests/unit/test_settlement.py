@@ -4,15 +4,14 @@ import json
 
 import pytest
 
-from relay.domain.states import State
 from relay.domain.settlement import (
     RECHECK_DELAYS,
     FinalPart,
-    may_be_resent,
     merge_candidates,
     merged,
     pushes_since,
 )
+from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import utc_text
 from support.recordings import RECORDINGS
 from support.samples import NOW, message_record, received_part
@@ -41,11 +40,11 @@ def settled(recording):
         if not part["is_final"] or own is None:
             continue
         final = FinalPart.of(part)
-        own |= {"state": "answered", "answered_by": final.reply_to, "indirect": False}
+        own |= {"state": "answered", "answered_by": final.reply_to}
         later = [m for m in messages if m["session_id"] == own["session_id"]]
         candidates = merge_candidates(final, later[later.index(own) + 1 :])
         for message in merged(candidates, turns_with_parts):
-            message |= {"state": "answered", "answered_by": final.reply_to, "indirect": True}
+            message |= {"state": "answered", "answered_by": final.reply_to, "answer_kind": "merged"}
     return [(texts[m["accepted_message_id"]], texts.get(m.get("answered_by"))) for m in messages]
 
 
@@ -160,8 +159,8 @@ def test_a_time_is_compared_with_stamps_on_the_clock_of_the_host():
     [
         ({}, True),
         ({"state": State.UNANSWERED}, True),
-        ({"state": State.ANSWERED, "indirect": True}, True),
-        ({"state": State.ANSWERED}, False),
+        ({"state": State.ANSWERED, "answer_kind": AnswerKind.MERGED}, True),
+        ({"state": State.ANSWERED, "answer_kind": AnswerKind.OWN}, False),
         ({"state": State.DROPPED}, False),
         ({"state": State.PARKED}, False),
         ({"delivered_at": utc_text(NOW + 1)}, False),
@@ -189,24 +188,5 @@ def test_a_candidate_whose_id_is_not_known_counts_as_merged():
 
 
 def test_the_last_check_comes_after_the_next_delivery_if_push_died():
-    visibility_timeout, push_timeout = 480, 80
-    assert RECHECK_DELAYS[-1] > visibility_timeout + push_timeout
-
-
-@pytest.mark.parametrize(
-    ("resends", "max_resends", "overdue_for", "may"),
-    [
-        (None, 0, 0, False),
-        (None, 1, 0, True),
-        (1, 1, 0, False),
-        (1, 2, 0, True),
-        (None, 1, 899, True),
-        (None, 1, 900, False),
-    ],
-)
-def test_a_message_may_be_resent_so_many_times_and_for_one_more_deadline(
-    resends, max_resends, overdue_for, may
-):
-    fields = {} if resends is None else {"resends": resends}
-    record = message_record(due_at=utc_text(NOW), **fields)
-    assert may_be_resent(record, max_resends, answer_deadline=900, now=NOW + overdue_for) is may
+    visibility_timeout = 120
+    assert RECHECK_DELAYS[-1] > visibility_timeout

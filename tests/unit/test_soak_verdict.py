@@ -121,6 +121,6 @@ def test_a_process_that_started_later_does_not_count():
 
 
 def test_a_function_whose_processes_all_ended_is_not_called_flat():
-    found = growths(samples(("sweep", lambda at: 50 if at < 5 else None)), 10)
-    assert found == {"sweep": None}
-    assert not is_flat(found["sweep"])
+    found = growths(samples(("settle", lambda at: 50 if at < 5 else None)), 10)
+    assert found == {"settle": None}
+    assert not is_flat(found["settle"])

@@ -5,7 +5,7 @@ import pytest
 
 from local.demo import Session
 from relay_cli.main import parser
-from relay_cli.terminal import complain, fitted, quoted, say, say_json, show_crash
+from relay_cli.terminal import complain, say, say_json, shell_quote, show_crash, truncate
 
 STEERING = {
     "C0": "\x08",
@@ -50,7 +50,7 @@ def test_json_does_not_steer_the_terminal_and_keeps_the_text(steering, capsys):
 
 
 def test_a_word_for_the_shell_does_not_steer_the_terminal(steering):
-    assert shown(quoted(steering))
+    assert shown(shell_quote(steering))
 
 
 def test_a_refused_argument_does_not_steer_the_terminal(steering, capsys):
@@ -103,4 +103,4 @@ def test_line_ends_and_tabs_of_a_text_are_kept(capsys):
     ],
 )
 def test_a_line_is_cut_by_the_cells_that_it_takes(line, width, cut):
-    assert fitted(line, width) == cut
+    assert truncate(line, width) == cut

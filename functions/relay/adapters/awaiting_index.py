@@ -11,6 +11,9 @@ from relay.domain.keys import OPERATOR, RECHECKS, SETTLE, UNANSWERED, RecordKey,
 from relay.domain.settlement import FinalPart
 from relay.domain.timestamps import utc_text
 
+MAX_COUNTED = 1000
+"""Parked messages that are counted at the most: settle reads their keys each minute."""
+
 
 @dataclass(frozen=True)
 class Recheck:
@@ -58,6 +61,10 @@ class AwaitingIndex:
         """Count what waits for a bot or for OPERATOR, up to `limit`."""
         values = {":awaiting": awaiting}
         return self._table.count("#awaiting = :awaiting", values, IndexName="awaiting", Limit=limit)
+
+    def count_parked(self) -> int:
+        """Count the messages that are parked, up to MAX_COUNTED."""
+        return self.count(OPERATOR, MAX_COUNTED)
 
     def add_recheck(self, recheck: Recheck, due_at: float) -> None:
         """Have a final part checked again at `due_at` (Unix seconds)."""

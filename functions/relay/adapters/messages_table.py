@@ -159,14 +159,14 @@ class MessagesTable:
         Return the record of `original` if it is (it may have been before). Raise InvalidState if not.
         """
         record = self.read(original)
-        if record and (record["state"], record.get("resent_as")) != (State.RESENT, resent_as):
-            expires_at = expiry_of_resent(record["expires_at"])
-            values = {"resent_as": resent_as, "resent_at": utc_text(now), "expires_at": expires_at}
-            changed, item = self._change(record, states.RESEND, values)
-            if not changed:
-                raise InvalidState(f"the original message is {item['state']}")
         if record is None:
             raise InvalidState("the original message is not known")
+        expires_at = expiry_of_resent(record["expires_at"])
+        values = {"resent_as": resent_as, "resent_at": utc_text(now), "expires_at": expires_at}
+        changed, item = self._change(record, states.RESEND, values)
+        # Push and the sender of the resend both mark the original, and either may be the first.
+        if not changed and (item.get("state"), item.get("resent_as")) != (State.RESENT, resent_as):
+            raise InvalidState(f"the original message is {item.get('state')}")
         return record
 
     def drop(self, key: RecordKey, reason: str, now: float) -> bool:
@@ -222,7 +222,11 @@ def rendered(transition: Transition) -> tuple[str, str, Mapping[str, str]]:
     if transition.removes:
         change.append(f"REMOVE {', '.join(transition.removes)}")
     allowed = " OR ".join(map(_origin, transition.allowed_from))
-    conditions = [f"({allowed})", *(f"attribute_not_exists({name})" for name in transition.absent)]
+    # DynamoDB refuses parentheses that change nothing.
+    conditions = [
+        f"({allowed})" if len(transition.allowed_from) > 1 else allowed,
+        *(f"attribute_not_exists({name})" for name in transition.absent),
+    ]
     named = {f"from_{origin.state}": str(origin.state) for origin in transition.allowed_from}
     named |= {f"kind_{kind}": str(kind) for origin in transition.allowed_from for kind in origin.kinds}
     if transition.to:
@@ -240,4 +244,4 @@ def _origin(origin: From) -> str:
         conditions.append(f"({kinds})")
     if origin.sent:
         conditions.append(f"answered_at {'<' if origin.sent is Sent.BEFORE else '>'} :answered_at")
-    return f"({' AND '.join(conditions)})"
+    return f"({' AND '.join(conditions)})" if len(conditions) > 1 else conditions[0]

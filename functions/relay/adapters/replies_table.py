@@ -36,7 +36,7 @@ class RepliesTable:
     def store(self, part: ReplyPart, raw: bytes) -> bool:
         """Store a part with its raw body; return False if it was stored before."""
         path = part_path(part["bot"], part["digest"])
-        if "altered" in part:
+        if "normalized" in part:
             self._bucket.put(path, raw)
         entry = OverflowingItem(part, without_body(part), raw, path)
         return put_item(self._table, self._bucket, entry, IS_NEW, {})

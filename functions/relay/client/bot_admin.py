@@ -64,12 +64,12 @@ class BotAdmin:
         """Return the keys of the bot's messages that LangBot has accepted and that wait for a reply."""
         return list(self._awaiting_index.open_messages_of_bot(bot))
 
-    def hold(self, bot: str, seconds: float) -> None:
-        """Hold a bot's messages on the queue for so long, MAX_PAUSE seconds at the most."""
+    def pause(self, bot: str, seconds: float) -> None:
+        """Keep a bot's messages on the queue for so long, MAX_PAUSE seconds at most."""
         self._admission_control.set_probe(bot, time.time() + seconds)
 
-    def release(self, bot: str) -> None:
-        """End a hold, or the pause of a failing bot: the next message probes the bot.
+    def resume(self, bot: str) -> None:
+        """End the pause of a bot, also of a failing one: the next message probes the bot.
 
         It takes SLOT_COUNT_TTL seconds. Until then a function may act on what it has read before.
         """

@@ -66,7 +66,7 @@ def diagnose(record: MessageRecord | None, around: Circumstances, now: float) ->
             return Diagnosis(happened, record["last_error"], "a late reply still counts", todo)
         case State.PARKED:
             return Diagnosis(
-                "push does not try it again", record["reason"], todo="mend the cause, then resend or drop it"
+                "push does not try it again", record["reason"], todo="fix the cause, then resend or drop it"
             )
         case State.RESENT:
             return Diagnosis(f"it was sent again as {record['resent_as']}")
@@ -103,7 +103,7 @@ def _delivered(record: MessageRecord, around: Circumstances, now: float) -> Diag
     deadline = f"without a complete reply it is unanswered at {_clock(record['due_at'])}"
     if around.parts:
         last = unix_seconds(around.parts[-1]["received_at"])
-        since = f"{counted(len(around.parts), 'part')} of the reply came, the last {now - last:.0f} s ago"
+        since = f"{pluralize(len(around.parts), 'part')} of the reply came, the last {now - last:.0f} s ago"
         return Diagnosis(f"{happened}, and {since}", next=deadline, todo="wait for the rest")
     if around.refused:
         return Diagnosis(happened, _refusals(around.refused), deadline, refusal_advice(around.refused))
@@ -150,16 +150,16 @@ def _silence_advice(around: Circumstances) -> str:
 
 
 def _refusals(reasons: Sequence[str]) -> str:
-    return f"callback refused {counted(len(reasons), 'request')} for the bot: {reasons[-1]}"
+    return f"callback refused {pluralize(len(reasons), 'request')} for the bot: {reasons[-1]}"
 
 
-def counted(number: int, thing: str) -> str:
+def pluralize(number: int, thing: str) -> str:
     """Return a number of things for people."""
     return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def _times(number: int) -> str:
-    return counted(number, "attempt")
+    return pluralize(number, "attempt")
 
 
 def _clock(moment: UtcText) -> str:

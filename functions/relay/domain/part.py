@@ -33,9 +33,9 @@ class PartBody:
 class ReplyPart(TypedDict):
     """An item of RepliesTable, with the body's further fields beside these.
 
-    Further fields with a name of ours are in `extra`. If the body had to be changed, `altered` is true. If
-    DynamoDB cannot hold the body, `overflow` is there, and `message`, `text` and a `sequence` past 38 digits
-    are missing. In both cases the overflow bucket has the raw body.
+    Further fields with a name of ours are in `conflicting_fields`. `normalized` is true if the body had to be
+    changed. If DynamoDB cannot hold the body, `overflow` is there, and `message`, `text` and a `sequence` of
+    more than 38 digits are missing. In both cases the overflow bucket has the raw body.
     """
 
     session: str
@@ -55,14 +55,14 @@ class ReplyPart(TypedDict):
     expires_at: int
     verified_with: NotRequired[int]
     overflow: NotRequired[str]
-    altered: NotRequired[bool]
-    extra: NotRequired[dict[str, Any]]
+    normalized: NotRequired[bool]
+    conflicting_fields: NotRequired[dict[str, Any]]
 
 
-_LANGBOTS = {"session_id", "reply_to", "sequence", "is_final", "stream", "message", "timestamp"}
-_READ = ("reply_to", "sequence", "is_final", "stream", "message")
-_OURS = (ReplyPart.__required_keys__ | ReplyPart.__optional_keys__) - _LANGBOTS
-_WITHOUT_BODY = (ReplyPart.__required_keys__ | {"altered", "verified_with"}) - {"message", "text"}
+LANGBOT_FIELDS = {"session_id", "reply_to", "sequence", "is_final", "stream", "message", "timestamp"}
+CHECKED_FIELDS = ("reply_to", "sequence", "is_final", "stream", "message")
+RELAY_FIELDS = (ReplyPart.__required_keys__ | ReplyPart.__optional_keys__) - LANGBOT_FIELDS
+_WITHOUT_BODY = (ReplyPart.__required_keys__ | {"normalized", "verified_with"}) - {"message", "text"}
 
 _MAX_SESSION_ID = 480
 """Characters, which make at most 1,920 bytes of the 2,048 that a key may have."""
@@ -116,10 +116,12 @@ def _read(raw: bytes, parse_float: Callable[[str], Any]) -> PartBody:
         stream=body.get("stream") is True,
         message=[segment for segment in message if isinstance(segment, dict)],
         timestamp=body.get("timestamp"),
-        more={name: value for name, value in body.items() if name not in _LANGBOTS},
+        more={name: value for name, value in body.items() if name not in LANGBOT_FIELDS},
         is_exact=is_exact,
     )
-    as_sent = all(getattr(part, name) == body.get(name) for name in _READ if name != "stream" or name in body)
+    as_sent = all(
+        getattr(part, name) == body.get(name) for name in CHECKED_FIELDS if name != "stream" or name in body
+    )
     return part if as_sent else replace(part, is_exact=False)
 
 
@@ -152,17 +154,17 @@ def reply_part(callback: VerifiedCallback, body: PartBody, keep_days: int) -> Re
     if callback.verified_with is not None:
         part["verified_with"] = callback.verified_with
     if not body.is_exact:
-        part["altered"] = True
+        part["normalized"] = True
     return _with_more(part, body)
 
 
 def _with_more(part: ReplyPart, body: PartBody) -> ReplyPart:
-    """Add the body's further fields; those that are called as one of ours go into `extra`."""
-    more = {name: value for name, value in body.more.items() if name not in _OURS}
+    """Add the body's further fields; those with a name of ours go into `conflicting_fields`."""
+    more = {name: value for name, value in body.more.items() if name not in RELAY_FIELDS}
     if body.timestamp is not None:
         more["timestamp"] = body.timestamp
-    if extra := {name: value for name, value in body.more.items() if name in _OURS}:
-        part["extra"] = extra
+    if conflicting := {name: value for name, value in body.more.items() if name in RELAY_FIELDS}:
+        part["conflicting_fields"] = conflicting
     return cast(ReplyPart, {**more, **part})
 
 

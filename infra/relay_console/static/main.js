@@ -1,93 +1,68 @@
-// The page: what is watched, what is selected, and the keys.
-import { byId } from "./dom.js";
+// The page: its columns, what is selected, and what it is subscribed to.
+import { showColumn } from "./columns.js";
+import { Composer } from "./composer.js";
+import { showConnected, showError } from "./connection.js";
 import { Conversation } from "./conversation.js";
-import { fillHelp, Operator } from "./dialogs.js";
+import { byId } from "./element.js";
+import { get, subscribe } from "./http.js";
+import { bindKeys, isField } from "./keyboard.js";
+import { notify } from "./notice.js";
+import { ask } from "./operator.js";
+import { applyPreference, applyTheme, browserLanguage } from "./preferences.js";
 import { Protocol } from "./protocol.js";
 import { Sessions } from "./sessions.js";
 import { StackState } from "./stack_state.js";
-import { speak, text } from "./texts.js";
-import { act, follow, read } from "./wire.js";
+import { setLanguage } from "./texts.js";
 
 // The token in the link is used up; it must not be copied with the address.
 if (location.search) history.replaceState(null, "", location.pathname + location.hash);
 
 const stackState = new StackState();
 const sessions = new Sessions((session) => openSession(session));
-const operator = new Operator(() => conversation.session, say);
-const conversation = new Conversation(select, (what, item) => operator.ask(what, item));
-const protocol = new Protocol((what, item) => operator.ask(what, item), say, select);
-let leave = () => {};
-
-const FIELDS = "input, textarea, select";
-
-function say(words) {
-  byId("notice").textContent = words;
-  byId("notice").classList.add("on");
-  clearTimeout(say.timer);
-  say.timer = setTimeout(() => byId("notice").classList.remove("on"), 5000);
-}
-
-function column(name) {
-  document.body.dataset.column = name;
-  for (const button of document.querySelectorAll("#columns button")) {
-    button.setAttribute("aria-current", button.dataset.to === name ? "true" : "false");
-  }
-}
-
-// ---------------------------------------------------------------- watching
-
-let connected = null;
-function live(state) {
-  connected = state;
-  byId("live").dataset.on = state;
-  byId("live").textContent = text(state ? "live" : "live.not");
-}
-
-const troubles = {};
-function trouble(where, words) {
-  troubles[where] = words;
-  const shown = Object.values(troubles).find(Boolean);
-  byId("trouble").hidden = !shown;
-  byId("trouble").textContent = shown ? text("trouble", { error: shown }) : "";
-}
+const conversation = new Conversation(select);
+const protocol = new Protocol(select);
+const composer = new Composer(conversation, (session) => openSession(session, false));
+let unsubscribe = () => {};
 
 function openSession(session, focus = true) {
-  leave();
+  unsubscribe();
   conversation.open(session);
   protocol.open(session);
   sessions.mark(session);
+  composer.choose(conversation.bot, conversation.sessionId);
   deselect();
   location.hash = encodeURIComponent(session);
-  const [bot, id] = [session.slice(0, session.indexOf("#")), session.slice(session.indexOf("#") + 1)];
-  byId("new-bot").value = bot;
-  byId("new-id").value = id;
-  byId("new-session").hidden = true;
-  byId("start-session").hidden = false;
-  column("conversation");
-  let first = true;
-  leave = follow("/api/session", { session }, (change) => {
-    trouble("session", change.trouble);
-    if (change.reset) protocol.parts = new Map();
-    if (change.reset && !first) conversation.list.clear();
-    const shown = conversation.update(change);
-    protocol.update(change, shown).then(() => {
-      if (protocol.item?.kind === "turn") conversation.mark(protocol.item.id, protocol.partKey);
-    });
-    if (first && focus && !document.activeElement.closest(FIELDS)) lastOpen()?.focus({ preventScroll: true });
-    first = false;
+  showColumn("conversation");
+  unsubscribe = subscribe("/api/session", { session }, (change) => {
+    showError("session", change.error);
+    conversation.update(change);
+    protocol.update(change);
+    showSelectedAgain();
+    if (focus && !isField(document.activeElement))
+      [...document.querySelectorAll("#conversation-list button.open")].at(-1)?.focus({ preventScroll: true });
+    focus = false;
   });
 }
 
-const lastOpen = () => [...document.querySelectorAll("#conversation-list button.open")].at(-1);
+// ---------------------------------------------------------------- what is selected
 
-// ---------------------------------------------------------------- selecting
+const lastPart = (item) => item.bubbles?.at(-1)?.part;
 
-function select(item, part) {
-  stackState.hide();
-  conversation.mark(item.id, part ?? item.bubbles?.at(-1)?.part);
-  if (item.kind === "message") delete byId("protocol-body").dataset.turn;
+function show(item, part) {
+  conversation.mark(item.id, part);
   protocol.show(item, part);
-  column("protocol");
+}
+
+function select(item, part = lastPart(item)) {
+  show(item, part);
+  showColumn("protocol");
+}
+
+/** Show what is selected as it is now; if its last part is shown, the new last part. */
+function showSelectedAgain() {
+  const { item, part } = protocol;
+  const now = conversation.list.get(item?.id);
+  if (now && now !== item) show(now, part === lastPart(item) ? lastPart(now) : part);
 }
 
 function deselect() {
@@ -96,189 +71,60 @@ function deselect() {
   stackState.show();
 }
 
-const selected = () => {
-  const id = document.activeElement?.closest?.("#conversation-list li")?.dataset.id ?? protocol.item?.id;
-  const item = conversation.list.get(id) ?? protocol.item;
-  return item?.kind === "message" ? item : null;
-};
-
-// ---------------------------------------------------------------- sending
-
-byId("start-session").addEventListener("click", () => {
-  byId("new-session").hidden = false;
-  byId("start-session").hidden = true;
-  byId("new-id").value = "";
-  byId("new-id").focus();
-});
-
-byId("composer").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const fields = {
-    bot: byId("new-bot").value.trim(),
-    session_id: byId("new-id").value.trim(),
-    action: byId("action").value,
-  };
-  const words = byId("text").value;
-  if (fields.action !== "reset") fields.text = words;
-  // The next message may be typed before this one is on the queue.
-  byId("text").value = "";
-  try {
-    const sent = await act("/api/send", fields);
-    if (conversation.session !== sent.session) openSession(sent.session, false);
-    conversation.expect(sent.message_id, fields.text, fields.action);
-    byId("text").focus();
-  } catch (error) {
-    byId("text").value ||= words;
-    say(error.message);
-  }
-});
-
-byId("text").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-    event.preventDefault();
-    byId("composer").requestSubmit();
-  }
-});
-
-byId("earlier").addEventListener("click", () =>
-  act("/api/earlier", { session: conversation.session }).catch((error) => say(error.message)),
-);
-
-// ---------------------------------------------------------------- keys
-
-function move(step) {
-  const inside = document.activeElement?.closest?.("#conversation-list, #part-list, #session-list");
-  const list = inside ?? byId("session-list");
-  const rows = [...list.querySelectorAll("li button.row, li button.open")];
-  if (!rows.length) return;
-  const at = rows.indexOf(document.activeElement);
-  const within = at >= 0 ? at : rows.findIndex((row) => row.closest("li").contains(document.activeElement));
-  const next =
-    rows[
-      Math.min(rows.length - 1, Math.max(0, within < 0 ? (step > 0 ? 0 : rows.length - 1) : within + step))
-    ];
-  next.focus();
-  next.scrollIntoView({ block: "nearest" });
-}
-
 function back() {
-  if (protocol.item) {
-    const id = protocol.item.id;
+  const { item } = protocol;
+  if (item) {
     deselect();
-    column("conversation");
-    conversation.list.node(id)?.querySelector("button.open")?.focus();
+    showColumn("conversation");
+    conversation.list.nodes.get(item.id)?.querySelector("button.open")?.focus();
   } else {
-    column("sessions");
-    (
-      document.querySelector("#session-list button[aria-current]") ??
-      document.querySelector("#session-list button")
-    )?.focus();
+    showColumn("sessions");
+    const list = byId("session-list");
+    (list.querySelector("button[aria-current]") ?? list.querySelector("button"))?.focus();
   }
 }
 
-function actOn(what) {
-  const item = selected();
-  if (item && ["parked", "unanswered"].includes(item.state)) operator.ask(what, item);
-  else say(text("act.none"));
+function act(action) {
+  const focused = document.activeElement.closest("#conversation-list li")?.dataset.id;
+  ask(action, conversation.list.get(focused) ?? protocol.item);
 }
 
-document.addEventListener("keydown", (event) => {
-  if (
-    event.ctrlKey ||
-    event.metaKey ||
-    event.altKey ||
-    event.isComposing ||
-    document.querySelector("dialog[open]")
-  )
-    return;
-  if (event.target.closest(FIELDS)) {
-    if (event.key === "Escape") {
-      event.target.blur();
-      back();
-    }
-    return;
-  }
-  const keys = {
-    j: () => move(1),
-    k: () => move(-1),
-    r: () => actOn("resend"),
-    d: () => actOn("drop"),
-    "/": () => {
-      column("sessions");
-      byId("search").select();
-      byId("search").focus();
-    },
-    "?": () => byId("help").showModal(),
-    Escape: back,
-  };
-  if (!Object.hasOwn(keys, event.key)) return;
-  event.preventDefault();
-  keys[event.key]();
-});
-
-byId("open-help").addEventListener("click", () => byId("help").showModal());
+bindKeys({ back, act });
 byId("close-protocol").addEventListener("click", back);
-for (const button of document.querySelectorAll("#columns button"))
-  button.addEventListener("click", () => column(button.dataset.to));
 
-// ---------------------------------------------------------------- language and theme
+// ---------------------------------------------------------------- language, theme, and the stack
 
-async function speakAs(name) {
-  await speak(name);
-  fillHelp();
-  sessions.translate();
-  conversation.translate();
-  if (connected !== null) live(connected);
-  if (protocol.item) {
-    delete byId("protocol-body").dataset.turn;
-    protocol.show(protocol.item, protocol.partKey);
-  } else stackState.show();
-}
-
-function paint(theme) {
-  if (theme) document.documentElement.dataset.theme = theme;
-  else delete document.documentElement.dataset.theme;
-}
-
-const preferred =
-  navigator.languages.some((name) => name.startsWith("zh")) && !navigator.language.startsWith("en")
-    ? "zh"
-    : "en";
-byId("language").value = localStorage.getItem("language") ?? preferred;
-byId("theme").value = localStorage.getItem("theme") ?? "";
-byId("language").addEventListener("change", () => {
-  localStorage.setItem("language", byId("language").value);
-  speakAs(byId("language").value);
+applyPreference("theme", "", applyTheme);
+await applyPreference("language", browserLanguage(), async (name) => {
+  await setLanguage(name);
+  for (const list of [sessions.list, conversation.list]) {
+    list.redraw();
+    list.changed();
+  }
+  byId("protocol-body").replaceChildren();
+  if (protocol.item) protocol.show(protocol.item, protocol.part);
+  else stackState.show();
 });
-byId("theme").addEventListener("change", () => {
-  localStorage.setItem("theme", byId("theme").value);
-  paint(byId("theme").value);
-});
-paint(byId("theme").value);
-
-await speakAs(byId("language").value);
-column("sessions");
-byId("new-session").hidden = false;
-byId("start-session").hidden = true;
-read("/api/stack", {}).then(
+get("/api/stack", {}).then(
   (stack) => {
     byId("stack").textContent = stack.name;
     document.title = `${stack.name} · LangBot Relay`;
   },
-  (error) => say(error.message),
+  (error) => notify(error.message),
 );
-follow(
+subscribe(
   "/api/overview",
   {},
   (change) => {
-    trouble("overview", change.trouble);
-    sessions.update({ ...change, set: change.set.filter((item) => item.kind === "session") });
+    showError("overview", change.error);
+    sessions.update(change);
     stackState.update(change);
+    if (!protocol.item) stackState.show();
   },
-  live,
+  showConnected,
 );
-if (location.hash.length > 1) openSession(decodeURIComponent(location.hash.slice(1)), false);
+const linked = () => decodeURIComponent(location.hash.slice(1));
+if (linked()) openSession(linked(), false);
 window.addEventListener("hashchange", () => {
-  const session = decodeURIComponent(location.hash.slice(1));
-  if (session && session !== conversation.session) openSession(session);
+  if (linked() && linked() !== conversation.session) openSession(linked());
 });

@@ -1,20 +1,23 @@
 // The left column: the sessions by last activity.
-import { byId, element, KeyedList, row } from "./dom.js";
-import { chip, STATES } from "./states.js";
-import { text, time } from "./texts.js";
+import { byId, element, fill } from "./element.js";
+import { compare, KeyedList, row } from "./keyed_list.js";
+import { AWAITING_OPERATOR, chip, STATES } from "./states.js";
+import { text } from "./texts.js";
+import { time } from "./times.js";
 
 export class Sessions {
-  /** `open` is called with the key of a session. */
+  /** `open` gets the key of a session. */
   constructor(open) {
-    this.open = open;
-    this.opened = null;
-    this.bots = new Set();
+    Object.assign(this, { open, opened: null });
     this.list = new KeyedList(byId("session-list"), {
-      fill: (node, item) => this.fill(node, item),
-      compare: (one, other) => (one.at < other.at ? 1 : one.at > other.at ? -1 : one.id < other.id ? -1 : 1),
+      draw: (node, item) => this.draw(node, item),
+      compare: (one, other) => compare(other.at, one.at) || compare(one.id, other.id),
       shows: (item) => this.shows(item),
       changed: () => this.count(),
     });
+    byId("state").append(
+      ...STATES.map((state) => element("option", { value: state, dataset: { text: `state.${state}` } })),
+    );
     byId("search").addEventListener("input", () => this.list.filter());
     byId("bot").addEventListener("change", () => this.list.filter());
     byId("state").addEventListener("change", () => this.list.filter());
@@ -27,45 +30,26 @@ export class Sessions {
   }
 
   update(change) {
-    this.known = true;
+    this.loaded = true;
     if (change.reset) this.list.clear();
-    this.list.update(
-      change.set,
-      change.gone.filter((id) => id.startsWith("session:")),
-    );
-    const bots = change.set.filter((item) => !this.bots.has(item.bot));
-    for (const item of bots) this.bots.add(item.bot);
-    if (bots.length) this.offerBots();
+    const set = change.set.filter((item) => item.kind === "session");
+    this.list.update(set, change.gone);
+    for (const name of new Set(set.map((item) => item.bot))) this.offerBot(name);
   }
 
-  offerBots() {
-    const select = byId("bot");
-    const chosen = select.value;
-    const names = [...this.bots].filter((name) => name).sort();
-    select.replaceChildren(
-      element("option", { value: "" }, text("bots.all")),
-      ...names.map((name) => element("option", { value: name }, name)),
-    );
-    select.value = chosen;
-  }
-
-  translate() {
-    const chosen = byId("state").value;
-    byId("state").replaceChildren(
-      element("option", { value: "" }, text("states.all")),
-      element("option", { value: "trouble" }, text("states.trouble")),
-      ...STATES.map((state) => element("option", { value: state }, text(`state.${state}`))),
-    );
-    byId("state").value = chosen;
-    this.offerBots();
-    this.list.refresh();
+  offerBot(name) {
+    const options = [...byId("bot").options];
+    if (options.some((option) => option.value === name)) return;
+    const next = options.find((option) => option.value > name) ?? null;
+    byId("bot").insertBefore(element("option", { value: name }, name), next);
   }
 
   shows(item) {
     const [wanted, bot, state] = ["search", "bot", "state"].map((id) => byId(id).value);
+    const states = state === "awaiting_operator" ? AWAITING_OPERATOR : [state];
     return (
       (!bot || item.bot === bot) &&
-      (!state || (state === "trouble" ? item.states.parked || item.states.unanswered : item.states[state])) &&
+      (!state || states.some((one) => item.states[one])) &&
       (!wanted || item.session_id.toLowerCase().includes(wanted.trim().toLowerCase()))
     );
   }
@@ -76,7 +60,7 @@ export class Sessions {
     byId("session-count").textContent = shown === all ? `${all}` : `${shown} / ${all}`;
     byId("no-sessions").hidden = shown > 0;
     byId("no-sessions").textContent = text(
-      !this.known ? "loading" : all ? "sessions.none" : "sessions.empty",
+      !this.loaded ? "loading" : all ? "sessions.none" : "sessions.empty",
     );
     const typed = byId("search").value.trim();
     byId("open-typed").hidden = !typed || this.list.items.has(`session:${this.typed()}`);
@@ -94,25 +78,26 @@ export class Sessions {
   }
 
   mark(session) {
-    const before = this.list.node(`session:${this.opened}`);
+    const before = this.opened;
     this.opened = session;
-    for (const node of [before, this.list.node(`session:${session}`)]) {
-      if (node) this.list.refill(node, this.list.get(node.dataset.id));
-    }
+    this.list.redraw([`session:${before}`, `session:${session}`]);
   }
 
-  fill(node, item) {
-    const states = STATES.filter((state) => item.states[state]).map((state) =>
-      chip(state, item.states[state]),
-    );
-    node.replaceChildren(
+  draw(node, item) {
+    const states = STATES.filter((state) => item.states[state]);
+    fill(
+      node,
       row(
         item.session === this.opened,
         () => this.open(item.session),
         element("span", { class: "name" }, item.session_id || "–"),
         element("span", { class: "when" }, time(item.at)),
         element("span", { class: "bot" }, item.bot || text("bot.none")),
-        element("span", { class: "states" }, ...states),
+        element(
+          "span",
+          { class: "states" },
+          states.map((state) => chip(state, item.states[state])),
+        ),
       ),
     );
   }

@@ -1,10 +1,12 @@
 // The states of messages and turns: a sign, a word and a colour for each.
-import { element } from "./dom.js";
+import { element } from "./element.js";
 import { text } from "./texts.js";
 
 export const STATES = ["retrying", "delivered", "answered", "unanswered", "parked", "resent", "dropped"];
 
-export const FAILED = ["parked", "unanswered"];
+export const AWAITING_OPERATOR = ["parked", "unanswered"];
+
+export const UNUSUAL_ANSWERS = ["merged", "probable", "unfinished"];
 
 const SIGNS = {
   queued: "…",
@@ -24,13 +26,18 @@ const SIGNS = {
 
 /** Return a state as a chip, with a number if one is given. */
 export function chip(state, number) {
-  const words = number === undefined ? text(`state.${state}`) : `${number}`;
-  const label = number === undefined ? null : `${text(`state.${state}`)}: ${number}`;
+  const word = text(`state.${state}`);
+  const counted = number !== undefined;
   return element(
     "span",
-    { class: "chip", dataset: { state }, title: label },
-    element("span", { class: "sign", "aria-hidden": "true" }, SIGNS[state] ?? "·"),
-    words,
-    label && element("span", { class: "hidden" }, ` ${text(`state.${state}`)}`),
+    { class: "chip", dataset: { state }, title: counted ? `${word}: ${number}` : null },
+    element("span", { class: "sign", "aria-hidden": "true" }, SIGNS[state]),
+    counted ? [number, element("span", { class: "visually-hidden" }, ` ${word}`)] : word,
   );
 }
+
+/** Return a state with what it means. */
+export const explained = (state, values) => [
+  element("p", { class: "state" }, chip(state)),
+  element("p", { class: "explain" }, text(`explain.${state}`, values)),
+];

@@ -1,0 +1,235 @@
+"""relay doctor: check a stack and its bots from end to end, and send no message."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import relay
+from relay.adapters.queue_size import queue_size
+from relay.domain.bot import Bot, parse_bot
+from relay.domain.record import MessageRecord
+from relay.domain.signing import sign
+from relay.domain.states import State
+from relay_cli import health, langbot_api
+from relay_cli.arguments import STACK
+from relay_cli.connection import RelayBot, find_bot, plan
+from relay_cli.deployment import Deployment
+from relay_cli.finding import Finding, fault, note, ok, show
+from relay_cli.langbot_api import LangBotApi, response_fields
+from relay_cli.routes import read_routes
+from relay_cli.terminal import CommandFailed
+
+if TYPE_CHECKING:  # it is imported when a command needs it
+    import requests
+
+SILENT_MESSAGES = 3
+"""Unanswered messages of an agent whose runs are looked for."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command to the command line."""
+    doctor = commands.add_parser("doctor", parents=[STACK], help="check a stack and its bots, say what to do")
+    doctor.add_argument("--bot", help="which bot (default: all)")
+    langbot_api.add_options(doctor, required=False)
+    doctor.set_defaults(run=run_doctor)
+
+
+def run_doctor(stack: relay.Stack, options: argparse.Namespace) -> int:
+    """Print a line for each check; return 1 if one of them found a fault."""
+    api = langbot_api.from_options(options) if options.langbot else None
+    return 0 if show(check(stack, options.bot, api), options) else 1
+
+
+def check(stack: relay.Stack, only: str | None, api: LangBotApi | None) -> Iterator[Finding]:
+    """Check a stack, and one of its bots or all."""
+    doctor = _Doctor(stack)
+    for name, look in (
+        ("event bus", doctor.event_bus),
+        ("queues", doctor.queues),
+        ("alarms", doctor.alarms),
+        ("concurrency", doctor.concurrency),
+        ("API throttle", doctor.throttle),
+        ("callback URL", doctor.callback_url),
+    ):
+        yield from _tried(name, look)
+    admin = relay.BotAdmin(stack)
+    for name in [only] if only else admin.names():
+        for found in _tried("bot", partial(doctor.bot, name, api)):
+            yield replace(found, check=f"{name}: {found.check}")
+
+
+def _tried(name: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Return what a check finds; if AWS refuses it or has none of it, return that it was skipped."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield from look()
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        yield note(name, f"could not be checked: {error.operation_name} was answered {code}")
+    except BotoCoreError as error:
+        yield note(name, f"could not be checked: {error}")
+
+
+class _Doctor:
+    """The checks. They raise botocore's errors."""
+
+    def __init__(self, stack: relay.Stack) -> None:
+        self._stack = stack
+        self._deployment = Deployment(stack)
+        self._admin = relay.BotAdmin(stack)
+        self._aws_clock: float | None = None
+
+    def event_bus(self) -> Iterator[Finding]:
+        events = self._stack.client("events")
+        name = self._deployment.parameters["EventBus"]
+        try:
+            events.describe_event_bus(Name=name)
+        except events.exceptions.ResourceNotFoundException:
+            yield fault("event bus", f"there is no {name}", "make it, or deploy with another EventBus")
+        else:
+            yield ok("event bus", f"{name} is there")
+
+    def queues(self) -> Iterator[Finding]:
+        metrics = self._stack.client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/SQS",
+            MetricName="ApproximateAgeOfOldestMessage",
+            Dimensions=[{"Name": "QueueName", "Value": self._stack.push_queue_url.rpartition("/")[2]}],
+            StartTime=time.time() - 900,
+            EndTime=time.time(),
+            Period=60,
+            Statistics=["Maximum"],
+        )
+        ages = [point["Maximum"] for point in metrics["Datapoints"]]
+        yield health.age_finding(ages, self._size(self._stack.push_queue_url))
+        parked = self._stack.open_awaiting_index().count_parked()
+        yield health.queue_finding("parked", parked, "`relay waiting` says why; resend or drop them")
+        if spill := self._deployment.resources.get("SpillQueue"):
+            advice = "RepliesTable or OverflowBucket does not take parts: look into the log of callback"
+            yield health.queue_finding("spilled", self._size(spill), advice)
+
+    def _size(self, queue_url: str) -> int:
+        return queue_size(self._stack.client("sqs"), queue_url)
+
+    def alarms(self) -> Iterator[Finding]:
+        found = self._stack.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{self._stack.name}-")
+        topic = self._deployment.resources.get("AlarmTopic")
+        confirmed = 0
+        if topic:
+            listed = self._stack.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+            confirmed = sum(one["SubscriptionArn"].startswith("arn:") for one in listed)
+        yield from health.alarm_findings(found["MetricAlarms"], bool(topic), confirmed)
+
+    def concurrency(self) -> Iterator[Finding]:
+        limit = self._stack.client("lambda").get_account_settings()["AccountLimit"]
+        yield health.concurrency_finding(limit["UnreservedConcurrentExecutions"])
+
+    def throttle(self) -> Iterator[Finding]:
+        stages = self._stack.client("apigatewayv2").get_stages(
+            ApiId=self._deployment.resources["CallbackApi"]
+        )
+        account = self._stack.client("apigateway").get_account()["throttleSettings"]["rateLimit"]
+        yield health.throttle_finding(stages["Items"][0].get("DefaultRouteSettings", {}), account)
+
+    def callback_url(self) -> Iterator[Finding]:
+        response = _post(self._stack.default_callback_url, {})
+        if isinstance(response, str):
+            yield fault("callback URL", response, "API Gateway must be reachable for LangBot too")
+            return
+        yield health.callback_finding(response.status_code)
+        self._aws_clock = _ahead_of_here(response)
+        if self._aws_clock is not None:
+            yield health.clock_finding("clock here", -self._aws_clock)
+
+    def bot(self, name: str, api: LangBotApi | None) -> Iterator[Finding]:
+        secret = self._admin.secret(name)
+        if secret is None:
+            yield fault("secret", "there is none", f"`relay connect --bot {name}` makes it")
+            return
+        bot = parse_bot(name, secret)
+        yield health.secret_finding(bot)
+        yield health.circuit_finding(self._admin.state(name))
+        most = int(self._deployment.parameters["MaxInFlight"])
+        yield health.slots_finding(len(self._admin.open_messages(name)), most)
+        if bot.url and bot.inbound_secrets:
+            yield from self._at_its_url(bot)
+        if api is None:
+            text = f"not read: give --langbot URL, and an API key in {langbot_api.API_KEY}"
+            yield note("LangBot's form", text)
+            return
+        try:
+            yield from self._in_langbot(RelayBot(name, secret, self._stack.callback_url(name)), api)
+        except CommandFailed as failed:
+            yield fault("LangBot's API", str(failed))
+
+    def _at_its_url(self, bot: Bot) -> Iterator[Finding]:
+        now = str(int(time.time()))
+        signature = sign(bot.inbound_secrets[0], now, b"{}")
+        signed = _post(bot.endpoint(""), {"X-LB-Timestamp": now, "X-LB-Signature": signature})
+        if isinstance(signed, str):
+            text = f"{signed}, seen from this computer"
+            yield note("url", text, f"`relay bots test {bot.name}` tells whether Lambda reaches it")
+            return
+        found = health.url_finding(signed.status_code, response_fields(signed))
+        yield found
+        if found.ok:
+            unsigned = _post(bot.endpoint(""), {})
+            if not isinstance(unsigned, str):
+                yield health.signature_finding(unsigned.status_code)
+        ahead = _ahead_of_here(signed)
+        if ahead is not None and self._aws_clock is not None:
+            yield health.clock_finding("clock of LangBot", ahead - self._aws_clock)
+
+    def _in_langbot(self, relay_bot: RelayBot, api: LangBotApi) -> Iterator[Finding]:
+        found = find_bot(api.http_bots(), relay_bot, f"{self._stack.name}-{relay_bot.name}")
+        if found is None:
+            yield fault("LangBot's form", "LangBot has no bot for it", "`relay connect` makes it")
+            return
+        yield from health.form_findings(plan(relay_bot, found).changes)
+        yield from read_routes(api, found)
+        yield health.log_finding(api.log(found["uuid"]))
+        agents = {
+            route["target_uuid"]
+            for route in found.get("event_bindings") or []
+            if route.get("target_type") == "agent"
+        }
+        if agents:
+            runs = [run for agent in agents for run in api.runs(agent)]
+            for record in self._silent(relay_bot.name):
+                yield health.run_finding(record["message_id"], record["accepted_message_id"], runs)
+
+    def _silent(self, name: str) -> Iterator[MessageRecord]:
+        """Return unanswered messages of a bot that LangBot has accepted."""
+        silent = (
+            record
+            for record in relay.Messages(self._stack).awaiting_operator()
+            if record.get("bot") == name
+            and record["state"] == State.UNANSWERED
+            and "accepted_message_id" in record
+        )
+        return islice(silent, SILENT_MESSAGES)
+
+
+def _post(url: str, headers: dict[str, str]) -> requests.Response | str:
+    """Post an empty JSON object; return the response, or why there was none."""
+    import requests
+
+    try:
+        return requests.post(url, b"{}", headers=headers, timeout=10, allow_redirects=False)
+    except requests.RequestException as error:
+        return f"no response: {type(error).__name__}"
+
+
+def _ahead_of_here(response: requests.Response) -> float | None:
+    """Return the seconds by which the clock of a server is ahead of this computer's, as far as it says."""
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp() - int(time.time())
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,188 @@
+"""The commands push, sync, reset and wait."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import mimetypes
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import relay
+from relay.domain.record import MessageRecord
+from relay.domain.segments import Segment
+from relay.domain.states import State
+from relay.domain.turn import Turn
+from relay.errors import InvalidMessage, MessageParked, ReplyTimeout
+from relay_cli.arguments import BOT, MESSAGE, SESSION, TIMEOUT
+from relay_cli.push_file import push_file
+from relay_cli.terminal import say, say_json
+
+POLL_INTERVAL = 0.5
+"""Seconds."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the parsers of the commands."""
+    sending = argparse.ArgumentParser(add_help=False)
+    sending.add_argument("--session-type", choices=["person", "group"], help="default: the bot's")
+
+    push = commands.add_parser(
+        "push", parents=[BOT, sending], help="send a message, or those of a file; the replies come later"
+    )
+    push.add_argument("session", nargs="?", help="the conversation, e.g. a ticket number")
+    add_content(push)
+    push.add_argument("--file", type=Path, help="send the messages of a file, one JSON document a line")
+    push.set_defaults(run=run_push)
+    sync = commands.add_parser(
+        "sync", parents=[SESSION, sending, TIMEOUT], help="send a message, print the reply"
+    )
+    add_content(sync)
+    sync.set_defaults(run=run_sync)
+    reset = commands.add_parser(
+        "reset", parents=[SESSION, sending, TIMEOUT], help="start a new conversation in the session"
+    )
+    reset.set_defaults(run=run_reset)
+    wait = commands.add_parser(
+        "wait", parents=[MESSAGE, TIMEOUT], help="wait for a message's reply, print it"
+    )
+    wait.set_defaults(run=run_wait)
+
+
+def add_content(parser: argparse.ArgumentParser) -> None:
+    """Add what a message says, behind its session."""
+    parser.add_argument("text", nargs="?", help="what to say; - reads it from standard input")
+    parser.add_argument("--message", metavar="JSON", help="LangBot's segments, in place of a text")
+    parser.add_argument("--image", metavar="FILE", action="append", default=[], help="an image to add")
+    parser.add_argument("--sender", metavar="ID", help="the person who says it")
+    parser.add_argument(
+        "--dedup-id", metavar="ID", help="a repetition with it within five minutes is the same message"
+    )
+
+
+def run_push(stack: relay.Stack, options: argparse.Namespace) -> None:
+    """Send a message and print its id, or send the messages of a file and print how many."""
+    if options.file:
+        say(f"messages sent: {push_file(stack, options.file, options.bot)}")
+    elif options.session is None:
+        raise InvalidMessage("give a session and a text, or --file")
+    else:
+        print_id(push(stack, options), options.json)
+
+
+def run_sync(stack: relay.Stack, options: argparse.Namespace) -> None:
+    """Send a message, wait for its reply and print it."""
+    # No function waits for the reply of a push, and it is not lost with a response.
+    sent = push(stack, options)
+    print_turn(
+        relay.Conversation(stack, options.session, options.bot).wait(sent, options.timeout), options.json
+    )
+
+
+def run_reset(stack: relay.Stack, options: argparse.Namespace) -> None:
+    """Reset a session and wait until LangBot has done it. Raise MessageParked if it cannot."""
+    sent = relay.PushQueue(stack).push(
+        options.session, bot=options.bot, action="reset", session_type=options.session_type
+    )
+    print_id(sent, options.json)
+    record = when(stack, options, lambda record: record["state"] != State.RETRYING, sent.message_id)
+    if record["state"] == State.PARKED:
+        # LangBot 4.11.2 cannot reset any session.
+        raise MessageParked(record["reason"])
+
+
+def run_wait(stack: relay.Stack, options: argparse.Namespace) -> None:
+    """Wait for the reply of a message that was sent before, and print it."""
+    deadline = time.monotonic() + options.timeout
+    record = when(stack, options, lambda record: True, options.message)
+    sent = relay.SentMessage(options.bot, options.session, record["message_id"], record["message"])
+    left = max(deadline - time.monotonic(), 0)
+    print_turn(relay.Conversation(stack, options.session, options.bot).wait(sent, left), options.json)
+
+
+def when(
+    stack: relay.Stack, options: argparse.Namespace, met: Callable[[MessageRecord], bool], message_id: str
+) -> MessageRecord:
+    """Return the record of a message once it meets a condition. Raise ReplyTimeout."""
+    deadline = time.monotonic() + options.timeout
+    messages = relay.Messages(stack)
+    while True:
+        record = messages.find(options.session, message_id, options.bot)
+        if record and met(record):
+            return record
+        if time.monotonic() > deadline:
+            diagnosis = messages.diagnose(record, options.bot).line()
+            raise ReplyTimeout(f"nothing within {options.timeout:g} s: {diagnosis}")
+        time.sleep(POLL_INTERVAL)
+
+
+def push(stack: relay.Stack, options: argparse.Namespace) -> relay.SentMessage:
+    """Send the message that the options describe. Raise InvalidMessage."""
+    segments = [*given_segments(options.message), *map(image, options.image)]
+    text = options.text
+    if text == "-":
+        text = standard_input()
+    if segments and text is not None:
+        segments.insert(0, {"type": "Plain", "text": text})
+    return relay.PushQueue(stack).push(
+        options.session,
+        None if segments else text,
+        message=segments or None,
+        bot=options.bot,
+        session_type=options.session_type,
+        sender={"id": options.sender} if options.sender else None,
+        deduplication_id=options.dedup_id,
+    )
+
+
+def standard_input() -> str:
+    """Return what stands on standard input. Raise InvalidMessage."""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        raise InvalidMessage("standard input is not text in UTF-8") from None
+
+
+def given_segments(text: str | None) -> list[Segment]:
+    """Return the segments that a user wrote as JSON. Raise InvalidMessage."""
+    if text is None:
+        return []
+    try:
+        segments = json.loads(text)
+    except ValueError as error:
+        raise InvalidMessage(f"--message is not JSON: {error}") from None
+    if not isinstance(segments, list):
+        raise InvalidMessage('--message must be a list such as [{"type": "Plain", "text": "hello"}]')
+    return segments
+
+
+def image(path: str) -> Segment:
+    """Return the segment of an image file. Raise InvalidMessage."""
+    kind, _ = mimetypes.guess_type(path)
+    if not (kind or "").startswith("image/"):
+        raise InvalidMessage(f"{path} has no name of an image, such as photo.png")
+    try:
+        content = base64.b64encode(Path(path).read_bytes()).decode()
+    except OSError as error:
+        raise InvalidMessage(f"{path} cannot be read: {error.strerror}") from None
+    return {"type": "Image", "base64": f"data:{kind};base64,{content}"}
+
+
+def print_id(sent: relay.SentMessage, as_json: bool) -> None:
+    """Print what names a sent message."""
+    if as_json:
+        say_json({"message_id": sent.message_id, "sequence_number": sent.sequence_number})
+    else:
+        say(sent.message_id)
+
+
+def print_turn(turn: Turn, as_json: bool) -> None:
+    """Print a reply; for people each of its parts begins a line."""
+    if as_json:
+        say_json({"reply_to": turn.reply_to, "message": turn.message})
+    else:
+        say("\n".join(turn.paragraphs))

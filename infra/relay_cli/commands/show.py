@@ -1,0 +1,120 @@
+"""The command show: the story of a message, from the queue to its reply."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import relay
+from relay.domain.attempt import AttemptEntry
+from relay.domain.diagnosis import Diagnosis, pluralize
+from relay.domain.message import parse_message
+from relay.domain.record import MessageRecord
+from relay.domain.segments import readable
+from relay.domain.timestamps import UtcText
+from relay.domain.turn import Turn
+from relay.errors import InvalidMessage, MessageNotFound
+from relay_cli.arguments import SESSION
+from relay_cli.terminal import one_line, say, say_json
+
+LISTED = 10
+"""Messages of a session that are listed."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the parser of the command."""
+    show = commands.add_parser(
+        "show", parents=[SESSION], help="tell what became of a message, by default the session's last"
+    )
+    show.add_argument("message", metavar="MESSAGE", nargs="?", help="its id, as the other commands print it")
+    show.set_defaults(run=run_show)
+
+
+def run_show(stack: relay.Stack, options: argparse.Namespace) -> None:
+    """Tell the story of a message; of a session without a message, list its last ones first."""
+    messages = relay.Messages(stack)
+    if options.message:
+        record = messages.known(options.session, options.message, options.bot)
+    else:
+        listed = list(islice(messages.newest_first(options.session, options.bot), LISTED))
+        if not listed:
+            waits = messages.diagnose(None, options.bot).line()
+            raise MessageNotFound(f"session {options.session} of bot {options.bot!r} has no record: {waits}")
+        record = listed[0]
+        if not options.json and len(listed) > 1:
+            say("\n".join([*(summary(messages, one) for one in reversed(listed)), ""]))
+    diagnosis = messages.diagnose(record, options.bot)
+    turn = relay.Conversation(stack, options.session, options.bot).reply(record)
+    if options.json:
+        reply = turn.message if turn else None
+        say_json({"record": record, "diagnosis": vars(diagnosis), "reply": reply})
+    else:
+        say("\n".join(story(record, said(messages, record), diagnosis, turn)))
+
+
+def summary(messages: relay.Messages, record: MessageRecord) -> str:
+    """Return a message on one line."""
+    text = said(messages, record)
+    return f"{time_of(record['queued_at'])}  {record['state']:10}  {record['message_id']}  {text}"
+
+
+def said(messages: relay.Messages, record: MessageRecord) -> str:
+    """Return what a message says, on one line."""
+    body = messages.body(record)
+    try:
+        return one_line(readable(parse_message(body).segments)) or f"({record.get('action')})"
+    except InvalidMessage:
+        return one_line(body)
+
+
+def story(record: MessageRecord, text: str, diagnosis: Diagnosis, turn: Turn | None) -> Iterator[str]:
+    """Return the lines that tell what became of a message, in the order in which it happened."""
+    yield f"message     {record['message_id']}"
+    yield f"says        {text}"
+    yield f"queued      {time_of(record['queued_at'])}"
+    for entry in record.get("last_attempts", ()):
+        yield f"attempt     {attempt(entry)}"
+    for name in ("delivered_at", "answered_at", "unanswered_at", "parked_at", "resent_at", "dropped_at"):
+        if name in record:
+            yield f"{name.removesuffix('_at'):12}{time_of(record[name])}"
+    yield ""
+    yield from explanation(record["state"], diagnosis)
+    if turn:
+        yield ""
+        count = pluralize(len(turn.parts), "part")
+        end = "" if turn.finished else ", not finished"
+        yield f"reply       {turn.reply_to or '(pushed)'}, {count}{end}"
+        for paragraph in turn.paragraphs:
+            yield from (f"            {line}" for line in paragraph.splitlines())
+
+
+def attempt(entry: AttemptEntry) -> str:
+    """Return an attempt on one line."""
+    words = [
+        time_of(entry["at"]),
+        f"{entry['ms']:>6} ms",
+        f"{entry['verdict']:8}",
+        f"{entry.get('status', '-'):>3}",
+        entry["key"],
+        one_line(entry.get("error", "")),
+    ]
+    return "  ".join(words).rstrip()
+
+
+def explanation(state: str, diagnosis: Diagnosis) -> Iterable[str]:
+    """Return what became of a message, a line a question."""
+    answers = {
+        "state": state,
+        "what": diagnosis.happened,
+        "why": one_line(diagnosis.why),
+        "next": diagnosis.next,
+        "do": diagnosis.todo,
+    }
+    return (f"{name:12}{answer}" for name, answer in answers.items() if answer)
+
+
+def time_of(text: UtcText) -> str:
+    """Return a time of an item for people; UTC."""
+    return f"{text[:10]} {text[11:19]}"

@@ -1,0 +1,81 @@
+"""What the page shows of a message."""
+
+import json
+
+from relay.domain import lenient_json
+from relay.domain.attempt import ResponseExcerpt
+from relay.domain.message import parse_message
+from relay.domain.record import MessageRecord
+from relay.domain.strict_json import Malformed
+from relay.errors import InvalidMessage
+from relay_console.curl_command import curl_command
+from relay_console.segments_view import shown_segments, text_segment
+from relay_console.view_item import ViewItem
+
+_SHOWN = (
+    "session",
+    "message_id",
+    "state",
+    "action",
+    "attempts",
+    "queued_at",
+    "delivered_at",
+    "answered_at",
+    "unanswered_at",
+    "parked_at",
+    "resent_at",
+    "dropped_at",
+    "reason",
+    "last_error",
+    "drop_reason",
+    "resend_of",
+    "answer_kind",
+    "due_at",
+)
+"""What the page shows of a record as it is."""
+
+
+def message_item(record: MessageRecord) -> ViewItem:
+    """Return a message of the conversation."""
+    segments, sender = _segments_and_sender(record)
+    shown = {name: record[name] for name in _SHOWN if name in record}  # type: ignore[literal-required]
+    return shown | {
+        "kind": "message",
+        "id": f"message:{record['message']}",
+        "key": record["message"],
+        "order": record["queued_at"],
+        "sender": sender,
+        "segments": segments,
+    }
+
+
+def _segments_and_sender(record: MessageRecord) -> tuple[list[ViewItem] | None, str]:
+    """Return the segments of a message and its sender's name. None if its body is in the bucket."""
+    if "body" not in record:
+        return None, ""
+    try:
+        message = parse_message(record["body"])
+    except InvalidMessage:
+        return [text_segment("Unreadable", record["body"])], ""
+    sender = message.sender or {}
+    return shown_segments(message.segments), str(sender.get("name") or sender.get("id") or "")
+
+
+def message_detail(record: MessageRecord, body: str) -> ViewItem:
+    """Return the protocol of a message; `body` is the message as it was queued."""
+    return {
+        "attempts": record.get("last_attempts", []),
+        "response": _response(record["last_response"]) if "last_response" in record else None,
+        "raw": json.dumps(record, ensure_ascii=False, indent=2, default=str),
+        "curl": curl_command(body),
+    }
+
+
+def _response(excerpt: ResponseExcerpt) -> str:
+    body = excerpt["body"]
+    try:
+        parsed, _ = lenient_json.loads(body.encode())
+        body = json.dumps(parsed, ensure_ascii=False, indent=2)
+    except Malformed:
+        pass
+    return f"HTTP {excerpt['status']}\n{body}"

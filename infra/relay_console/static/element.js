@@ -1,0 +1,21 @@
+// Elements of the page: made of texts only, never of HTML.
+
+export const byId = (id) => document.getElementById(id);
+
+/** Make an element; `properties` are attributes, `on…` listeners, or `dataset`. */
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name === "dataset") Object.assign(made.dataset, value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+  }
+  return fill(made, ...children);
+}
+
+/** Replace what is in a node; a child may be a list, and what is false or empty is left out. */
+export function fill(node, ...children) {
+  node.replaceChildren(...children.flat(Infinity).filter((child) => child || child === 0));
+  return node;
+}
