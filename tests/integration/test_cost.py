@@ -167,8 +167,7 @@ def test_settling_costs_the_same_however_long_the_session_is(long_session, worke
 def due_items(long_session, workers, monkeypatch):
     """What is due of this bot a deadline later, and nothing of other tests."""
     monkeypatch.setattr(MessagesTable, "bot_items", lambda _: [{"message": long_session.name}])
-    for name in ("OPERATOR", "SETTLE"):
-        monkeypatch.setattr(due, name, f"{name}-of-{long_session.name}")
+    monkeypatch.setattr(due, "SETTLE", f"settle-of-{long_session.name}")
     return workers.at(time.time() + 901).due_items()
 
 

@@ -61,8 +61,9 @@ class LogKeeper(logging.Handler):
 
     def keep_metrics(self, metrics: Metrics) -> None:
         """Keep the values of an invocation, and forget them there, in place of `Metrics.emit`."""
-        values, metrics._values = metrics._values, []
-        self.metrics.extend((dict(dimension), metric, value) for dimension, metric, _, value in values)
+        self.metrics.extend(
+            (dict(dimension), metric, value) for dimension, metric, _, value in metrics.take()
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
         fields = {name: value for name, value in vars(record).items() if name not in self._usual}
@@ -83,7 +84,6 @@ def relay_in(
     replaced: list[tuple[Any, str, Any]] = [
         *((module, kind.__name__, partial(kind, clock=world.clock)) for module, kind in _WITH_A_CLOCK),
         (bot_registry, "BotRegistry", partial(_REGISTRY, clock=world.monotonic)),
-        (bot_registry, "threading", threads.threading),
         (bounded_http, "threads", threads.pool(32)),
         (langbot, "time", threads.time),
         (langbot, "HttpSession", session),

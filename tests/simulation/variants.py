@@ -168,11 +168,11 @@ def let_a_late_copy_give_back_a_key(_: Any, self: Any, record: Any, if_new: bool
     return _put(self, record, condition, values)
 
 
-def _put(messages: Any, record: Any, condition: str, values: Any) -> bool:
+def _put(self: Any, record: Any, condition: str, values: Any) -> bool:
     without_body = {name: value for name, value in record.items() if name != "body"}
     path = message_path(record["message_id"])
     entry = OverflowingItem(record, without_body, record["body"].encode(), path)
-    return put_item(messages._table, messages._bucket, entry, condition, values)
+    return put_item(self._table, self._bucket, entry, condition, values)
 
 
 @variant(retry, "accepted_record", Trouble.SILENCE, messages=24, answer_deadline=900, day=5)
