@@ -150,7 +150,9 @@ class Console:
         return record
 
     def _poll_now(self, fields: Mapping[str, str]) -> None:
-        self._session(fields).poll_now()
+        session = self._session(fields)
+        session.source.recheck()
+        session.poll_now()
         self._overview.poll_now()
 
 

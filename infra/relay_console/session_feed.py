@@ -63,6 +63,10 @@ class SessionFeed:
         """Read earlier messages and parts with the next poll."""
         self._wants_earlier = True
 
+    def recheck(self) -> None:
+        """Read all that may have changed with the next poll: an operator has changed a message."""
+        self._rechecked_at = 0.0
+
     def poll(self) -> dict[str, ViewItem]:
         """Read what is new; return all items."""
         now = self._clock()
@@ -87,7 +91,7 @@ class SessionFeed:
             self._rechecked_at = now
         known = ["0", *self.records]
         last = range(max(1, len(known) - _LAST), len(known))
-        waiting = (n for n in last if self.records[known[n]]["state"] in (State.RETRYING, State.DELIVERED))
+        waiting = (n for n in last if self.records[known[n]]["state"] in _WAITING)
         after = record_key(self._session, known[next(waiting, len(known)) - 1])
         records = self._messages_table.messages_after(after, _NEW_MESSAGES)
         ends = list(self.parts)[-_LAST:]

@@ -190,6 +190,20 @@ def test_a_session_of_any_length_is_read_in_bounded_steps(
     assert reads.calls["Scan"] == 0
 
 
+@pytest.mark.parametrize("last", [10, 1])
+def test_a_parked_message_is_seen_to_change_at_once(deployed, talk, session, clock, monkeypatch, last):
+    monkeypatch.setattr(session_feed, "_LAST", last)
+    _, record = park(talk)
+    deployed.state(talk.push("hello"), "answered")
+    source = caught_up(SessionFeed(deployed.stack, session, clock))
+    source.poll()
+    key = {"session": session, "message": record["message"]}
+    deployed.stack.open_messages_table().mark_dropped(key, "x", time.time())
+    if last == 1:  # as the console does for a message before the last ones
+        source.recheck()
+    assert source.poll()[f"message:{record['message']}"]["state"] == "dropped"
+
+
 @contextmanager
 def follow(console, path):
     """Watch a path as a page does; yield the changes so far."""
