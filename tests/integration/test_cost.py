@@ -10,6 +10,7 @@ import pytest
 
 from publish.publisher import StreamRecord
 from relay import SentMessage
+from relay.adapters import awaiting_index
 from relay.adapters.bot_registry import BotRegistry
 from relay.adapters.dynamodb import to_item
 from relay.adapters.messages_table import MessagesTable
@@ -167,7 +168,8 @@ def test_settling_costs_the_same_however_long_the_session_is(long_session, worke
 def due_items(long_session, workers, monkeypatch):
     """What is due of this bot a deadline later, and nothing of other tests."""
     monkeypatch.setattr(MessagesTable, "bot_items", lambda _: [{"message": long_session.name}])
-    monkeypatch.setattr(due, "SETTLE", f"settle-of-{long_session.name}")
+    for module, name in ((awaiting_index, "OPERATOR"), (due, "SETTLE")):
+        monkeypatch.setattr(module, name, f"{name}-of-{long_session.name}")
     return workers.at(time.time() + 901).due_items()
 
 
