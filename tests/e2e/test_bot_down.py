@@ -5,7 +5,7 @@ import time
 from itertools import pairwise
 
 from local.sample_bot import Answer
-from relay.domain.admission import pause
+from relay.domain.admission import probe_delay
 from support.deployed import new_bot
 from support.waiting import eventually
 
@@ -19,13 +19,13 @@ def test_a_bot_that_is_down_is_probed_and_then_gets_all_in_order(talk):
     for number in range(EACH):
         for session in range(SESSIONS):
             talk.push(f"m{number}", session=f"s{session}", expect_reply=False)
-            # Two messages may go at once to a bot that is not known to fail.
+            # Four messages may go at once to a bot that is not known to fail.
             eventually(lambda: received)
     answered = [502] * FAILS + [202] * SESSIONS * EACH
     eventually(lambda: [request.status for request in received] == answered, within=150)
     tried = [request.at for request in received[: FAILS + 1]]
     for failures, (earlier, later) in enumerate(pairwise(tried), 1):
-        assert later - earlier >= pause(failures, 0) - 0.1
+        assert later - earlier >= probe_delay(failures, 0) - 0.1
     assert received[-1].at - tried[-1] < 100  # 3 s on an idle machine
     taken = [json.loads(request.body) for request in received[FAILS:]]
     for session in range(SESSIONS):

@@ -92,7 +92,7 @@ def test_the_guide_to_watching_names_each_saved_query_and_log_group(deployed):
     ]
     assert [name for name in queries if f"| *{name}* |" not in WATCHING] == []
     log_groups = [name for name in template["Outputs"] if name.endswith("LogGroupName")]
-    assert len(log_groups) == 5
+    assert len(log_groups) == 4
     assert [name for name in log_groups if f"`{name}`" not in WATCHING] == []
 
 

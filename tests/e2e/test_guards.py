@@ -12,7 +12,6 @@ from botocore.exceptions import ClientError
 
 from support.permissions import listed
 from support.second_stack import as_list, physical_ids, processed_template, second_stack, wait_for_stack
-from support.waiting import eventually
 
 TLS = {"Bool": {"aws:SecureTransport": False}}
 KEY_IF_ANY = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
@@ -31,7 +30,7 @@ def refuses_without_tls(statements):
 
 def test_every_queue_refuses_requests_without_tls(deployed):
     queues = physical_ids(deployed, "relay-local", "AWS::SQS::Queue")
-    assert len(queues) == 5
+    assert len(queues) == 2
     for url in queues.values():
         assert refuses_without_tls(queue_policy(deployed, url))
 
@@ -160,14 +159,15 @@ def test_a_deleted_prod_stack_leaves_the_queues_with_messages(deployed):
     sqs, cloudformation = deployed.client("sqs"), deployed.client("cloudformation")
     with second_stack(deployed, "relay-prod", Environment="prod") as name:
         queues = physical_ids(deployed, name, "AWS::SQS::Queue")
+        stack_id = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackId"]
         cloudformation.delete_stack(StackName=name)
-        left = {queues["PushQueue"], queues["ParkedQueue"], queues["SpillQueue"]}
-        eventually(lambda: set(sqs.list_queues(QueueNamePrefix=f"{name}-").get("QueueUrls", [])) == left, 60)
+        wait_for_stack(deployed, stack_id, "DELETE_COMPLETE")
+        assert set(sqs.list_queues(QueueNamePrefix=f"{name}-")["QueueUrls"]) == set(queues.values())
 
 
 def test_lambda_takes_the_roles_only_for_functions_of_this_account(deployed):
     iam, roles = deployed.client("iam"), physical_ids(deployed, "relay-local", "AWS::IAM::Role")
-    assert len(roles) == 5
+    assert len(roles) == 4
     for role in roles.values():
         (statement,) = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]["Statement"]
         assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "000000000000"}}
@@ -178,7 +178,7 @@ def test_a_service_may_invoke_a_function_only_for_a_resource_of_the_stack(deploy
     permissions = [one["Properties"] for one in resources if one["Type"] == "AWS::Lambda::Permission"]
     assert {one["Principal"] for one in permissions} == {"apigateway.amazonaws.com", "events.amazonaws.com"}
     for one in permissions:
-        assert re.search("CallbackApi|SweepFunctionEachMinute", json.dumps(one["SourceArn"]))
+        assert re.search("CallbackApi|SettleFunctionEachMinute", json.dumps(one["SourceArn"]))
 
 
 def test_publish_may_publish_only_in_the_relays_name(deployed):

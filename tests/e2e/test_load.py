@@ -11,8 +11,8 @@ import pytest
 
 from local.local_stack import local_stack
 from local.sample_bot import SampleBot
-from push.dispatcher import MAX_PARALLEL_PER_BOT
 from relay import BotAdmin, Stack
+from relay.domain.admission import LEASES
 from relay.domain.keys import group_id, session_key
 from support.deployed import Deployed, new_bot
 from support.tables import scan
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(1200)
 MESSAGES = 250
 HOLDS = 100
 MAX_IN_FLIGHT = 50
-LIMIT = MAX_IN_FLIGHT + MAX_PARALLEL_PER_BOT
+LIMIT = MAX_IN_FLIGHT + LEASES
 """An attempt that lasts longer than SLOT_COUNT_TTL is not counted until its record is written."""
 
 

@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import boto3
 import pytest
-from support.sweeping import make_overdue, set_attribute, sweep
 
 from local.sample_bot import Answer
 from publish.publisher import PublishFailed, StreamRecord
+from relay import Messages
 from relay.adapters.event_bus import EventBus
 from relay.domain.timestamps import utc_text
 from relay.metrics import Metrics
 from support.callbacks import part_body, post_part, reply
 from support.deaths import Died, Dying
+from support.due_items import handle_due, make_overdue, set_attribute
+from support.parked_messages import UNPARSED, park
 from support.permissions import without
 from support.queued_messages import deliver, queued
 from support.waiting import eventually
@@ -180,7 +182,7 @@ def test_a_reply_of_which_a_body_is_gone_is_published_by_its_keys(talk, event_li
 def test_an_unanswered_message_is_published_once(talk, event_listener):
     sent = talk.push("SILENT")
     make_overdue(talk, sent)
-    sweep(talk)
+    handle_due(talk)
     data, record = event_listener.one("Message Unanswered"), talk.deployed.record(sent)
     assert data["message_id"] == sent.message_id
     assert data["accepted_message_id"] == record["accepted_message_id"]
@@ -197,23 +199,24 @@ def test_an_unanswered_message_says_that_its_reply_broke_off(talk, event_listene
     sent = talk.push("LONG:8:20 MIDFAIL")
     eventually(lambda: len(talk.conversation().parts()) == 5)
     make_overdue(talk, sent)
-    sweep(talk)
+    handle_due(talk)
     assert event_listener.one("Message Unanswered")["last_error"] == "the reply broke off after 5 parts"
 
 
 @pytest.mark.usefixtures("only_this_bot")
 def test_an_unanswered_message_is_counted_by_its_bot(talk, workers, log_lines, capsys):
-    functions, name = talk.deployed.client("lambda"), talk.deployed.physical_id("SweepFunction")
+    functions, name = talk.deployed.client("lambda"), talk.deployed.physical_id("SettleFunction")
     variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     metrics = Metrics(variables["METRICS_NAMESPACE"])
     sent = talk.push("SILENT")
     make_overdue(talk, sent)
-    assert replace(workers, metrics=metrics).sweeper().sweep(lambda: 60) == 1
+    assert replace(workers, metrics=metrics).due_items().handle(lambda: 60) == 1
     (logged,) = [json.loads(line) for line in log_lines if '"unanswered"' in line]
     assert (logged["message_id"], logged["bot"]) == (sent.message_id, talk.name)
     capsys.readouterr()
     metrics.emit()
-    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (line,) = [line for line in lines if "ParkedMessages" not in line]
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "LangBotRelay/relay-local"
     assert [metric["Name"] for metric in directive["Metrics"]] == ["Unanswered"]
@@ -230,6 +233,18 @@ def test_a_parked_message_is_published_with_its_reason(talk, event_listener):
     assert (data["message_id"], data["attempts"]) == (sent.message_id, 1)
     assert (data["reason"], data["parked_at"]) == (record["reason"], record["parked_at"])
     assert "private words" not in json.dumps(event)
+
+
+def test_the_events_of_a_resend_name_the_message_that_was_sent_first(talk, event_listener):
+    messages = Messages(talk.deployed.stack)
+    sent, record = park(talk)
+    talk.bot.answer_with(UNPARSED)
+    second = talk.deployed.state(messages.resend(record), "parked")
+    messages.resend(second)
+    assert event_listener.one("Reply Completed")["original_message_id"] == sent.message_id
+    of_events = [event["detail"]["data"] for event in event_listener.all(2, "Message Parked")]
+    named = {data["message_id"]: data.get("original_message_id") for data in of_events}
+    assert named == {sent.message_id: None, second["message_id"]: sent.message_id}
 
 
 # ---------------------------------------------------------------- Bot Unreachable, Bot Recovered
@@ -294,7 +309,7 @@ def test_what_happens_while_the_bus_refuses_is_all_published_afterwards(talk, ev
         make_overdue(talk, silent)
         for one in sent:
             talk.deployed.state(one, "answered")  # settle goes on
-        sweep(talk)
+        handle_due(talk)
         talk.deployed.state(refused, "parked")
         time.sleep(QUIET)
         assert event_listener.all(0) == []

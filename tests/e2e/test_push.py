@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 
 from local.sample_bot import OVERLOADED, Answer
-from relay import MessageParked
+from relay import MessageParked, Messages
 from support.deployed import IN, OUT, new_bot
-from support.parked_messages import UNPARSED, all_on_parked_queue
+from support.parked_messages import UNPARSED
 from support.raw_messages import send_raw
 from support.waiting import eventually
 
@@ -155,11 +155,14 @@ def send_to_session(talk, body):
     return send_raw(talk, body, group_id=f"{talk.name}#{talk.session}")
 
 
-def parked_message(talk, message_id):
-    """Return a message of ParkedQueue, once it is there: its attributes and its body."""
-    return eventually(
-        lambda: all_on_parked_queue(talk.deployed).get(message_id), what=f"{message_id} on ParkedQueue"
-    )
+def parked_record(talk, message_id):
+    """Return the record of a message by its id, once it waits for an operator."""
+    messages = Messages(talk.deployed.stack)
+
+    def look():
+        return next((one for one in messages.awaiting_operator() if one["message_id"] == message_id), None)
+
+    return eventually(look, what=f"{message_id}, parked")
 
 
 @pytest.mark.parametrize(
@@ -179,15 +182,9 @@ def parked_message(talk, message_id):
 def test_an_invalid_message_is_parked_and_its_session_goes_on(talk, body, reason):
     message_id = send_to_session(talk, body)
     assert talk.conversation().wait(talk.push("next")).text == "echo: next"
-    parked = parked_message(talk, message_id)
-    assert parked["body"] == body
-    assert reason in parked["reason"]
-    response = talk.deployed.client("dynamodb").get_item(
-        TableName=talk.deployed.stack.messages_table,
-        Key={name: {"S": parked[name]} for name in ("session", "message")},
-    )
-    assert response["Item"]["state"]["S"] == "parked"
-    assert reason in response["Item"]["reason"]["S"]
+    record = parked_record(talk, message_id)
+    assert (record["state"], record["body"]) == ("parked", body)
+    assert reason in record["reason"]
     assert len(talk.bot.received) == 1
 
 
@@ -197,10 +194,9 @@ def test_a_message_too_large_for_langbot_is_parked_before_it_is_sent(talk):
     fields["text"] = "x" * (2**20 - len(json.dumps(fields, separators=(",", ":"))))
     message_id = send_to_session(talk, json.dumps(fields, separators=(",", ":")))
     assert talk.conversation().wait(talk.push("next")).text == "echo: next"
-    parked = parked_message(talk, message_id)
-    assert "LangBot takes 1048576" in parked["reason"]
-    # It leaves no room for its reason; the record and the bucket have it.
-    assert json.loads(parked["body"])["session"] == f"{talk.name}#{talk.session}"
+    record = parked_record(talk, message_id)
+    assert "LangBot takes 1048576" in record["reason"]
+    assert json.loads(Messages(talk.deployed.stack).body(record)) == fields
     assert len(talk.bot.received) == 1
 
 

@@ -1,21 +1,52 @@
 """Further stacks in the same emulator: the template with other parameters, and the templates of documents."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from local.local_stack import NAME
+import pytest
+
+from local.local_stack import NAME, ROOT
 from support.deployed import Deployed
 from support.waiting import eventually
+
+_CODE = f"{NAME}-code"
 
 
 @contextmanager
 def second_stack(deployed: Deployed, name: str, **parameters: str) -> Iterator[str]:
     """Deploy template.yaml as the stack `name`, and delete it at the end."""
-    url = f"{deployed.local.outputs['EndpointUrl']}/relay-local-code/template.yaml"
-    with stack_of(deployed, name, {"TemplateURL": url}, parameters):
+    with stack_of(deployed, name, {"TemplateURL": template_url(deployed)}, parameters):
         yield name
+
+
+def template_url(deployed: Deployed, name: str = "template.yaml") -> str:
+    """Return the URL of a template in the bucket of the local stack's code."""
+    return f"{deployed.local.outputs['EndpointUrl']}/{_CODE}/{name}"
+
+
+@contextmanager
+def stack_of_commit(deployed: Deployed, name: str, commit: str) -> Iterator[dict[str, str]]:
+    """Deploy template.yaml and functions/ of a commit, and yield the outputs.
+
+    Skip the test if git does not have the commit here.
+    """
+
+    def git(*arguments: str) -> bytes:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True)
+        if done.returncode:
+            pytest.skip(f"commit {commit} is not here: this is no clone with its history")
+        return done.stdout
+
+    s3, template = deployed.client("s3"), git("show", f"{commit}:template.yaml").decode()
+    functions = git("archive", "--format=zip", f"{commit}:functions")
+    s3.put_object(Bucket=_CODE, Key=f"{commit}.zip", Body=functions)
+    template = template.replace("CodeUri: functions/", f"CodeUri: s3://{_CODE}/{commit}.zip")
+    s3.put_object(Bucket=_CODE, Key=f"{commit}.yaml", Body=template)
+    with stack_of(deployed, name, {"TemplateURL": template_url(deployed, f"{commit}.yaml")}, {}) as outputs:
+        yield outputs
 
 
 @contextmanager
@@ -36,6 +67,14 @@ def stack_of(
         yield {one["OutputKey"]: one["OutputValue"] for one in found}
     finally:
         cloudformation.delete_stack(StackName=name)
+
+
+def upgrade(deployed: Deployed, name: str, url: str) -> None:
+    """Deploy the template at `url` to a stack, with its parameters as they are by default."""
+    deployed.client("cloudformation").update_stack(
+        StackName=name, TemplateURL=url, Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+    )
+    wait_for_stack(deployed, name, "UPDATE_COMPLETE")
 
 
 def wait_for_stack(deployed: Deployed, name: str, status: str) -> None:
