@@ -23,12 +23,16 @@ class Metric(StrEnum):
     PARKED_MESSAGES = "ParkedMessages"
 
 
+Value = tuple[tuple[tuple[str, str], ...], Metric, str, float]
+"""The dimensions of a value, its metric, its unit, and itself."""
+
+
 class Metrics:
     """Collects values while threads run, and emits them once they have ended."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._values: list[tuple[tuple[tuple[str, str], ...], Metric, str, float]] = []
+        self._values: list[Value] = []
 
     def count(self, metric: Metric, **dimension: str) -> None:
         """Count one event, by one dimension."""
@@ -42,6 +46,11 @@ class Metrics:
         """Measure a duration, by one dimension. It is emitted in milliseconds."""
         self._add(metric, "Milliseconds", round(seconds * 1000), dimension)
 
+    def take(self) -> list[Value]:
+        """Return all values, and forget them."""
+        values, self._values = self._values, []
+        return values
+
     def emit(self) -> None:
         """Write all values to the log, a line for each dimension, and forget them. No value, no line."""
         if not self._values:
@@ -49,7 +58,7 @@ class Metrics:
         # Most invocations of callback and settle have nothing to emit, so they do not pay for this import.
         from aws_lambda_powertools.metrics import EphemeralMetrics
 
-        values, self._values = self._values, []
+        values = self.take()
         for dimension in dict.fromkeys(of for of, *_ in values):
             line = EphemeralMetrics(namespace=self._namespace)
             for name_and_value in dimension:

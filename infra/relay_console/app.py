@@ -40,6 +40,7 @@ class Console:
         """`name` is what the page calls the stack."""
         self._stack = stack
         self._name = name
+        self._messages_table = stack.open_messages_table()
         self._overview = Poller(Overview(stack))
         self._sessions: dict[str, Poller[SessionFeed]] = {}
 
@@ -82,13 +83,13 @@ class Console:
 
     async def message(self, request: Request) -> Response:
         """Return the protocol of a message."""
-        feed, record = self._record(request.query_params)
-        body = await run_in_threadpool(feed.body, record)
+        record = self._record(request.query_params)
+        body = await run_in_threadpool(self._messages_table.body, record)
         return JSONResponse(message_detail(record, body))
 
     async def part(self, request: Request) -> Response:
         """Return the protocol of a part."""
-        part = self._session(request.query_params).source.part(request.query_params.get("part", ""))
+        part = self._session(request.query_params).source.parts.get(request.query_params.get("part", ""))
         if part is None:
             raise HTTPException(404, "the session has no such part")
         return JSONResponse(part_detail(part))
@@ -119,7 +120,7 @@ class Console:
     async def resend(self, request: Request) -> Response:
         """Send a parked or unanswered message again."""
         fields = await _fields(request, "session", "message")
-        _, record = self._record(fields)
+        record = self._record(fields)
         await run_in_threadpool(Messages(self._stack).resend, record)
         self._poll_now(fields)
         return JSONResponse({})
@@ -127,7 +128,7 @@ class Console:
     async def drop(self, request: Request) -> Response:
         """Close a parked or unanswered message for good."""
         fields = await _fields(request, "session", "message", "reason")
-        _, record = self._record(fields)
+        record = self._record(fields)
         await run_in_threadpool(Messages(self._stack).drop, record, fields["reason"])
         self._poll_now(fields)
         return JSONResponse({})
@@ -142,12 +143,11 @@ class Console:
         self._sessions[session] = poller
         return poller
 
-    def _record(self, fields: Mapping[str, str]) -> tuple[SessionFeed, MessageRecord]:
-        feed = self._session(fields).source
-        record = feed.record(fields.get("message", ""))
+    def _record(self, fields: Mapping[str, str]) -> MessageRecord:
+        record = self._session(fields).source.records.get(fields.get("message", ""))
         if record is None:
             raise HTTPException(404, "the session has no such message")
-        return feed, record
+        return record
 
     def _poll_now(self, fields: Mapping[str, str]) -> None:
         self._session(fields).poll_now()

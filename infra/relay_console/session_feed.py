@@ -49,26 +49,15 @@ class SessionFeed:
         self._clock = clock
         self._messages_table = stack.open_messages_table()
         self._replies_table = stack.open_replies_table()
-        self._records: dict[str, MessageRecord] = {}
-        self._parts: dict[str, ReplyPart] = {}
+        self.records: dict[str, MessageRecord] = {}
+        self.parts: dict[str, ReplyPart] = {}
+        """What is known of the session's messages and parts, in order, by their keys."""
         self._items: dict[str, ViewItem] = {}
         self._turns: dict[str, ViewItem] = {}
         self.has_more = False
         self._wants_earlier = True
         self._has_earlier = True
         self._rechecked_at = self._turns_at = 0.0
-
-    def record(self, message: str) -> MessageRecord | None:
-        """Return what is known of a message, by its key."""
-        return self._records.get(message)
-
-    def part(self, part: str) -> ReplyPart | None:
-        """Return what is known of a part, by its key."""
-        return self._parts.get(part)
-
-    def body(self, record: MessageRecord) -> str:
-        """Return the message of a record, as it was queued. Raise botocore's errors."""
-        return self._messages_table.body(record)
 
     def load_earlier(self) -> None:
         """Read earlier messages and parts with the next poll."""
@@ -85,38 +74,38 @@ class SessionFeed:
         changed = self._add(records, parts)
         if changed or now - self._turns_at >= _TURNS_EVERY:
             self._turns_at = now
-            turns = turn_items(self._parts.values(), self._records.values(), now)
+            turns = turn_items(self.parts.values(), self.records.values(), now)
             self._turns = {item["id"]: item for item in turns}
         earlier = {"kind": "earlier", "id": "earlier", "more": self._has_earlier}
         return {**self._items, **self._turns, "earlier": earlier}
 
     def _read_new(self, now: float) -> tuple[list[MessageRecord], list[ReplyPart]]:
-        if not self._records and not self._parts and self._wants_earlier:
+        if not self.records and not self.parts and self._wants_earlier:
             return [], []
         recheck = now - self._rechecked_at >= _RECHECK_EVERY
         if recheck:
             self._rechecked_at = now
-        known = ["0", *self._records]
+        known = ["0", *self.records]
         last = range(max(1, len(known) - _LAST), len(known))
-        waiting = (n for n in last if self._records[known[n]]["state"] in (State.RETRYING, State.DELIVERED))
+        waiting = (n for n in last if self.records[known[n]]["state"] in (State.RETRYING, State.DELIVERED))
         after = record_key(self._session, known[next(waiting, len(known)) - 1])
         records = self._messages_table.messages_after(after, _NEW_MESSAGES)
-        ends = list(self._parts)[-_LAST:]
+        ends = list(self.parts)[-_LAST:]
         # If they are fewer, they are all, and a late one may come before the first.
         all_of_them = len(ends) < _LAST
         since = ends[-1] if ends and not recheck else "" if all_of_them else ends[0]
         parts = list(islice(self._replies_table.parts_after(self._session, since), _NEW_PARTS))
         self.has_more = len(records) == _NEW_MESSAGES or len(parts) == _NEW_PARTS
         if recheck:
-            older = [key for key, record in self._records.items() if record["state"] in _WAITING]
+            older = [key for key, record in self.records.items() if record["state"] in _WAITING]
             keys = [record_key(self._session, key) for key in older[-_NEW_MESSAGES:]]
             records += self._messages_table.read_many(keys)
         return records, parts
 
     def _read_earlier(self) -> tuple[list[MessageRecord], list[ReplyPart]]:
-        records = self._messages_before(min(self._records, default=_END), _MESSAGES)
+        records = self._messages_before(min(self.records, default=_END), _MESSAGES)
         parts: list[ReplyPart] = []
-        first = min(self._parts, default=_END)
+        first = min(self.parts, default=_END)
         for _ in range(_PAGES):
             page = self._replies_table.parts_before(self._session, first, _PARTS - len(parts))
             parts = page + parts
@@ -134,17 +123,18 @@ class SessionFeed:
 
     def _add(self, records: list[MessageRecord], parts: list[ReplyPart]) -> bool:
         """Add what was read, in order; return whether it changes anything."""
-        new_records = {
-            one["message"]: one
-            for one in records
-            if "state" in one and self._records.get(one["message"]) != one
-        }
+        new_records = [
+            record
+            for record in records
+            if "state" in record and self.records.get(record["message"]) != record
+        ]
         whole = self._replies_table.whole
-        new_parts = {one["part"]: whole(one) for one in parts if one["part"] not in self._parts}
-        added = [*map(message_item, new_records.values()), *map(part_item, new_parts.values())]
+        new_parts = [whole(part) for part in parts if part["part"] not in self.parts]
+        added = [*map(message_item, new_records), *map(part_item, new_parts)]
         self._items.update((item["id"], item) for item in added)
         if new_records:
-            self._records = dict(sorted({**self._records, **new_records}.items()))
+            known = self.records | {record["message"]: record for record in new_records}
+            self.records = dict(sorted(known.items()))
         if new_parts:
-            self._parts = dict(sorted({**self._parts, **new_parts}.items()))
-        return bool(new_records or new_parts)
+            self.parts = dict(sorted((self.parts | {part["part"]: part for part in new_parts}).items()))
+        return bool(added)

@@ -11,7 +11,7 @@ import pytest
 from support.deployed import Deployed
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
     from support.console_server import RunningConsole
 
@@ -27,6 +27,11 @@ FLAGS = [
 ]
 SCREENSHOTS = Path(__file__).parents[2] / ".local/console-screenshots"
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 800}
+OPTIONS: dict[str, Any] = {
+    "viewport": WIDE,
+    "locale": "en-GB",
+    "permissions": ["clipboard-read", "clipboard-write"],
+}
 WITHIN = 30_000
 """Milliseconds in which the page shows what the stack does; the stack shares the machine with the browser."""
 
@@ -81,15 +86,46 @@ class ConsolePage:
 
 
 @contextmanager
-def open_console(chromium: "Browser", console: "RunningConsole", **context: Any) -> Iterator[ConsolePage]:
-    """Open the console in a browser context of its own; fail if the browser reports an error meanwhile."""
-    options = {"viewport": WIDE, "locale": "en-GB", "permissions": ["clipboard-read", "clipboard-write"]}
-    with chromium.new_context(**{**options, **context}) as opened:
-        page = ConsolePage(opened.new_page(), console.url)
-        page.page.goto(console.guard.link)
-        page.page.locator("#live[data-on=true]").wait_for()
+def frequent_polls() -> Iterator[None]:
+    """Let consoles poll often, and notice soon that a page has gone."""
+    from relay_console import poller
+    from relay_console.overview import Overview
+    from relay_console.session_feed import SessionFeed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(poller, "KEEP_ALIVE", 1)
+        for source, seconds in ((Overview, 0.5), (SessionFeed, 0.25)):
+            patch.setattr(source, "busy_interval", seconds)
+            patch.setattr(source, "idle_interval", seconds)
+        yield
+
+
+@contextmanager
+def open_console(chromium: "Browser", console: "RunningConsole", **options: Any) -> Iterator[ConsolePage]:
+    """Open the console in a browser context of its own; see `open_page`."""
+    with (
+        chromium.new_context(**{**OPTIONS, **options}) as context,
+        open_page(context, console) as page,
+    ):
         yield page
-        assert [fault for fault in page.faults if not page.expected or page.expected not in fault] == []
+
+
+@contextmanager
+def open_page(context: "BrowserContext", console: "RunningConsole") -> Iterator[ConsolePage]:
+    """Open the console in a page of its own; fail if the browser reports an error meanwhile.
+
+    Until it is closed, consoles read the stack more often than usual, since a test waits for what they read.
+    """
+    with frequent_polls():
+        page = ConsolePage(context.new_page(), console.url)
+        try:
+            page.page.goto(console.guard.link)
+            page.page.locator("#live[data-on=true]").wait_for()
+            yield page
+            page.page.evaluate("() => localStorage.clear()")
+        finally:
+            page.page.close()
+    assert [fault for fault in page.faults if not page.expected or page.expected not in fault] == []
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +147,14 @@ def running_console(deployed: Deployed) -> Iterator["RunningConsole"]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def browser_context(chromium: "Browser") -> Iterator["BrowserContext"]:
+    """One for all tests without options of their own: to make one takes three times as long as a page."""
+    with chromium.new_context(**OPTIONS) as context:
+        yield context
+
+
 @pytest.fixture
-def console(chromium: "Browser", running_console: "RunningConsole") -> Iterator[ConsolePage]:
-    with open_console(chromium, running_console) as page:
+def console(browser_context: "BrowserContext", running_console: "RunningConsole") -> Iterator[ConsolePage]:
+    with open_page(browser_context, running_console) as page:
         yield page

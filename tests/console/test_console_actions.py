@@ -190,7 +190,8 @@ def test_j_k_enter_and_escape_move_through_the_columns(console, talk):
     console.page.select_option("#bot", talk.name)
     console.page.locator("#bot").blur()
     newer, older = console.session(talk.session), console.session(f"older {talk.session}")
-    older.wait_for()
+    for row in (newer, older):
+        row.wait_for()
     for key, focused in (("j", newer), ("j", older), ("j", older), ("k", newer)):
         press(console, key)
         expect(focused).to_be_focused()

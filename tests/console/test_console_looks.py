@@ -17,19 +17,20 @@ from local.sample_bot import Answer, SampleBot
 from relay import Stack
 from support.callbacks import part_body, post_part, reply
 from support.console_server import serve_console
-from support.deployed import IN, OUT, Deployed, Talk
+from support.deployed import IN, OUT, Deployed, Talk, new_bot
 from support.parked_messages import park
 
 STATIC = Path(__file__).parents[2] / "infra/relay_console/static"
 STATE = {"en": "State of the stack", "zh": "堆栈状态"}
 
 
-@pytest.fixture
-def filled(talk):
-    """A session with an answered message and a parked one."""
-    talk.deployed.state(talk.push("MULTI"), "answered")
-    park(talk, "please park me")
-    return talk
+@pytest.fixture(scope="module")
+def filled(deployed):
+    """A session with an answered message and a parked one, which no test changes."""
+    with new_bot(deployed) as talk:
+        talk.deployed.state(talk.push("MULTI"), "answered")
+        park(talk, "please park me")
+        yield talk
 
 
 def serious(page):
@@ -178,9 +179,8 @@ def desk(tmp_path_factory):
             yield Talk(deployed, bot, "support", "ticket-1047")
 
 
-def say(talk, text, *replies, session=None, **more):
-    """Send a message and answer it: each reply is a text that grows, or segments."""
-    sent = talk.push(text, session=session or talk.session, **more)
+def answer(talk, sent, *replies):
+    """Answer a message: each reply is a text that grows, or segments."""
     reply_to = talk.deployed.accepted(sent)["accepted_message_id"]
     for number, told in enumerate(replies, 1):
         segments = [{"type": "Plain", "text": told}] if isinstance(told, str) else told
@@ -193,28 +193,27 @@ def say(talk, text, *replies, session=None, **more):
         }
         raw = part_body(talk, session_id=sent.session_id, reply_to=reply_to, **fields)
         assert post_part(talk, raw).ok
-    if replies:
-        talk.deployed.state(sent, "answered")
+    talk.deployed.state(sent, "answered")
 
 
 @pytest.mark.timeout(900)
 def test_a_day_of_tickets_as_the_documents_show_it(chromium, desk):
     busy = {"code": 50301, "data": None, "msg": "too many inbound messages are already being processed"}
-    for number in (1039, 1040, 1041, 1043, 1044, 1045, 1046):
-        say(desk, "Hello, can you help me?", "Of course. What is it about?", session=f"ticket-{number}")
-    say(desk, "Is anybody there?", session="ticket-1042")
+    asked = [
+        desk.push("Hello, can you help me?", session=f"ticket-{number}")
+        for number in (1039, 1040, 1041, 1043, 1044, 1045, 1046)
+    ]
+    desk.deployed.accepted(desk.push("Is anybody there?", session="ticket-1042"))
+    for sent in asked:
+        answer(desk, sent, "Of course. What is it about?")
     park(desk, "My invoice, please", session="ticket-1044")
     ann = {"id": "u-1", "name": "Ann"}
-    answer = "Your order 20391 left our depot this morning. It should arrive tomorrow before noon."
-    say(
-        desk,
-        "Where is my order 20391?",
-        *(answer[:end] for end in [*range(6, len(answer), 6), len(answer)]),
-        sender=ann,
-    )
+    text = "Your order 20391 left our depot this morning. It should arrive tomorrow before noon."
+    grown = (text[:end] for end in [*range(6, len(text), 6), len(text)])
+    answer(desk, desk.push("Where is my order 20391?", sender=ann), *grown)
     label = [{"type": "Plain", "text": "Here is the label of the parcel:"}, picture()]
     desk.bot.answer_with(*[Answer(503, busy, takes="key")] * 2)
-    say(desk, "Can you show me its label?", label, sender=ann)
+    answer(desk, desk.push("Can you show me its label?", sender=ann), label)
     reply(desk, "", text="Your parcel is with the courier now.")
     park(desk, "And my refund for order 20377?", sender=ann)
     with serve_console(desk.deployed.stack) as running:

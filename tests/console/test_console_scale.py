@@ -1,20 +1,15 @@
 """10,000 sessions, and a turn of 5,000 parts, without lag."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from playwright.sync_api import expect
 
 from console.console_fixtures import WITHIN, open_console
-from local.local_stack import local_stack
-from relay import Stack
-from relay.adapters.dynamodb import to_item
-from relay.domain.keys import message_key
+from relay.domain.keys import message_key, record_key
 from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from support.console_server import serve_console
-from support.deployed import Deployed
 from support.samples import message_record
 
 SESSIONS = 10_000
@@ -28,17 +23,6 @@ TASKS = """() => {
     for (const task of list.getEntries()) window.longest = Math.max(window.longest, task.duration);
   }).observe({ type: "longtask" });
 }"""
-
-
-def put_many(deployed, table, items):
-    dynamodb = deployed.client("dynamodb")
-
-    def put(batch):
-        requests = [{"PutRequest": {"Item": to_item(item)}} for item in batch]
-        dynamodb.batch_write_item(RequestItems={table: requests})
-
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(put, [items[begin : begin + 25] for begin in range(0, len(items), 25)]))
 
 
 def record(number, now):
@@ -76,25 +60,48 @@ def part(number, now):
     }
 
 
-@pytest.fixture(scope="module")
-def crowded(tmp_path_factory):
-    """A stack of its own with so many sessions, and one long turn."""
-    folder = tmp_path_factory.mktemp("crowded")
-    with local_stack(folder=folder) as local:
-        deployed = Deployed(local, Stack.from_file(folder / "outputs.json"))
-        now = time.time()
-        put_many(deployed, deployed.stack.messages_table, [record(n, now) for n in range(1, SESSIONS + 1)])
-        put_many(deployed, deployed.stack.replies_table, [part(n, now) for n in range(1, PARTS + 1)])
-        yield deployed
+class CrowdedStack:
+    """A stack whose tables seem to have so many records and parts; to store them takes half a minute."""
+
+    def __init__(self, stack, records, parts):
+        self._stack = stack
+        self._records = {record["message"]: record for record in records}
+        self._parts = parts
+
+    def __getattr__(self, name):
+        return getattr(self._stack, name)
+
+    def open_messages_table(self):
+        table, records = self._stack.open_messages_table(), self._records
+        table.recent = lambda day, page: (
+            record_key(record["session"], record["message"])
+            for record in records.values()
+            if record["queued_on"] == day
+        )
+        table.read_many = lambda keys: [records[key["message"]] for key in keys if key["message"] in records]
+        return table
+
+    def open_replies_table(self):
+        def parts(session, keys):
+            return [part for part in self._parts if part["session"] == session and keys(part["part"])]
+
+        table = self._stack.open_replies_table()
+        table.parts_after = lambda session, after: parts(session, lambda key: key > after)
+        table.parts_before = lambda session, before, limit: parts(session, lambda key: key < before)[-limit:]
+        return table
 
 
 @pytest.fixture(scope="module")
-def crowded_console(crowded):
-    with serve_console(crowded.stack) as running:
+def crowded_console(deployed):
+    """A console that shows SESSIONS sessions, and one long turn."""
+    now = time.time()
+    records = [record(n, now) for n in range(1, SESSIONS + 1)]
+    deployed.stack.open_messages_table().write(records[WRONG - 1])
+    stack = CrowdedStack(deployed.stack, records, [part(n, now) for n in range(1, PARTS + 1)])
+    with serve_console(stack) as running:
         yield running
 
 
-@pytest.mark.timeout(600)
 def test_ten_thousand_sessions_are_painted_at_once_and_searched(
     chromium, crowded_console, record_testsuite_property
 ):
@@ -128,7 +135,6 @@ def test_ten_thousand_sessions_are_painted_at_once_and_searched(
         console.keep_screenshot("ten-thousand-sessions")
 
 
-@pytest.mark.timeout(600)
 def test_a_turn_of_five_thousand_parts_is_shown_whole(chromium, crowded_console):
     with open_console(chromium, crowded_console) as console:
         page = console.page

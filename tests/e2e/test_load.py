@@ -1,4 +1,4 @@
-"""500 messages at a bot that holds 100, as LangBot does. `pytest -s` shows the figures."""
+"""250 messages at a bot that holds 100, as LangBot does. `pytest -s` shows the figures."""
 
 import json
 import time
@@ -20,7 +20,7 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(1200)
 
-MESSAGES = 500
+MESSAGES = 250
 HOLDS = 100
 MAX_IN_FLIGHT = 50
 LIMIT = MAX_IN_FLIGHT + MAX_PARALLEL_PER_BOT
@@ -29,7 +29,7 @@ LIMIT = MAX_IN_FLIGHT + MAX_PARALLEL_PER_BOT
 
 @contextmanager
 def loaded_bot(folder, sessions, **parameters):
-    """Start a stack of its own, and a bot that says nothing while 500 messages of `sessions` come.
+    """Start a stack of its own, and a bot that says nothing while 250 messages of `sessions` come.
 
     Yield it, and the seconds in which it answered a message before that.
     """

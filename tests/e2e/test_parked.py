@@ -5,16 +5,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from relay.adapters.parked_queue import ParkedQueue
-from support.sweeping import make_overdue, sweep
 
 from local.sample_bot import Answer
 from relay import InvalidMessage, InvalidState, MessageParked, Messages
 from relay.adapters.dynamodb import Table
+from relay.adapters.messages_table import MessagesTable
 from relay.domain.keys import message_key
 from relay.domain.message import MAX_QUEUED_BYTES
 from support.callbacks import reply
-from support.parked_messages import UNPARSED, on_parked_queue, park
+from support.due_items import handle_due, make_overdue
+from support.parked_messages import UNPARSED, park
 from support.queued_messages import again, deliver, queued
 from support.raw_messages import send_raw
 from support.waiting import eventually
@@ -30,35 +30,41 @@ def unanswered(talk):
     """Push a message that stays unanswered; return it and its record."""
     sent = talk.push("SILENT")
     make_overdue(talk, sent)
-    sweep(talk)
+    handle_due(talk)
     return sent, talk.deployed.state(sent, "unanswered")
+
+
+def waiting(talk, messages):
+    """Return the ids of the test's messages that wait for an operator."""
+    return [one["message_id"] for one in messages.awaiting_operator() if one.get("bot") == talk.name]
+
+
+def records_after(talk, messages, sent):
+    """Return the records of the session's messages that came after one."""
+    records = messages.of_session(talk.session, talk.name)
+    return [record for record in records if record["message"] > message_key(sent.sequence_number)]
 
 
 # ---------------------------------------------------------------- parked
 
 
-def test_the_record_and_parked_queue_have_what_an_operator_needs(talk):
+def test_the_record_has_what_an_operator_needs(talk):
     sent, record = park(talk)
     assert record["reason"] == "answered 400: failed to parse message: x"
     assert record["attempts"] == 1
     assert json.loads(record["body"])["text"] == "hello"
-    assert record["last_answer"]["status"] == 400
-    assert json.loads(record["last_answer"]["body"])["code"] == 40001
-    parked = on_parked_queue(talk)[sent.message_id]
-    for name in ("session", "message", "reason", "queued_at", "first_failed_at", "parked_at"):
-        assert parked[name] == record[name]
-    assert (parked["attempts"], parked["answer_status"]) == ("1", "400")
-    assert parked["answer_body"] == record["last_answer"]["body"]
-    assert json.loads(parked["body"])["text"] == "hello"
+    assert record["last_response"]["status"] == 400
+    assert json.loads(record["last_response"]["body"])["code"] == 40001
+    assert {"queued_at", "first_failed_at", "parked_at", "last_attempts"} <= record.keys()
+    assert record["message_id"] == sent.message_id
 
 
 def test_the_first_two_kilobytes_of_a_long_response_are_kept(talk):
     talk.bot.answer_with(Answer(400, '{"code": 40001, "msg": "' + "\0ä" * 5000 + '"}'))
     sent = talk.push("hello")
-    response = talk.deployed.state(sent, "parked")["last_answer"]
+    response = talk.deployed.state(sent, "parked")["last_response"]
     assert len(response["body"].encode()) in (2048, 2050)  # a character cut in two counts as three bytes
-    parked = eventually(lambda: on_parked_queue(talk).get(sent.message_id))
-    assert "\ufffdä" in parked["answer_body"]
+    assert "\0ä" in response["body"]
 
 
 def test_the_last_response_is_kept_if_the_last_attempt_had_none(talk, workers):
@@ -68,12 +74,12 @@ def test_the_last_response_is_kept_if_the_last_attempt_had_none(talk, workers):
     deliver(workers.at(now + 3600).dispatcher(), again(message))
     record = workers.record(message)
     assert (record["state"], record["last_error"]) == ("parked", "the connection broke before the response")
-    assert record["last_answer"] == {"status": 503, "body": "busy"}
+    assert record["last_response"] == {"status": 503, "body": "busy"}
 
 
 def test_parked_messages_are_listed_in_the_order_of_parking(talk, messages):
     ids = [park(talk, session=f"s{n}")[0].message_id for n in (2, 1, 3)]
-    assert [record["message_id"] for record in messages.to_handle() if record.get("bot") == talk.name] == ids
+    assert waiting(talk, messages) == ids
 
 
 def test_a_message_with_an_invalid_resend_of_is_parked(talk, messages):
@@ -97,8 +103,7 @@ def test_a_resend_is_its_sessions_next_and_each_record_names_the_other(talk, mes
     assert (old["state"], old["resent_as"]) == ("resent", new["message"])
     assert (new["resend_of"], new["attempts"]) == (old["message"], 1)
     assert not {"awaiting", "due_at"} & old.keys()
-    assert sent.message_id not in on_parked_queue(talk)
-    assert record["message_id"] not in [waiting["message_id"] for waiting in messages.to_handle()]
+    assert not waiting(talk, messages)
     assert len(set(talk.keys())) == 3
 
 
@@ -125,12 +130,11 @@ def test_a_resend_that_was_interrupted_can_be_repeated(talk, messages, monkeypat
 
     sent, record = park(talk)
     with monkeypatch.context() as patch:
-        patch.setattr(ParkedQueue, "remove", interrupted)
+        patch.setattr(MessagesTable, "mark_resent", interrupted)
         with pytest.raises(KeyboardInterrupt):
             messages.resend(record)
     resent = talk.deployed.state(sent, "resent")
     assert messages.resend(resent) is None
-    assert sent.message_id not in on_parked_queue(talk)
     talk.conversation().wait(sent)
     assert len(talk.bot.received) == 2
 
@@ -139,17 +143,12 @@ def test_a_second_resend_that_the_queue_accepted_is_dropped_with_a_reason(talk, 
     _, record = park(talk)
     first = messages.resend(record)
     talk.deployed.accepted(first)
-    # The queue knows a deduplication id for five minutes only.
     group_id = f"{talk.name}#{talk.session}"
     second = send_raw(talk, record["body"], group_id, resend_of=record["message"])
 
-    def record_of_second():
-        records = messages.of_session(talk.session, talk.name)
-        return next((one for one in records if one["message_id"] == second), None)
-
-    dropped = eventually(record_of_second)
-    assert dropped["state"] == "dropped"
-    assert message_key(first.sequence_number) in dropped["drop_reason"]
+    (dropped,) = eventually(lambda: records_after(talk, messages, first))
+    assert (dropped["message_id"], dropped["state"]) == (second, "dropped")
+    assert dropped["drop_reason"] == "the original message is resent"
     assert len(talk.bot.received) == 2
 
 
@@ -165,12 +164,26 @@ def test_a_late_reply_to_a_resent_message_still_counts(talk, messages, unanswere
 def test_a_message_that_was_answered_meanwhile_is_not_sent_again(talk, messages, unanswered):
     sent, record = unanswered
     reply(talk, record["accepted_message_id"], text="late")
-    talk.deployed.state(sent, "answered")
-    resent = messages.resend(record)
-    assert talk.deployed.state(resent, "dropped")["drop_reason"] == "the original message is answered"
-    with pytest.raises(InvalidState, match="the message is answered"):
-        messages.resend(talk.deployed.record(sent))
+    answered = talk.deployed.state(sent, "answered")
+    for known in (record, answered):
+        with pytest.raises(InvalidState, match="message is answered"):
+            messages.resend(known)
+    (copy,) = eventually(lambda: records_after(talk, messages, sent))
+    assert (copy["state"], copy["drop_reason"]) == ("dropped", "the original message is answered")
     assert len(talk.bot.received) == 1
+
+
+def test_a_resend_on_the_queue_is_dropped_if_a_late_reply_answers_the_original(talk, messages, unanswered):
+    sent, record = unanswered
+    talk.bot.answer_with(Answer(429, headers={"Retry-After": "4"}))
+    talk.push("before it")
+    eventually(lambda: len(talk.bot.received) == 2)
+    resent = messages.resend(record)
+    reply(talk, record["accepted_message_id"], text="late")
+    assert talk.deployed.state(sent, "answered")["resent_as"] == message_key(resent.sequence_number)
+    assert talk.deployed.state(resent, "dropped")["drop_reason"] == "the original message is answered"
+    assert talk.conversation().wait(sent).text == "late"
+    assert talk.texts() == ["SILENT", "before it", "before it"]
 
 
 def test_a_resent_message_that_is_parked_can_be_resent(talk, messages):
@@ -182,11 +195,11 @@ def test_a_resent_message_that_is_parked_can_be_resent(talk, messages):
     assert talk.deployed.record(third)["resend_of"] == second["message"]
 
 
-def test_an_invalid_message_is_not_resent_and_stays_on_parked_queue(talk, messages):
+def test_an_invalid_message_is_not_resent_and_stays_parked(talk, messages):
     sent, record = park(talk)
     with pytest.raises(InvalidMessage):
         messages.resend(record | {"body": "no message"})
-    assert sent.message_id in on_parked_queue(talk)
+    assert waiting(talk, messages) == [sent.message_id]
 
 
 def test_a_message_too_large_for_its_record_is_resent_whole(talk, messages):
@@ -237,7 +250,7 @@ def test_a_dropped_message_is_closed_for_good_with_a_reason(talk, messages):
     messages.drop(record, "a second time changes nothing")
     dropped = talk.deployed.record(sent)
     assert (dropped["state"], dropped["drop_reason"]) == ("dropped", "asked in person")
-    assert sent.message_id not in on_parked_queue(talk)
+    assert not waiting(talk, messages)
     with pytest.raises(InvalidState, match="the message is dropped"):
         messages.resend(dropped)
     with pytest.raises(MessageParked, match="dropped: asked in person"):
@@ -258,47 +271,9 @@ def test_a_message_that_ended_well_cannot_be_dropped(talk, messages):
         messages.drop(talk.deployed.state(sent, "answered"), "why not")
 
 
-def test_drop_removes_one_message_from_parked_queue_and_no_other(talk, messages):
-    records = [park(talk, f"m{n}")[1] for n in range(12)]
-    messages.drop(records[-1], "the last")
-    assert set(on_parked_queue(talk)) == {record["message_id"] for record in records[:-1]}
-
-
-def test_drops_at_the_same_time_leave_nothing_on_parked_queue(talk):
-    records = [park(talk, f"m{n}")[1] for n in range(12)]
-    with ThreadPoolExecutor(12) as threads:
-        list(threads.map(lambda record: Messages(talk.deployed.stack).drop(record, "same time"), records))
-    assert not on_parked_queue(talk)
-
-
-def test_drop_waits_for_a_message_that_another_reader_hides(talk, messages):
-    _, record = park(talk)
-    sqs, url = talk.deployed.client("sqs"), talk.deployed.stack.parked_queue_url
-
-    def messages_in_queue():
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-        return sum(map(int, counts.values()))
-
-    before = messages_in_queue()
-    while sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=5).get("Messages"):
-        pass
-    messages.drop(record, "done")
-    assert messages_in_queue() == before - 1
-
-
-def test_drop_warns_if_the_message_is_not_on_parked_queue(talk, messages, caplog):
-    sent, record = park(talk)
-    messages.drop(record, "done")
-    assert not caplog.messages
-    messages.drop(record, "done")
-    assert caplog.messages == ["not seen on ParkedQueue; if the alarm stays up, give the same command again"]
-    assert talk.deployed.record(sent)["state"] == "dropped"
-
-
 def test_a_dropped_message_is_not_listed_even_if_the_index_is_behind(talk, messages, monkeypatch):
     _, record = park(talk)
     messages.drop(record, "done")
-    stale = [{"session": record["session"], "message": record["message"]}]
+    stale = [{name: record[name] for name in ("session", "message", "due_at")}]
     monkeypatch.setattr(Table, "query", lambda *_, **__: iter(stale))
-    assert not list(messages.to_handle())
+    assert not list(messages.awaiting_operator())

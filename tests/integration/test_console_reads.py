@@ -120,9 +120,7 @@ def test_a_message_that_changes_later_is_seen_to_change(deployed, talk, session,
     source = caught_up(Overview(deployed.stack, clock))
     assert source.poll()[f"session:{session}"]["states"] == {"parked": 1}
     record = deployed.record(sent)
-    deployed.stack.open_messages_table().mark_dropped(
-        {"session": session, "message": record["message"]}, "x", time.time()
-    )
+    deployed.stack.open_messages_table().drop(record, "x", time.time())
     eventually(lambda: source.poll()[f"session:{session}"]["states"] == {"dropped": 1}, within=60)
 
 

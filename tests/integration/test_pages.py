@@ -5,7 +5,7 @@ from uuid import uuid4
 from relay.domain.keys import message_key, record_key
 from relay.domain.states import State
 from relay.domain.timestamps import utc_text
-from support.samples import NOW
+from support.samples import NOW, message_record
 
 
 def test_messages_after_another_are_found_behind_the_first_page(workers):
@@ -22,7 +22,6 @@ def test_messages_after_another_are_found_behind_the_first_page(workers):
         }
         workers.messages_table.write(record)
     table, first = workers.messages_table, record_key(session, keys[0])
-    assert [record["message"] for record in table.states_after(first, 100)] == keys[1:]
     assert [record["message"] for record in table.messages_after(first, 100)] == keys[1:]
     assert [record["message"] for record in table.messages_after(first, 3)] == keys[1:4]
 
@@ -35,3 +34,18 @@ def test_the_last_parts_of_a_session_are_more_than_a_page(workers):
         item["message"] = "x" * 390_000
         workers.replies_table.store(item, b"")
     assert [part["part"] for part in workers.replies_table.newest(session, 4)] == parts[1:]
+    found, first = [], "~"
+    while page := [part["part"] for part in workers.replies_table.parts_before(session, first, 4)]:
+        found, first = page + found, page[0]
+    assert found == parts
+
+
+def test_the_newest_messages_of_a_day_are_read_page_by_page(workers):
+    session, day = f"pages#{uuid4().hex}", "2020-01-01"
+    keys = [message_key(str(number)) for number in range(5)]
+    for number, key in enumerate(keys):
+        record = message_record(session=session, message=key, message_id=f"{session}-{key}")
+        record |= {"queued_on": day, "queued_at": f"{day}T00:00:0{number}.000000Z"}
+        workers.messages_table.write(record)
+    found = workers.messages_table.recent(day, 2)
+    assert [key["message"] for key in found if key["session"] == session] == keys[::-1]

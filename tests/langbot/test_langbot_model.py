@@ -228,7 +228,7 @@ def a_push_during_a_sync_call(langbot: Subject) -> Any:
     langbot.wait(0.3)
     langbot.push(talk.session)
     response = call.result()
-    langbot.wait(4)
+    talk.finals(1)  # of the push, or of the turn if the push ended the call
     return [shown(response), {(of, is_final) for of, _, is_final, _ in talk.parts()}]
 
 

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from math import inf
@@ -12,12 +12,15 @@ from typing import Any
 
 from relay.adapters.bot_cache import MIN_REFRESH_INTERVAL
 from relay.adapters.dynamodb import from_item
-from relay.adapters.langbot import ATTEMPT_TIMEOUT
+from relay.adapters.langbot import ATTEMPT_TIMEOUT, max_attempt_seconds
 from relay.adapters.replies_table import MAX_PAGES
-from relay.domain.attempt import KEY_LIFETIME
+from relay.domain.admission import LEASES, MAX_PAUSE
+from relay.domain.attempt import KEY_LIFETIME, MAX_RELOAD_WAIT
 from relay.domain.keys import OPERATOR, UNANSWERED, message_key, session_key
+from relay.domain.record import current
 from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay.domain.timestamps import unix_seconds
+from simulation.connections import Post
 from simulation.deployed_relay import PREFIX
 from simulation.dynamodb_expressions import Item
 from simulation.faults import IN_FLIGHT_LIMIT, Trouble
@@ -61,7 +64,8 @@ class Findings:
     @cached_property
     def records(self) -> dict[Key, dict[str, Any]]:
         items = map(from_item, self.all_items("MessagesTable"))
-        return {(item["session"], item["message"]): item for item in items if "state" in item}
+        records: Iterator[Any] = (current(item) for item in items if "state" in item)
+        return {(record["session"], record["message"]): record for record in records}
 
     @cached_property
     def parts(self) -> dict[str, list[dict[str, Any]]]:
@@ -138,11 +142,78 @@ class Findings:
         """Return the stored final parts of a turn."""
         return [p for p in self.parts.get(session, []) if p["reply_to"] == reply_to and p["is_final"]]
 
+    def begun_by(self, session: str, reply_to: object) -> list[dict[str, Any]]:
+        """Return the records of a session whose message began a turn, or may have: their id is not known."""
+        return [
+            record
+            for record in self.records.values()
+            if record["session"] == session and record.get("accepted_message_id", reply_to) == reply_to
+        ]
+
+    def absorbing(self, record: dict[str, Any]) -> Iterator[str]:
+        """Yield the messages before an unanswered one whose turns ended after LangBot had accepted it.
+
+        They answer it, if it has no part of its own.
+        """
+        parts = self.parts.get(record["session"], [])
+        own = record.get("accepted_message_id")
+        if any(part["reply_to"] == own for part in parts):
+            return
+        for part in parts:
+            ended_at = min(unix_seconds(part["sent_at"]), unix_seconds(part["received_at"]))
+            late = ended_at - unix_seconds(record["delivered_at"])
+            if part["is_final"] and part["reply_to"] and late > INDEX_AND_CLOCKS:
+                for earlier in self.records.values():
+                    if (
+                        earlier["session"] == record["session"]
+                        and earlier["message"] < record["message"]
+                        and earlier.get("accepted_message_id") == part["reply_to"]
+                    ):
+                        yield earlier["message_id"]
+
+    @cached_property
+    def attempts(self) -> dict[str, list[Post]]:
+        """The attempts at each bot, by their beginning; the requests of one attempt count as its last."""
+        found: dict[str, list[Post]] = defaultdict(list)
+        for post in sorted(self.outcome.posts, key=lambda post: post.began):
+            of_bot = found[post.bot]
+            for number, one in enumerate(of_bot):
+                same = (one.process, one.key) == (post.process, post.key)
+                if same and 0 <= post.began - one.ended < SECOND_SIGNATURE:
+                    of_bot[number] = replace(post, began=one.began)
+                    break
+            else:
+                of_bot.append(post)
+        return found
+
     def setting(self, name: str) -> list[int]:
         """Return the values that a parameter had."""
         first = self.outcome.scenario, name.lower().removesuffix("_seconds")
         return [getattr(*first), *(int(one[name]) for one in self.outcome.diary.deployed)]
 
+
+NOT_COUNTED = (
+    Trouble.SERVICES,
+    Trouble.OUTAGES,
+    Trouble.DEATHS,
+    Trouble.DUPLICATES,
+    Trouble.THROTTLES,
+    Trouble.GARBLED,
+    Trouble.UPGRADE,
+)
+"""With one of these, not every attempt ends in a record or in the state of its bot."""
+
+INDEX_AND_CLOCKS = 15
+"""Seconds by which two times can differ that different processes wrote."""
+
+MAX_RACE = 1
+"""Seconds after a failure in which an attempt can begin that was admitted before it was known."""
+
+TRIAL_SESSION = "relay-test-"
+"""How the sessions begin in which `relay connect` tests a connection."""
+
+SECOND_SIGNATURE = 1
+"""Seconds within which an attempt signs once more, with another secret. The next attempt is later."""
 
 SLOW_OR_UNCOUNTED = frozenset(Trouble) - {
     Trouble.ATTACKERS,
@@ -208,6 +279,9 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
             if record["answer_kind"] == "merged":
                 if findings.finals(session, record.get("accepted_message_id")):
                     yield "indirectly, and it has a reply of its own"
+                began = findings.begun_by(session, record["answered_by"])
+                if not any(one["message"] < record["message"] for one in began):
+                    yield "indirectly, and by no earlier message's turn"
             elif record["answered_by"] not in ids:
                 # README, Limits: a reply can be recorded for the wrong message if two responses were lost.
                 if _has_unidentified(findings, session):
@@ -220,11 +294,15 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
         case "unanswered":
             if findings.finals(session, record.get("accepted_message_id")):
                 yield "and its reply is stored"
+            for message in findings.absorbing(record):
+                yield f"and the turn of {message} was after it, and it has no part of its own"
             if "too many parts" in record["last_error"] and findings.pages(session) < MAX_PAGES:
                 yield f"and its session has {findings.pages(session)} pages of parts"
         case "parked":
             if record["awaiting"] != OPERATOR:
                 yield "and no operator sees it"
+            if ids and record["reason"].startswith("answered"):
+                yield "and LangBot accepted it"
         case "resent":
             resend = findings.records.get((session, record["resent_as"]), {})
             if resend.get("resend_of") != record["message"]:
@@ -495,6 +573,107 @@ def _longest_wait(findings: Findings) -> float:
     return 60 if findings.outcome.scenario.max_in_flight in (0, 50) else 600
 
 
+def makes_few_attempts_at_once(findings: Findings) -> Iterator[str]:
+    """No more attempts are under way at a bot than it has leases."""
+    faults = findings.outcome.faults
+    # The end of a rotation lets one message probe a bot that works. Earlier code took no such leases.
+    most = LEASES + faults.has(Trouble.ROTATIONS)
+    for bot, attempts in findings.attempts.items():
+        for one in attempts:
+            at_once = sum(other.began <= one.began < other.ended for other in attempts)
+            if at_once > most and not faults.has(Trouble.UPGRADE):
+                yield f"{bot} had {at_once} attempts at once"
+
+
+def counts_attempts(findings: Findings) -> Iterator[str]:
+    """A record has as many attempts as were made."""
+    if findings.outcome.faults.has(*NOT_COUNTED):
+        return
+    made = Counter(one.key.partition(".")[0] for of_bot in findings.attempts.values() for one in of_bot)
+    for record in findings.records.values():
+        if record["attempts"] != made[record["message_id"]]:
+            yield f"{record['message_id']} has {record['attempts']} attempts, of {made[record['message_id']]}"
+
+
+def spares_a_failing_bot(findings: Findings) -> Iterator[str]:
+    """A bot that fails gets one attempt at a time, and after each failure none for 2, 4, 8, ... 60 s."""
+    if findings.outcome.faults.has(*NOT_COUNTED, Trouble.ROTATIONS):
+        return
+    for bot, attempts in findings.attempts.items():
+        moments = [(one.began, "begins", one) for one in attempts]
+        moments += [(one.ended, "ends", one) for one in attempts]
+        failures, failed_at, next_at, probe = 0, 0.0, 0.0, None
+        for moment, what, one in sorted(moments, key=lambda entry: entry[0]):
+            if what == "begins" and failures and moment > failed_at + MAX_RACE:
+                if moment < next_at - MAX_RACE:
+                    early = next_at - moment
+                    yield f"{bot} got an attempt {early:.0f} s too early, after {failures} failures"
+                probe, next_at = one, moment + max_attempt_seconds("push")
+            elif what == "ends" and (one is probe or not failures):
+                probe = None
+                if _is_failure(one):
+                    failures, failed_at = failures + 1, moment
+                    at_most = MAX_RELOAD_WAIT if one.status == 404 else MAX_PAUSE
+                    next_at = moment + min(2**failures, at_most)
+                else:
+                    failures = 0
+
+
+def _is_failure(attempt: Post) -> bool:
+    """Tell whether the response to an attempt says for certain that the bot does not work."""
+    return attempt.status in (None, 401, 404, 429) or (attempt.status >= 500 and attempt.path != "/reset")
+
+
+def sends_what_was_said(findings: Findings) -> Iterator[str]:
+    """What LangBot accepted is what was said in the session."""
+    said = findings.outcome.diary.tried
+    for bot in findings.outcome.langbots.values():
+        for message in bot.accepted:
+            known = (bot.name, message.session, message.text) in said
+            if not known and not message.session.startswith(TRIAL_SESSION):
+                yield f"{message.id} of {bot.name} {message.session} says {message.text[:20]!r}"
+
+
+def tells_readers_the_end(findings: Findings) -> Iterator[str]:
+    """`Conversation.wait` gives the reply to a message, or to its last resend, or says why there is none."""
+    if any(table.expired for table in findings.outcome.deployment.tables.values()):
+        return
+    for said in findings.outcome.diary.said:
+        record = findings.record_of(said)
+        got = findings.outcome.waits.get(said.sent.message_id)
+        if record is None or got is None:
+            continue  # another promise says so
+        chain = [record]
+        while "resent_as" in record:
+            record = findings.records.get((record["session"], record["resent_as"]))
+            if record is None:
+                break
+            chain.append(record)
+        answered = next((one for one in chain if one["state"] == "answered"), None)
+        if chain[-1]["state"] == "parked":
+            told = got == f"MessageParked: {chain[-1]['reason']}"
+        elif answered:
+            # Which of several finals it is depends on how many parts came after them.
+            told = got.startswith("says ") and any(text in got for text in _replies(findings, answered))
+        else:
+            told = got.startswith("MessageParked" if chain[-1]["state"] == "dropped" else "ReplyTimeout")
+        if not told:
+            yield f"{said.sent.message_id} is {chain[-1]['state']}, and its reader got {got[:60]!r}"
+
+
+def _replies(findings: Findings, record: dict[str, Any]) -> list[str]:
+    """Return the texts of the parts that can be the end of the reply to an answered message."""
+    session, stored = record["session"], findings.parts.get(record["session"], [])
+    ends = [part for part in stored if part["part"] == record["answer_part"]]
+    for reply_to in (record["answered_by"], record.get("accepted_message_id")):
+        ends += findings.finals(session, reply_to) if reply_to else []
+    # What push has stored of a sync call LangBot has not emitted.
+    return [
+        findings.emitted[part["digest"]][1].text if part["digest"] in findings.emitted else ""
+        for part in ends
+    ]
+
+
 PROMISES: tuple[Promise, ...] = (
     goes_quiet,
     has_one_true_state,
@@ -506,6 +685,11 @@ PROMISES: tuple[Promise, ...] = (
     parks_for_good_reasons,
     publishes_what_is_true,
     keeps_bots_apart,
+    makes_few_attempts_at_once,
+    counts_attempts,
+    spares_a_failing_bot,
+    sends_what_was_said,
+    tells_readers_the_end,
 )
 
 

@@ -12,10 +12,23 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 from local.http_bot import Response
 from simulation.faults import Faults, Trouble
 from simulation.model_langbot import LangBot
-from simulation.world import ProcessDied, World
+from simulation.world import Process, ProcessDied, World
 
 PROXY_ANSWERS = (400, 400, 403, 409, 409, 413, 429, 500, 502, 503, 504)
 """What a proxy in front of LangBot answers in its place, with HTML: before it sees the request, or after."""
+
+
+@dataclass(frozen=True)
+class Post:
+    """A request of push to a bot; `status` is None if no response came. Times in Unix seconds."""
+
+    bot: str
+    process: Process
+    path: str
+    key: str
+    began: float
+    ended: float
+    status: int | None
 
 
 @dataclass(frozen=True)
@@ -35,16 +48,34 @@ class _Response:
 
 
 class HttpSession:
-    """Stands in for the session of bounded_http; a bot's host is its name."""
+    """Stands in for the session of bounded_http; a bot's host is its name. It adds requests to `posts`."""
 
-    def __init__(self, world: World, faults: Faults, langbots: dict[str, LangBot]) -> None:
-        self._world, self._faults, self._langbots = world, faults, langbots
+    def __init__(self, world: World, faults: Faults, langbots: dict[str, LangBot], posts: list[Post]) -> None:
+        self._world, self._faults, self._langbots, self._posts = world, faults, langbots, posts
 
     def post(self, url: str, data: bytes, headers: dict[str, str], **more: Any) -> _Response:
         """Post to a bot. Raise as requests does."""
-        connect, read = more["timeout"]
         bot = self._langbots[urlsplit(url).hostname or ""]
         path = urlsplit(url).path.removeprefix("/bots/1")
+        process, began, status = self._world.current.process, self._world.now, None
+        try:
+            response = self._post(bot, path, url, data, headers, more["timeout"])
+            status = response.status_code
+        finally:
+            key = headers["X-LB-Idempotency-Key"]
+            self._posts.append(Post(bot.name, process, path, key, began, self._world.now, status))
+        return response
+
+    def _post(
+        self,
+        bot: LangBot,
+        path: str,
+        url: str,
+        data: bytes,
+        headers: dict[str, str],
+        timeout: tuple[float, float],
+    ) -> _Response:
+        connect, read = timeout
         chance = self._world.chance("network")
         self._world.sleep(0.01 + chance.random() * 0.05)
         broken = ""
@@ -64,7 +95,9 @@ class HttpSession:
                 return _Response(proxy.status, proxy.raw)
         process = self._world.current.process
         request = self._world.effect(
-            process, lambda: self._world.spawn(bot.process, lambda: bot.receive(path, headers, data))
+            process,
+            "langbot.post",
+            lambda: self._world.spawn(bot.process, lambda: bot.receive(path, headers, data)),
         )
         if broken == "after":
             self._world.sleep(chance.random() * 12)

@@ -79,7 +79,7 @@ class Deployment:
 
     def client(self, service: str, connect: float = 2, read: float = 3, tries: int = 2) -> Client:
         """Make a client, as relay.adapters.aws does."""
-        return Client(self.world, self.faults, self._services[service], tries, read)
+        return Client(self.world, self.faults, self._services[service], tries, connect, read)
 
     @property
     def stack(self) -> Stack:

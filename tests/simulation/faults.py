@@ -3,10 +3,11 @@
 import random
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
+from math import inf
 
 from relay.domain.message import QUEUE_RETENTION, RETENTION_MARGIN
 from relay.domain.timestamps import DAY
-from simulation.world import START, World
+from simulation.world import START, Crash, World
 
 IN_FLIGHT_LIMIT = 120_000
 """Messages of a FIFO queue of SQS that can be in flight."""
@@ -19,6 +20,10 @@ PAGE_BYTES, SMALL_PAGE_BYTES = 1 << 20, 4096
 
 SHORT_RETENTION, SHORT_MARGIN = 6_000, 2_400
 """Seconds, in place of 14 days and of half a day before their end. RetryForSeconds still ends before that."""
+
+
+MAX_EFFECTS = 14
+"""The side effect at which an instance dies is one of the first so many of an invocation."""
 
 
 class Fault(Enum):
@@ -134,14 +139,43 @@ class _Outage:
 
 
 @dataclass
+class PlannedFault:
+    """A service fails `times` times: in calls of `operation`, or of all, by the function `by`, or by all."""
+
+    fault: Fault
+    service: str
+    operation: str = ""
+    by: str = ""
+    times: float = inf
+
+    def strikes(self, caller: str, service: str, operation: str) -> bool:
+        """Tell whether a call fails; each one that does counts."""
+        strikes = (
+            self.times > 0
+            and service == self.service
+            and operation.startswith(self.operation)
+            and caller.startswith(self.by)
+        )
+        self.times -= strikes
+        return strikes
+
+
+@dataclass
 class Faults:
-    """Decides which call fails. After the storm none does."""
+    """Decides which call fails: during the storm by chance, and at any time as planned."""
 
     world: World
     scenario: Scenario
     counted: dict[str, int] = field(default_factory=dict)
     failed_calls: list[tuple[str, float]] = field(default_factory=list)
     """The service of each call that failed in the end, and when."""
+    planned: list[PlannedFault] = field(default_factory=list)
+    planned_crashes: dict[str, Crash] = field(default_factory=dict)
+    """What a function dies of."""
+    constant: set[Trouble] = field(default_factory=set)
+    """Troubles that strike whenever they can, at any time."""
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    """Who made each call, and which: `callback.1`, `sqs.send_message`."""
 
     def __post_init__(self) -> None:
         chance = self.world.chance("outages")
@@ -167,7 +201,8 @@ class Faults:
 
     def strikes(self, trouble: Trouble, rate: float) -> bool:
         """Tell whether a trouble strikes here and now, as it does in about `rate` of the cases."""
-        if not self.stormy or not self.has(trouble) or not self._draw(trouble, rate):
+        by_chance = self.stormy and self.has(trouble) and self._draw(trouble, rate)
+        if not by_chance and trouble not in self.constant:
             return False
         self.counted[trouble] = self.counted.get(trouble, 0) + 1
         return True
@@ -185,6 +220,19 @@ class Faults:
         if self.strikes(Trouble.SERVICES, self._rate):
             return _possible(self.world.chance("fault").choice(list(Fault)), operation)
         return None
+
+    def planned_of_call(self, caller: str, service: str, operation: str) -> Fault | None:
+        """Return how a call fails as planned, if it does: each try of it."""
+        self.calls.append((caller, f"{service}.{operation}"))
+        struck = (one for one in self.planned if one.strikes(caller, service, operation))
+        return next((_possible(one.fault, operation) for one in struck), None)
+
+    def crash_of(self, function: str) -> Crash | None:
+        """Return what an instance dies of that is invoked now, if it does."""
+        if self.strikes(Trouble.DEATHS, 0.08):
+            chance = self.world.chance("deaths")
+            return Crash(chance.randint(1, MAX_EFFECTS), chance.random() < 0.5)
+        return self.planned_crashes.get(function)
 
 
 def _possible(fault: Fault, operation: str) -> Fault:

@@ -43,10 +43,18 @@ class Service(Protocol):
 class Client:
     """A client of `service`, for the process that calls it; it makes `tries` of a call, as botocore does."""
 
-    def __init__(self, world: World, faults: Faults, service: Service, tries: int, read: float) -> None:
+    def __init__(
+        self,
+        world: World,
+        faults: Faults,
+        service: Service,
+        tries: int = 1,
+        connect: float = 2,
+        read: float = 3,
+    ) -> None:
         self.exceptions = Exceptions()
         self._world, self._faults, self._service = world, faults, service
-        self._tries, self._read = tries, read
+        self._tries, self._connect, self._read = tries, connect, read
         self._chance = world.chance(f"latency of {service.name}")
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
@@ -64,8 +72,10 @@ class Client:
         return SimpleNamespace(paginate=paginate)
 
     def _call(self, operation: str, **arguments: Any) -> Any:
+        caller = self._world.current.process.name
+        planned = self._faults.planned_of_call(caller, self._service.name, operation)
         for tries_left in reversed(range(self._tries)):
-            fault = self._faults.of_call(self._service.name, operation)
+            fault = planned or self._faults.of_call(self._service.name, operation)
             try:
                 return self._try(operation, arguments, fault)
             except (ClientError, EndpointConnectionError, ConnectTimeoutError, ReadTimeoutError):
@@ -90,9 +100,11 @@ class Client:
             case Fault.UNREACHABLE:
                 raise EndpointConnectionError(endpoint_url=service.name)
             case Fault.HANGS:
-                self._world.sleep(self._read)
+                self._world.sleep(self._connect + self._read)
                 raise ReadTimeoutError(endpoint_url=service.name)
-        result = self._world.effect(process, lambda: getattr(service, operation)(**arguments))
+        result = self._world.effect(
+            process, f"{service.name}.{operation}", lambda: getattr(service, operation)(**arguments)
+        )
         if fault is Fault.RESPONSE_LOST:
             self._world.sleep(self._read)
             raise ReadTimeoutError(endpoint_url=service.name)

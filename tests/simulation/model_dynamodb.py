@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from relay.domain.keys import OPERATOR, UNANSWERED
+from relay.domain.record import current
 from simulation.dynamodb_expressions import Item, change_of, condition_of, plain
 from simulation.faults import PAGE_BYTES
 from simulation.model_aws import refusal
@@ -17,10 +19,34 @@ MAX_INDEX_LAG = 0.95
 
 MAX_ITEM_BYTES = 400 * 1024
 
-NEW_ATTRIBUTES = {"last_attempts", "queued_on", "verified_with", "lane_1", "lane_2"}
-"""Attributes that earlier code did not write: of records, parts and bots' items (git log -S)."""
+NEW_ATTRIBUTES = {"original_message_id", "lease_1", "lease_2", "lease_3", "lease_4"}
+"""Attributes that earlier code did not write: of records and bots' items."""
+
+FORMER_NAMES = {"keys_used": "refusals", "outcome_unknown": "unknown", "last_response": "last_answer"}
+FORMER_MARKS = {"merged": "indirect", "probable": "probable", "unfinished": "unfinished"}
+"""The attributes that earlier code had in place of a kind of answer. Other kinds had none."""
 
 Key = tuple[str, str]
+
+
+def former(item: Item) -> Item:
+    """Return an item as earlier code wrote it."""
+    fields = {
+        FORMER_NAMES.get(name, name): value for name, value in item.items() if name not in NEW_ATTRIBUTES
+    }
+    kind = plain(fields.pop("answer_kind", None))
+    if kind in FORMER_MARKS:
+        fields[FORMER_MARKS[kind]] = {"BOOL": True}
+    if plain(fields.get("awaiting")) == UNANSWERED:
+        fields["awaiting"] = {"S": OPERATOR}
+    return fields
+
+
+def as_of_today(item: Item) -> Item:
+    """Return an item of earlier code with the names that the conditions of the code of today have."""
+    fields = {name: value for name, value in item.items() if name not in FORMER_MARKS.values()}
+    kind = current(item).get("answer_kind")
+    return current(fields) | ({"answer_kind": {"S": kind}} if isinstance(kind, str) else {})
 
 
 @dataclass(eq=False)
@@ -65,7 +91,7 @@ class DynamoTable:
     expired: dict[Key, Item] = field(default_factory=dict)
     """The items that their time to live has ended."""
     upgraded_at: float = 0
-    """Until then (Unix seconds) the functions write no attribute of `NEW_ATTRIBUTES`."""
+    """Until then (Unix seconds) the functions write items as earlier code did."""
     _pending: deque[tuple[float, Key, Item | None, Item | None]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -78,7 +104,7 @@ class DynamoTable:
         """Replace an item; its indexes and streams follow."""
         old = self.items.get(key)
         if new and self.world.now < self.upgraded_at:
-            new = {name: value for name, value in new.items() if name not in NEW_ATTRIBUTES}
+            new = former(new)
         if old == new:
             return
         self._view.put(key, old, new)
@@ -91,6 +117,11 @@ class DynamoTable:
         self._pending.append((shown_at, key, old, new))
         for tell in self.on_change:
             tell(old or {}, new or {})
+
+    def seen(self, key: Key) -> Item | None:
+        """Return an item as conditions see it: until the upgrade they name what earlier code wrote."""
+        item = self.items.get(key)
+        return as_of_today(item) if item and self.world.now < self.upgraded_at else item
 
     def expire(self) -> None:
         """Delete some of the items that have expired. DynamoDB can delete an item days later."""
@@ -131,14 +162,14 @@ class Dynamodb:
         if sum(len(value["S"]) for value in Item.values() if "S" in value) > MAX_ITEM_BYTES:
             raise refusal("ValidationException", "PutItem", "Item size has exceeded the maximum allowed size")
         key = table.key_of(Item)
-        self._check("PutItem", table.items.get(key), more)
+        self._check("PutItem", table.seen(key), more)
         table.put(key, Item)
         return {}
 
     def update_item(self, TableName: str, Key: Item, **more: Any) -> dict[str, Any]:
         table = self.tables[TableName]
         key = table.key_of(Key)
-        old = table.items.get(key)
+        old = table.seen(key)
         self._check("UpdateItem", old, more)
         new = change_of(more["UpdateExpression"])(old or Key, more.get("ExpressionAttributeValues", {}))
         table.put(key, new)

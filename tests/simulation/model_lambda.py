@@ -22,9 +22,6 @@ from simulation.world import Process, ProcessDied, Task, World
 MAX_SKEW = 0.4
 """Seconds by which the clock of an instance is off at the most."""
 
-MAX_EFFECTS = 14
-"""The side effect at which an instance dies is one of the first so many of an invocation."""
-
 STREAM_RETENTION = 86_400
 """Seconds."""
 
@@ -64,10 +61,7 @@ class Lambda:
             world.sleep(world.chance("throttle").choice([1, 5, 30, 100]))
         instance = self._instance(function)
         process = instance.process
-        process.fuse = None
-        if self.faults.strikes(Trouble.DEATHS, 0.08):
-            chance = world.chance("deaths")
-            process.fuse, process.before = chance.randint(1, MAX_EFFECTS), chance.random() < 0.5
+        process.crash = self.faults.crash_of(function)
         world.note(process.name, "is invoked")
         timeout = properties(f"{function.title()}Function")["Timeout"]
         ends_at = world.now + timeout
@@ -149,7 +143,7 @@ class QueueMapping:
                 continue
             self.busy += 1
             world.sleep(world.chance("mapping").random() * 0.1)
-            event = {"Records": [self._record(message) for message in batch]}
+            event = {"Records": [self.record(message) for message in batch]}
             receipts = {message.id: message.receipt for message in batch}
             # "at least once": the same batch can reach two instances.
             twice = self.service.faults.strikes(Trouble.DUPLICATES, 0.05)
@@ -177,7 +171,8 @@ class QueueMapping:
                 except Exception as error:
                     service.world.note("mapping", f"cannot delete {message_id}: {error}")
 
-    def _record(self, message: Stored) -> dict[str, Any]:
+    def record(self, message: Stored) -> dict[str, Any]:
+        """Return a message as Lambda hands it to the function."""
         return {
             "messageId": message.id,
             "receiptHandle": message.receipt,

@@ -8,6 +8,7 @@ from simulation.model_aws import refusal
 from simulation.world import Task, World
 
 DEDUPLICATION_INTERVAL = 300
+MAX_MESSAGE_BYTES = 1 << 20
 _FIRST_SEQUENCE_NUMBER = 18_849_496_460_467_696_128
 
 
@@ -149,6 +150,10 @@ class Sqs:
         self.queues = {queue.url: queue for queue in queues}
 
     def send_message(self, QueueUrl: str, **arguments: Any) -> dict[str, Any]:
+        if len(arguments["MessageBody"].encode()) > MAX_MESSAGE_BYTES:
+            raise refusal(
+                "InvalidParameterValue", "SendMessage", "Message must be shorter than 1048576 bytes"
+            )
         message = self.queues[QueueUrl].send(arguments)
         return {"MessageId": message.id, "SequenceNumber": str(message.number)}
 

@@ -11,9 +11,13 @@ from relay import InvalidMessage, InvalidState, Messages, PushQueue, SentMessage
 from relay.domain.signing import sign
 from simulation.deployed_relay import PREFIX, Deployment
 from simulation.faults import Faults, Trouble
+from simulation.model_dynamodb import MAX_ITEM_BYTES
 from simulation.model_langbot import LangBot
 from simulation.rotation import Drill
 from simulation.world import Process, World
+
+LARGE = 0.04
+"""The share of messages that no record can hold."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Diary:
     """What people did, for the checker."""
 
     said: list[Said] = field(default_factory=list)
+    tried: set[tuple[str, str, str]] = field(default_factory=set)
+    """What users sent, also if no response came: bot, session, text."""
     resent: dict[str, int] = field(default_factory=dict)
     """How often operators asked to resend a message, by its SQS id."""
     dropped: set[str] = field(default_factory=set)
@@ -105,6 +111,8 @@ class People:
         bot = chance.choice(list(self.langbots))
         session_id = f"s{chance.randrange(scenario.sessions)}"
         text = f"PRIVATE{n:03} hello"
+        if self.world.chance(f"size of message {n}").random() < LARGE:
+            text += "x" * MAX_ITEM_BYTES
         fields: dict[str, Any] = {"bot": bot}
         if self.faults.has(Trouble.ACTIONS):
             fields["action"] = chance.choice(["push", "push", "push", "sync", "sync", "reset"])
@@ -113,6 +121,7 @@ class People:
         if self.faults.has(Trouble.INVALID) and chance.random() < 0.25:
             self._say_wrong(session_id, text, fields)
             return
+        self.diary.tried.add((bot, session_id, text))
         sent = PushQueue(self._stack).push(session_id, text, **fields)
         self.diary.said.append(Said(sent, text, self.world.now, fields))
         self.world.note("user", f"says {text[:10]} to {bot} {session_id} {fields} as {sent.message_id}")

@@ -15,7 +15,7 @@ from relay_cli.commands.bots.rotate import run_rotate
 from relay_cli.langbot_api import Json
 from relay_cli.terminal import CommandFailed
 from simulation.model_langbot import LangBot
-from simulation.world import Process, ProcessDied, World
+from simulation.world import Crash, Process, ProcessDied, World
 
 PAUSES = (2, 5, 30, 70, 200)
 """Seconds between two steps by hand. docs/bots.md asks for more than one."""
@@ -63,7 +63,7 @@ class Drill:
         options.api = _Api(self._world, self.bot)
         process = Process("relay bots rotate", runs_relay=True)
         if self._chance.random() < 0.4:
-            process.fuse, process.before = self._chance.randint(1, MAX_EFFECTS), self._chance.random() < 0.5
+            process.crash = Crash(self._chance.randint(1, MAX_EFFECTS), self._chance.random() < 0.5)
         for _ in range(MAX_RUNS):
             command = self._world.spawn(process, lambda: run_rotate(self._stack, options))
             command.wait()
@@ -134,6 +134,7 @@ class _Api:
             # LangBot completes what it has begun, also if the command is interrupted meanwhile.
             saving = self._world.effect(
                 self._world.current.process,
+                "langbot.save",
                 lambda: self._world.spawn(Process("langbot's API"), lambda: self._bot.save(1, **secrets)),
             )
             if saving.result():

@@ -19,7 +19,6 @@ import relay.client.bot_admin
 import relay.client.conversation
 import relay.client.messages
 import relay.cold_start
-import relay.metrics
 import relay.sender
 import relay_cli.both_sides
 import relay_cli.commands.bots.rotate
@@ -30,6 +29,7 @@ import settle.due
 import settle.settler
 from relay.adapters import admission_control, bot_registry, bounded_http, langbot
 from relay.domain import message, timestamps
+from relay.metrics import Metric, Metrics
 from simulation.faults import Scenario
 from simulation.simulated_threads import Threads
 from simulation.world import World
@@ -50,13 +50,20 @@ _REGISTRY = bot_registry.BotRegistry
 
 
 class LogKeeper(logging.Handler):
-    """Keeps what the functions log: each line with all its fields."""
+    """Keeps what the functions log, each line with all its fields, and the metrics that they emit."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self.lines: list[str] = []
+        self.metrics: list[tuple[dict[str, str], Metric, float]] = []
         self._world = world
         self._usual = set(vars(logging.makeLogRecord({})))
+
+    def keep_metrics(self, metrics: Metrics) -> None:
+        """Keep the values of an invocation, and forget them there, in place of `Metrics.emit`."""
+        self.metrics.extend(
+            (dict(dimension), metric, value) for dimension, metric, _, value in metrics.take()
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
         fields = {name: value for name, value in vars(record).items() if name not in self._usual}
@@ -73,11 +80,10 @@ def relay_in(
 
     Limits of AWS that the relay knows are those of the scenario.
     """
-    threads, chance = Threads(world), world.chance("the relay's own")
+    threads, chance, keeper = Threads(world), world.chance("the relay's own"), LogKeeper(world)
     replaced: list[tuple[Any, str, Any]] = [
         *((module, kind.__name__, partial(kind, clock=world.clock)) for module, kind in _WITH_A_CLOCK),
         (bot_registry, "BotRegistry", partial(_REGISTRY, clock=world.monotonic)),
-        (bot_registry, "threading", threads.threading),
         (bounded_http, "threads", threads.pool(32)),
         (langbot, "time", threads.time),
         (langbot, "HttpSession", session),
@@ -99,10 +105,9 @@ def relay_in(
         (message, "RETENTION_MARGIN", scenario.retention_margin),
         (timestamps, "DAY", scenario.day),
         (relay.cold_start, "end", lambda: None),
-        (relay.metrics.Metrics, "emit", lambda self: self.__init__("")),
+        (Metrics, "emit", lambda self: keeper.keep_metrics(self)),
     ]
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
-    keeper = LogKeeper(world)
     loggers = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, LOGGERS)]
     for logger, *_ in loggers:
         logger.addHandler(keeper)

@@ -43,7 +43,7 @@ def in_a_world(clients: Callable[[World], list[Service]], observe: Callable[[Cli
     scenario = Scenario.of(0)
     faults = Faults(world, scenario)
     world.now = START + scenario.storm
-    services = {service.name: Client(world, faults, service, 1, 3) for service in clients(world)}
+    services = {service.name: Client(world, faults, service) for service in clients(world)}
     process = Process("test", runs_relay=True)
     task = world.spawn(process, lambda: observe(services.__getitem__))
     world.run(START + 10_000)

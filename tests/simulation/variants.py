@@ -12,31 +12,34 @@ from uuid import UUID
 from botocore.exceptions import BotoCoreError, ClientError
 
 import callback.receiver
-import publish.publisher
 import push.dispatcher
 import relay.sender
 import relay_cli.commands.bots.rotate
+import settle.due
 from callback.receiver import NotVerified, Receiver
 from push.dispatcher import Dispatcher
-from relay.adapters.admission_control import AdmissionControl
+from relay.adapters import messages_table
+from relay.adapters.admission_control import AdmissionControl, Permit
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay.adapters.dynamodb import Table
 from relay.adapters.event_bus import EventBus
 from relay.adapters.langbot import LangBotClient
 from relay.adapters.messages_table import MessagesTable
+from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
 from relay.domain import admission, attempt, event, part, retry
-from relay.domain.admission import Decision
+from relay.domain.admission import Decision, Deferred
 from relay.domain.attempt import AttemptHistory, Outcome, Verdict
 from relay.domain.bot import Bot
-from relay.domain.keys import part_key
+from relay.domain.keys import message_key, part_key, record_key
 from relay.domain.message import QueuedMessage
 from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import Stamp, days_after, utc_text
 from relay.errors import InvalidState
 from relay.sender import Sender
+from settle.settler import Settler
 from simulation.faults import SHORT_RETENTION, SMALL_PAGE_BYTES, Scenario, Trouble
 from simulation.model_lambda import Lambda
 from simulation.model_langbot import LangBot
@@ -156,15 +159,20 @@ def swallow_an_error_of_the_table(good: Any, *arguments: Any, **named: Any) -> A
 
 @variant(MessagesTable, "write", Trouble.DUPLICATES)
 def overwrite_a_record_that_has_ended(_: Any, self: Any, record: Any, if_new: bool = False) -> bool:
-    written: bool = self._table.put(record)
-    return written
+    return _put(self, record, "", {})
 
 
 @variant(MessagesTable, "write", Trouble.DUPLICATES, Trouble.LANGBOT)
 def let_a_late_copy_give_back_a_key(_: Any, self: Any, record: Any, if_new: bool = False) -> bool:
     condition, values = "attribute_not_exists(#session) OR #state = :retrying", {":retrying": "retrying"}
-    written: bool = self._table.put(record, condition, values)
-    return written
+    return _put(self, record, condition, values)
+
+
+def _put(self: Any, record: Any, condition: str, values: Any) -> bool:
+    without_body = {name: value for name, value in record.items() if name != "body"}
+    path = message_path(record["message_id"])
+    entry = OverflowingItem(record, without_body, record["body"].encode(), path)
+    return put_item(self._table, self._bucket, entry, condition, values)
 
 
 @variant(retry, "accepted_record", Trouble.SILENCE, messages=24, answer_deadline=900, day=5)
@@ -188,6 +196,38 @@ def admit_every_message(_: Any, *state: Any) -> Decision:
 @variant(admission, "free_slots", burst=True, messages=24, sessions=12, max_in_flight=3)
 def count_the_index_as_consistent(_: Any, most: int, in_flight: int, *state: Any) -> int:
     return max(0, most - in_flight)
+
+
+@variant(AdmissionControl, "acquire", burst=True, messages=24, sessions=12, max_in_flight=3)
+def send_to_a_full_bot(good: Any, self: Any, bot: str, *more: Any, **named: Any) -> Any:
+    permit = good(self, bot, *more, **named)
+    full = isinstance(permit, Deferred) and permit.full
+    return Permit(bot, self._state(bot)) if full else permit
+
+
+@variant(
+    admission,
+    "free_lease",
+    Trouble.NETWORK,
+    burst=True,
+    messages=24,
+    sessions=12,
+    bots=1,
+    max_in_flight=50,
+    releases=("4.10.6",),
+)
+def let_one_bot_have_all_leases(good: Any, state: Any, _: int, now: float, is_sync: bool) -> Any:
+    return good(state, 100, now, is_sync=False)
+
+
+@variant(AdmissionControl, "release", Trouble.NETWORK, burst=True, messages=24, sessions=12)
+def forget_that_a_bot_failed(good: Any, self: Any, permit: Permit, outcome: Outcome) -> None:
+    good(self, permit, replace(outcome, verdict=Verdict.ACCEPTED))
+
+
+@variant(MessagesTable, "write", Trouble.NETWORK, messages=24)
+def write_no_record_of_a_failed_attempt(good: Any, self: Any, record: Any, if_new: bool = False) -> Any:
+    return record["state"] == "retrying" or good(self, record, if_new)
 
 
 @variant(AdmissionControl, "in_flight")
@@ -227,6 +267,11 @@ def sign_with_the_newest_secret_only(good: Any, self: Any, bot: Bot, *more: Any)
 def log_what_is_sent(good: Any, self: Any, bot: Any, action: Any, body: bytes, *more: Any) -> Any:
     logging.getLogger("relay.sender").info("posts", extra={"body": body.decode()})
     return good(self, bot, action, body, *more)
+
+
+@variant(OverflowBucket, "get", Trouble.OPERATORS, Trouble.SILENCE, Trouble.ODD_TURNS, messages=24)
+def read_nothing_from_the_bucket(*_: Any) -> bytes:
+    return b""
 
 
 # ---------------------------------------------------------------- callback
@@ -307,6 +352,17 @@ def settle_the_first_open_message(_: Any, self: Any, session: str, reply_to: str
     return next((one for one in self.of_session(session) if one["state"] == "delivered"), None), []
 
 
+@variant(Settler, "_settle_merged", Trouble.ODD_TURNS, burst=True, messages=24, sessions=2)
+def leave_a_merged_message_open(*_: Any) -> None:
+    return None
+
+
+@variant(settle.due.DueItems, "_resend", Trouble.SILENCE, messages=24, max_resends=2)
+def count_a_resend_without_a_send(_: Any, self: Any, record: Any, now: float) -> None:
+    key = record_key(record["session"], record["message"])
+    self.messages_table.mark_resent(key, message_key("1"), now)
+
+
 @variant(
     Table,
     "query",
@@ -324,11 +380,9 @@ def read_the_first_page_only(
     return good(self, condition, values, 1, **more)
 
 
-@variant(publish.publisher, "reply_completed", Trouble.UPGRADE)
-def read_a_new_attribute_without_a_default(good: Any, parts: Any, *more: Any) -> event.Event:
-    assert "verified_with" in parts[-1]
-    made: event.Event = good(parts, *more)
-    return made
+@variant(messages_table, "current", Trouble.UPGRADE, Trouble.LANGBOT)
+def read_only_the_names_of_today(good: Any, item: Any) -> Any:
+    return item
 
 
 @variant(EventBus, "publish", Trouble.SERVICES)

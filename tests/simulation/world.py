@@ -17,21 +17,33 @@ class Killed(BaseException):
     """The process died. No code of the relay catches this."""
 
 
+@dataclass
+class Crash:
+    """A death that is to come: before or after the last of so many side effects whose names begin so."""
+
+    effects: int
+    before: bool
+    effect: str = ""
+
+    def is_now(self, effect: str) -> bool:
+        """Count a side effect; tell whether it is the last one."""
+        self.effects -= effect.startswith(self.effect)
+        return self.effects == 0 and effect.startswith(self.effect)
+
+
 @dataclass(eq=False)
 class Process:
     """What lives and dies together: an instance of a function, a LangBot, a person.
 
     `runs_relay` says that it runs code of the relay, whose errors are its own affair; an error anywhere else
-    ends the simulation. `skew` in seconds is how far its clock is ahead. `fuse` counts the side effects until
-    its death, which is `before` the last of them or after it. A frozen process takes no step: Lambda freezes
-    an instance between two invocations.
+    ends the simulation. `skew` in seconds is how far its clock is ahead. A frozen process takes no step:
+    Lambda freezes an instance between two invocations.
     """
 
     name: str
     runs_relay: bool = False
     skew: float = 0
-    fuse: int | None = None
-    before: bool = False
+    crash: Crash | None = None
     dead: bool = False
     frozen: bool = False
     tasks: list["Task"] = field(default_factory=list)
@@ -181,16 +193,16 @@ class World:
         for task in held_back:
             self.wake(task)
 
-    def effect(self, process: Process, effect: Callable[[], Any]) -> Any:
-        """Do what others can see; if the process' fuse ends here, it dies before or after that."""
-        if process.fuse is not None:
-            process.fuse -= 1
-            if process.fuse == 0 and process.before:
-                self._die(process)
-        result = effect()
-        if process.fuse == 0:
-            self._die(process)
-        return result
+    def effect(self, process: Process, name: str, effect: Callable[[], Any]) -> Any:
+        """Do what others can see; if the process' crash is here, it dies before or after that."""
+        crash = process.crash
+        if crash is None or not crash.is_now(name):
+            return effect()
+        if not crash.before:
+            effect()
+        self.note(process.name, f"dies at {name}")
+        self.kill(process)
+        raise Killed
 
     def run(self, until: float) -> None:
         """Run until the world is stopped, or that time (Unix seconds)."""
@@ -212,11 +224,6 @@ class World:
             self._current = task
             task.steps.switch()
         self._current = None
-
-    def _die(self, process: Process) -> None:
-        self.note(process.name, "dies")
-        self.kill(process)
-        raise Killed
 
     def _schedule(self, task: Task, delay: float) -> None:
         heapq.heappush(self._agenda, (self.now + delay, next(self._numbers), task, task.turn))

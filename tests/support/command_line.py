@@ -1,6 +1,7 @@
 """The command `relay`, run as people run it."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,12 +9,20 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from support.deployed import Deployed
+from support.relay_process import STREAMS, run
 
 ROOT = Path(__file__).parents[2]
 COMMAND = ("-m", "relay_cli.main")
 _NOTHING: Mapping[str, str] = {}
+
+FORKS = multiprocessing.get_context("forkserver")
+"""Starts processes that have imported what takes `relay` longest."""
+FORKS.set_forkserver_preload(
+    ["boto3", "botocore.httpsession", "botocore.signers", "fastjsonschema", "requests"]
+)
 
 
 class CommandLine:
@@ -23,7 +32,7 @@ class CommandLine:
     """
 
     def __init__(self, deployed: Deployed, folder: Path, command: Sequence[str] = COMMAND) -> None:
-        self._command = [sys.executable, *command]
+        self._command = command
         self.outputs = folder / ".local/outputs.json"
         self.outputs.parent.mkdir()
         self.outputs.write_text(json.dumps(deployed.local.outputs))
@@ -38,23 +47,28 @@ class CommandLine:
         self, *arguments: str, text: str | bytes = "", environment: Mapping[str, str] = _NOTHING
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end; `text` is its standard input."""
-        done = subprocess.run(
-            [*self._command, *arguments],
-            cwd=self.folder,
-            env={**self._environment, **environment},
-            input=text if isinstance(text, bytes) else text.encode(),
-            capture_output=True,
-            timeout=500,
-        )
-        return subprocess.CompletedProcess(
-            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-        )
+        with TemporaryDirectory() as folder:
+            scratch = Path(folder)
+            stdin, stdout, stderr = (scratch / name for name in STREAMS)
+            stdin.write_bytes(text if isinstance(text, bytes) else text.encode())
+            environ = {**self._environment, **environment}
+            process = FORKS.Process(
+                target=run, args=(self._command, arguments, self.folder, environ, scratch)
+            )
+            process.start()
+            process.join()
+            code = process.exitcode
+            process.close()
+            assert code is not None
+            return subprocess.CompletedProcess(
+                arguments, code, stdout.read_text("utf-8"), stderr.read_text("utf-8")
+            )
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
         """Start a command that runs until Ctrl-C, and end it."""
         with subprocess.Popen(
-            [*self._command, *arguments],
+            [sys.executable, *self._command, *arguments],
             cwd=self.folder,
             env=self._environment,
             stdout=subprocess.PIPE,

@@ -11,6 +11,7 @@ from local.local_stack import local_stack
 from push.dispatcher import Dispatcher
 from relay import Stack
 from relay.adapters.messages_table import MessagesTable
+from settle import due
 from support.callback_function import CallbackFunction, callback_in_this_process
 from support.command_line import CommandLine
 from support.deployed import Deployed, Talk, new_bot
@@ -66,6 +67,7 @@ def dispatcher(workers: Workers) -> Dispatcher:
 def only_this_bot(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Only the test handles what is due, and only of its own bot."""
     monkeypatch.setattr(MessagesTable, "bot_items", lambda _: [{"message": talk.name}])
+    monkeypatch.setattr(due, "SETTLE", f"settle-of-{talk.name}")
     with no_schedule(talk.deployed):
         yield
 

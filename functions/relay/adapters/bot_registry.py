@@ -1,7 +1,6 @@
 """The bots, from Secrets Manager, cached briefly enough for a rotation and long enough to be cheap."""
 
 import logging
-import threading
 import time
 from copy import copy
 from typing import Any
@@ -36,6 +35,8 @@ class UnknownBot(Exception):
 class BotRegistry:
     """The bots of a stack. If a secret cannot be read or used, the last good one stays in use for a while.
 
+    One thread uses it at a time: push sends one message an invocation, and callback receives one part.
+
     If anybody can make up names, `lookups_per_second` bounds how many are looked up: so many that come for
     the first time, and so many that come again.
     """
@@ -50,7 +51,6 @@ class BotRegistry:
         self._secretsmanager = secretsmanager
         self._prefix = prefix
         self._clock = clock
-        self._lock = threading.Lock()
         self._cache = BotCache(lookups_per_second)
         self._outage: tuple[float, Exception] | None = None
         self._last_readable: str | None = None
@@ -76,23 +76,21 @@ class BotRegistry:
 
     def invalidate(self, name: str) -> None:
         """Read a bot's secret again at the next `get`: a message has just failed with it."""
-        with self._lock:
-            self._cache.expire(name)
+        self._cache.expire(name)
 
     def _get(self, name: str, refresh: bool) -> Bot:
         if not BOT_NAME.fullmatch(name):
             raise UnknownBot(f"no bot {name[:MAX_NAME_SHOWN]!r}: not a bot's name")
-        with self._lock:
-            now = self._clock()
-            entry, bucket = self._cache.entry(name)
-            if entry.is_due(refresh, now):
-                if self._outage and now - self._outage[0] < MIN_REFRESH_INTERVAL:
-                    entry.result = self._outage[1]
-                elif entry.is_bot or bucket.allow(now):
-                    self._look_up(entry, bucket, refresh, now)
-                else:
-                    entry.result = LookupRateLimited(name)
-            found = entry.result if refresh else entry.in_use(now)
+        now = self._clock()
+        entry, bucket = self._cache.entry(name)
+        if entry.is_due(refresh, now):
+            if self._outage and now - self._outage[0] < MIN_REFRESH_INTERVAL:
+                entry.result = self._outage[1]
+            elif entry.is_bot or bucket.allow(now):
+                self._look_up(entry, bucket, refresh, now)
+            else:
+                entry.result = LookupRateLimited(name)
+        found = entry.result if refresh else entry.in_use(now)
         if isinstance(found, Exception):
             raise without_traceback(found)
         return found

@@ -11,7 +11,7 @@ from relay.domain import states
 from relay.domain.admission import BotState
 from relay.domain.keys import BOTS, UNANSWERED, RecordKey, record_key
 from relay.domain.message import expiry_of_resent
-from relay.domain.record import MessageRecord, current
+from relay.domain.record import FORMER_MARKS, MessageRecord, current
 from relay.domain.settlement import LOOK_BACK, FinalPart
 from relay.domain.states import AnswerKind, From, Sent, State, Transition
 from relay.domain.timestamps import utc_text
@@ -237,7 +237,11 @@ def rendered(transition: Transition) -> tuple[str, str, Mapping[str, str]]:
 def _origin(origin: From) -> str:
     conditions = [f"#state = :from_{origin.state}"]
     if origin.kinds:
-        conditions.append(f"answer_kind IN ({', '.join(f':kind_{kind}' for kind in origin.kinds)})")
+        kinds = f"answer_kind IN ({', '.join(f':kind_{kind}' for kind in origin.kinds)})"
+        marks = [f"attribute_exists({mark})" for mark, kind in FORMER_MARKS.items() if kind in origin.kinds]
+        if marks:
+            kinds += f" OR attribute_not_exists(answer_kind) AND ({' OR '.join(marks)})"
+        conditions.append(f"({kinds})")
     if origin.sent:
         conditions.append(f"answered_at {'<' if origin.sent is Sent.BEFORE else '>'} :answered_at")
     return f"({' AND '.join(conditions)})" if len(conditions) > 1 else conditions[0]

@@ -79,15 +79,20 @@ class MessageRecord(TypedDict):
 
 
 _FORMER_NAMES = {"refusals": "keys_used", "unknown": "outcome_unknown", "last_answer": "last_response"}
-_FORMER_MARKS = {"indirect": "merged", "probable": "probable", "unfinished": "unfinished"}
+FORMER_MARKS = {
+    "indirect": AnswerKind.MERGED,
+    "probable": AnswerKind.PROBABLE,
+    "unfinished": AnswerKind.UNFINISHED,
+}
+"""The attributes that an older version gave a record in place of an `answer_kind`."""
 
 
 def current(item: Mapping[str, Any]) -> MessageRecord:
     """Return a record with the names that attributes have now: an older version gave some another name."""
     fields = {_FORMER_NAMES.get(name, name): value for name, value in item.items()}
     if "answered_at" in fields and "answer_kind" not in fields:
-        marks = [kind for mark, kind in _FORMER_MARKS.items() if mark in fields]
-        fields["answer_kind"] = (marks or ["own"])[0]
+        kinds = [kind for mark, kind in FORMER_MARKS.items() if mark in fields]
+        fields["answer_kind"] = (kinds or [AnswerKind.OWN])[0]
     return cast(MessageRecord, fields)
 
 
