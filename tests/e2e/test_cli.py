@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from support.sweeping import make_overdue, sweep
 
 from local.sample_bot import Answer
 from support.bots import change_secret
 from support.callbacks import part_body, post_part, reply, signed_headers
+from support.due_items import handle_due, make_overdue
 from support.parked_messages import park
 from support.raw_messages import send_raw
 from support.waiting import eventually
@@ -261,7 +261,7 @@ def test_parked_messages_are_listed_a_line_each_without_their_text(talk, relay, 
 def test_unanswered_messages_are_listed_with_the_parked_ones(talk, relay):
     sent = talk.push("SILENT")
     make_overdue(talk, sent)
-    sweep(talk)
+    handle_due(talk)
     (line,) = [line for line in relay("waiting").stdout.splitlines() if talk.name in line]
     assert f"  --bot {talk.name} {talk.session}  {sent.message_id}  unanswered: no reply" in line
     reply(talk, talk.deployed.record(sent)["accepted_message_id"])

@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
-from support.sweeping import make_overdue, sweep
 
 from local.sample_bot import Answer
 from support.bots import change_secret
 from support.callbacks import reply
+from support.due_items import handle_due, make_overdue
 
 PAGE = Path(__file__).parents[2] / "docs/troubleshooting.md"
 NEXT_SECOND = 1.1
@@ -48,7 +48,7 @@ def broken_off(talk):
     sent = talk.push("LONG:4:1 MIDFAIL")
     talk.deployed.state(sent, "delivered")
     make_overdue(talk, sent)
-    sweep(talk)
+    handle_due(talk)
     return sent, "unanswered"
 
 
@@ -63,7 +63,7 @@ def merged(talk):
 def never_answered(talk):
     sent = talk.push("SILENT")
     make_overdue(talk, sent)
-    sweep(talk)
+    handle_due(talk)
     return sent, "unanswered"
 
 
