@@ -65,9 +65,9 @@ def findings(test: ConnectionTest) -> list[Finding]:
     """Return what a test showed of each direction."""
     diagnosis = test.diagnosis
     if test.state not in _ACCEPTED:
-        text = f"{diagnosis.happened}: {diagnosis.why}" if diagnosis.why else diagnosis.happened
+        text = f"{diagnosis.summary}: {diagnosis.why}" if diagnosis.why else diagnosis.summary
         not_tested = note(INBOUND, "not tested, since LangBot has not accepted the message")
-        return [fault(OUTBOUND, text, diagnosis.todo), not_tested]
+        return [fault(OUTBOUND, text, diagnosis.advice), not_tested]
     return [ok(OUTBOUND, "LangBot accepted the message"), _inbound(test)]
 
 

@@ -298,7 +298,7 @@ def test_show_tells_programs_record_diagnosis_and_reply(talk, relay):
     talk.deployed.state(sent, "answered")
     shown = json.loads(relay("show", "--json", "--bot", talk.name, talk.session).stdout)
     assert shown["record"]["message_id"] == sent.message_id
-    assert shown["diagnosis"]["happened"] == "it is answered"
+    assert shown["diagnosis"]["summary"] == "it is answered"
     assert shown["reply"] == [{"type": "Plain", "text": "echo: hello"}]
 
 

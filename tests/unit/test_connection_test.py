@@ -7,7 +7,7 @@ from relay.domain.states import State
 from relay_cli.connection_test import ConnectionTest, findings
 
 URL = "https://relay.example/callbacks/sales"
-TOLD = Diagnosis("LangBot has not accepted it", "answered 401", todo="set inbound_secret")
+TOLD = Diagnosis("LangBot has not accepted it", "answered 401", advice="set inbound_secret")
 SHOWN = ConnectionTest(State.ANSWERED, TOLD, "Hello", [], URL)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from relay.domain.admission import BotState
-from relay.domain.diagnosis import Circumstances, diagnose
+from relay.domain.diagnosis import DiagnosisContext, diagnose
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import utc_text
 from support.samples import NOW, message_record, received_part
@@ -12,10 +12,10 @@ DEADLINE = {"expect_reply": True, "due_at": utc_text(NOW + 900)}
 PART = b'{"session_id": "s-1", "reply_to": "in_1", "message": [], "is_final": false, "sequence": 1}'
 
 
-def told(fields, bot=WORKING, now=NOW, **around):
+def told(fields, bot=WORKING, now=NOW, **context):
     """Return what is told of a message whose record has these fields, at NOW."""
     record = message_record(**fields) if fields is not None else None
-    return diagnose(record, Circumstances(bot, **around), now)
+    return diagnose(record, DiagnosisContext(bot, **context), now)
 
 
 def retrying(**fields):
@@ -29,18 +29,18 @@ def entry(**fields):
 
 def test_a_message_behind_a_failing_bot_is_told_with_the_next_probe():
     diagnosis = told(None, FAILING)
-    assert diagnosis.happened == "it is on the push queue and was not tried yet"
+    assert diagnosis.summary == "it is on the push queue and was not tried yet"
     assert diagnosis.why == "3 attempts at the bot failed in a row"
     assert diagnosis.next == f"push tries the bot at {clock(NOW + 40)}"
 
 
 def test_a_message_that_waits_for_its_turn_needs_nothing():
-    assert told(None).todo == ""
+    assert told(None).advice == ""
 
 
 def test_a_retried_message_is_told_with_error_next_attempt_and_end():
     diagnosis = told(retrying())
-    assert diagnosis.happened == "LangBot has not accepted it, in 2 attempts"
+    assert diagnosis.summary == "LangBot has not accepted it, in 2 attempts"
     assert diagnosis.why == "answered 502"
     assert diagnosis.next == f"push tries it again at {clock(NOW + 4)}, and parks it at {clock(NOW + 3600)}"
 
@@ -64,29 +64,29 @@ def test_an_attempt_that_is_due_comes_at_any_moment():
 )
 def test_the_last_response_decides_what_to_do(status, advice):
     last = entry() if status is None else entry(status=status)
-    assert told(retrying(last_attempts=[entry(status=503), last])).todo.startswith(advice)
+    assert told(retrying(last_attempts=[entry(status=503), last])).advice.startswith(advice)
 
 
 def test_a_reply_under_way_is_told_by_its_last_part():
     diagnosis = told(DEADLINE, parts=[received_part(PART)], now=NOW + 4)
-    assert "1 part of the reply came, the last 3 s ago" in diagnosis.happened
+    assert "1 part of the reply came, the last 3 s ago" in diagnosis.summary
     assert diagnosis.next == f"without a complete reply it is unanswered at {clock(NOW + 900)}"
 
 
 def test_silence_is_told_with_the_requests_that_callback_refused():
     diagnosis = told(DEADLINE, refused=["signature_mismatch"] * 2)
     assert diagnosis.why == "callback refused 2 requests for the bot: signature_mismatch"
-    assert diagnosis.todo.startswith("set outbound_secret")
+    assert diagnosis.advice.startswith("set outbound_secret")
 
 
 def test_the_last_refusal_decides_what_to_do():
     reasons = ["signature_mismatch", "timestamp_expired"]
-    assert told(DEADLINE, refused=reasons).todo == "set the clock of LangBot's host"
-    assert told(DEADLINE, refused=["timestamp_malformed"]).todo == "see `relay logs callback`"
+    assert told(DEADLINE, refused=reasons).advice == "set the clock of LangBot's host"
+    assert told(DEADLINE, refused=["timestamp_malformed"]).advice == "see `relay logs callback`"
 
 
 def test_silence_alone_is_told_with_what_can_cause_it():
-    assert "check the callback URL, the outbound secret and the route" in told(DEADLINE).todo
+    assert "check the callback URL, the outbound secret and the route" in told(DEADLINE).advice
 
 
 def test_a_message_that_expects_no_reply_is_not_waited_for():
@@ -94,7 +94,7 @@ def test_a_message_that_expects_no_reply_is_not_waited_for():
 
 
 @pytest.mark.parametrize(
-    ("fields", "happened"),
+    ("fields", "summary"),
     [
         ({"answer_kind": AnswerKind.OWN}, "it is answered"),
         ({"answer_kind": AnswerKind.PUSH}, "it is answered"),
@@ -106,14 +106,14 @@ def test_a_message_that_expects_no_reply_is_not_waited_for():
         ({"answer_kind": AnswerKind.UNFINISHED}, "it is answered, by a reply without a final part"),
     ],
 )
-def test_an_answered_message_is_told_by_what_answered_it(fields, happened):
-    assert told({"state": State.ANSWERED} | fields).happened == happened
+def test_an_answered_message_is_told_by_what_answered_it(fields, summary):
+    assert told({"state": State.ANSWERED} | fields).summary == summary
 
 
 def test_an_unanswered_message_is_told_with_its_reason_and_what_to_do():
     diagnosis = told({"state": State.UNANSWERED, "last_error": "no reply"})
     assert diagnosis.why == "no reply"
-    assert diagnosis.todo.endswith("then resend or drop the message")
+    assert diagnosis.advice.endswith("then resend or drop the message")
 
 
 @pytest.mark.parametrize(

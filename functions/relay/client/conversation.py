@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 
-from relay.client.circumstances import circumstances_of, own_parts
+from relay.client.diagnosis_context import context_of, own_parts
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
 from relay.domain.diagnosis import diagnose
@@ -80,7 +80,7 @@ class Conversation:
             if time.monotonic() >= deadline:
                 if turn := self._first_reply(records, likely=True):
                     return turn
-                context = circumstances_of(record, message.bot, self._messages_table, self._replies_table)
+                context = context_of(record, message.bot, self._messages_table, self._replies_table)
                 ended = diagnose(record, context, time.time()).line()
                 raise ReplyTimeout(f"no finished reply within {timeout:g} s: {ended}")
             time.sleep(_POLL_INTERVAL)

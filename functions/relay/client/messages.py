@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from relay.client.circumstances import circumstances_of
+from relay.client.diagnosis_context import context_of
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
 from relay.domain.diagnosis import Diagnosis, diagnose
@@ -71,13 +71,13 @@ class Messages:
             resend = self._messages_table.read(record_key(record["session"], record["resent_as"]))
             ended = self.diagnose(resend, bot)
             name = resend["message_id"] if resend else record["resent_as"]
-            return replace(ended, happened=f"it was sent again as {name}, and {ended.happened}")
-        around = circumstances_of(record, bot, self._messages_table, self._replies_table)
-        if record and record["state"] in (State.DELIVERED, State.UNANSWERED) and not around.parts:
+            return replace(ended, summary=f"it was sent again as {name}, and {ended.summary}")
+        context = context_of(record, bot, self._messages_table, self._replies_table)
+        if record and record["state"] in (State.DELIVERED, State.UNANSWERED) and not context.parts:
             # A callback can be faster than the record of its message.
             since = unix_seconds(record["queued_at"])
-            around = replace(around, refused=self._logs.refusals(bot, since))
-        return diagnose(record, around, time.time())
+            context = replace(context, refused=self._logs.refusals(bot, since))
+        return diagnose(record, context, time.time())
 
     def begun_by(self, part: ReplyPart) -> MessageRecord | None:
         """Return the record of the message that a part's turn answers."""

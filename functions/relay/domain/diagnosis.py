@@ -1,4 +1,4 @@
-"""What became of a message, for people: what happened, why, what happens next, and what to do."""
+"""What became of a message, for people: what summary, why, what happens next, and what to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,19 +25,19 @@ _ADVICE = {
 class Diagnosis:
     """What to tell a person. Each is a sentence without its full stop, or ""."""
 
-    happened: str
+    summary: str
     why: str = ""
     next: str = ""
-    todo: str = ""
+    advice: str = ""
 
     def line(self) -> str:
         """Return all of it in one line, for an error."""
-        told = [self.happened + (f": {self.why}" if self.why else ""), self.next, self.todo]
-        return "; ".join(text for text in told if text)
+        sentences = [self.summary + (f": {self.why}" if self.why else ""), self.next, self.advice]
+        return "; ".join(text for text in sentences if text)
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class DiagnosisContext:
     """What is known beside a message's record.
 
     `parts` are the parts of its own turn, in order, with or without text. `refused` says why callback refused
@@ -49,24 +49,24 @@ class Circumstances:
     refused: Sequence[str] = ()
 
 
-def diagnose(record: MessageRecord | None, around: Circumstances, now: float) -> Diagnosis:
+def diagnose(record: MessageRecord | None, context: DiagnosisContext, now: float) -> Diagnosis:
     """Return what became of a message at `now` (Unix seconds); without a record nothing was written yet."""
     if record is None:
-        return _waiting(around.bot, now)
+        return _waiting(context.bot, now)
     match record["state"]:
         case State.RETRYING:
-            return _retrying(record, around.bot, now)
+            return _retrying(record, context.bot, now)
         case State.DELIVERED:
-            return _delivered(record, around, now)
+            return _delivered(record, context, now)
         case State.ANSWERED:
             return _answered(record)
         case State.UNANSWERED:
-            todo = _silence_advice(around) + ", then resend or drop the message"
-            happened = "it is unanswered: no complete reply came in time"
-            return Diagnosis(happened, record["last_error"], "a late reply still counts", todo)
+            advice = _silence_advice(context) + ", then resend or drop the message"
+            summary = "it is unanswered: no complete reply came in time"
+            return Diagnosis(summary, record["last_error"], "a late reply still counts", advice)
         case State.PARKED:
             return Diagnosis(
-                "push does not try it again", record["reason"], todo="fix the cause, then resend or drop it"
+                "push does not try it again", record["reason"], advice="fix the cause, then resend or drop it"
             )
         case State.RESENT:
             return Diagnosis(f"it was sent again as {record['resent_as']}")
@@ -80,37 +80,37 @@ def refusal_advice(reasons: Sequence[str]) -> str:
 
 
 def _waiting(bot: BotState, now: float) -> Diagnosis:
-    happened = "it is on the push queue and was not tried yet"
+    summary = "it is on the push queue and was not tried yet"
     if bot.failures:
         why = f"{_times(bot.failures)} at the bot failed in a row"
-        return Diagnosis(happened, why, f"push tries the bot {_when(bot.probe_at, now)}", _UNREACHABLE)
-    return Diagnosis(happened, next="push sends it when the bot and its session are free")
+        return Diagnosis(summary, why, f"push tries the bot {_when(bot.probe_at, now)}", _UNREACHABLE)
+    return Diagnosis(summary, next="push sends it when the bot and its session are free")
 
 
 def _retrying(record: MessageRecord, bot: BotState, now: float) -> Diagnosis:
-    happened = f"LangBot has not accepted it, in {_times(record['attempts'])}"
+    summary = f"LangBot has not accepted it, in {_times(record['attempts'])}"
     if "next_attempt_at" not in record:
         return Diagnosis("it was not tried yet", record["last_error"])
     due = max(unix_seconds(record["next_attempt_at"]), bot.probe_at)
     then = f"push tries it again {_when(due, now)}, and parks it at {_clock(record['retry_until'])}"
-    return Diagnosis(happened, record["last_error"], then, _advice(record))
+    return Diagnosis(summary, record["last_error"], then, _advice(record))
 
 
-def _delivered(record: MessageRecord, around: Circumstances, now: float) -> Diagnosis:
-    happened = f"LangBot accepted it at {_clock(record['delivered_at'])}"
+def _delivered(record: MessageRecord, context: DiagnosisContext, now: float) -> Diagnosis:
+    summary = f"LangBot accepted it at {_clock(record['delivered_at'])}"
     if not record["expect_reply"]:
-        return Diagnosis(happened, next="no reply is expected")
+        return Diagnosis(summary, next="no reply is expected")
     deadline = f"without a complete reply it is unanswered at {_clock(record['due_at'])}"
-    if around.parts:
-        last = unix_seconds(around.parts[-1]["received_at"])
-        since = f"{pluralize(len(around.parts), 'part')} of the reply came, the last {now - last:.0f} s ago"
-        return Diagnosis(f"{happened}, and {since}", next=deadline, todo="wait for the rest")
-    if around.refused:
-        return Diagnosis(happened, _refusals(around.refused), deadline, refusal_advice(around.refused))
+    if context.parts:
+        last = unix_seconds(context.parts[-1]["received_at"])
+        since = f"{pluralize(len(context.parts), 'part')} of the reply came, the last {now - last:.0f} s ago"
+        return Diagnosis(f"{summary}, and {since}", next=deadline, advice="wait for the rest")
+    if context.refused:
+        return Diagnosis(summary, _refusals(context.refused), deadline, refusal_advice(context.refused))
     return Diagnosis(
-        f"{happened}, and no part of a reply came yet",
+        f"{summary}, and no part of a reply came yet",
         next=deadline,
-        todo=f"wait; if nothing comes, {_silence_advice(around)}",
+        advice=f"wait; if nothing comes, {_silence_advice(context)}",
     )
 
 
@@ -141,10 +141,10 @@ def _advice(record: MessageRecord) -> str:
     return _ADVICE.get(statuses[-1], _UNREACHABLE) if statuses else _UNREACHABLE
 
 
-def _silence_advice(around: Circumstances) -> str:
-    if around.refused:
-        return f"{_refusals(around.refused)}: {refusal_advice(around.refused)}"
-    if around.parts:
+def _silence_advice(context: DiagnosisContext) -> str:
+    if context.refused:
+        return f"{_refusals(context.refused)}: {refusal_advice(context.refused)}"
+    if context.parts:
         return "look into LangBot's log"
     return "check the callback URL, the outbound secret and the route in LangBot"
 

@@ -107,10 +107,10 @@ def explanation(state: str, diagnosis: Diagnosis) -> Iterable[str]:
     """Return what became of a message, a line a question."""
     answers = {
         "state": state,
-        "what": diagnosis.happened,
+        "what": diagnosis.summary,
         "why": one_line(diagnosis.why),
         "next": diagnosis.next,
-        "do": diagnosis.todo,
+        "do": diagnosis.advice,
     }
     return (f"{name:12}{answer}" for name, answer in answers.items() if answer)
 

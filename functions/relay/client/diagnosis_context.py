@@ -2,17 +2,17 @@
 
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.replies_table import RepliesTable
-from relay.domain.diagnosis import Circumstances
+from relay.domain.diagnosis import DiagnosisContext
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 
 
-def circumstances_of(
+def context_of(
     record: MessageRecord | None, bot: str, messages_table: MessagesTable, replies_table: RepliesTable
-) -> Circumstances:
+) -> DiagnosisContext:
     """Return the state of a message's bot, and the parts of its own reply. Raise botocore's errors."""
     parts = own_parts(record, replies_table) if record else []
-    return Circumstances(messages_table.bot_state(bot), parts)
+    return DiagnosisContext(messages_table.bot_state(bot), parts)
 
 
 def own_parts(record: MessageRecord, replies_table: RepliesTable) -> list[ReplyPart]:
