@@ -196,13 +196,13 @@ class Overview:
         messages = [message for known in self._sessions.values() for message in known.values()]
         retrying = (message.queued_at for message in messages if message.state == State.RETRYING)
         parked = (message.parked_at or "" for message in messages if message.state == State.PARKED)
-        self._add_queue("parked", self._awaiting_index.count_parked(), min(parked, default=None))
         oldest = {"push": min(retrying, default=None)}
         sqs = self._stack.client("sqs")
         for name, ending in _QUEUES.items():
             url = self._stack.push_queue_url.removesuffix(_QUEUES["push"]) + ending
             depths = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_DEPTHS))["Attributes"]
             self._add_queue(name, sum(int(depths[depth]) for depth in _DEPTHS), oldest.get(name))
+        self._add_queue("parked", self._awaiting_index.count_parked(), min(parked, default=None))
 
     def _add_queue(self, name: str, depth: int, oldest: str | None) -> None:
         item_id = f"queue:{name}"

@@ -98,7 +98,7 @@ def test_a_parked_message_says_why_and_is_resent(console, talk):
 
 
 def test_a_parked_message_is_dropped_with_a_reason(console, talk):
-    park(talk, "never mind")
+    sent, _ = park(talk, "never mind")
     console.open(talk.session)
     console.message("never mind").locator("button", has_text="Drop").click()
     console.page.click("#confirm-submit")
