@@ -178,7 +178,8 @@ class Findings:
         for post in sorted(self.outcome.posts, key=lambda post: post.began):
             of_bot = found[post.bot]
             for number, one in enumerate(of_bot):
-                same = (one.process, one.key) == (post.process, post.key)
+                # Only a 401 makes an attempt sign with another secret.
+                same = (one.process, one.key, one.status) == (post.process, post.key, 401)
                 if same and 0 <= post.began - one.ended < SECOND_SIGNATURE:
                     of_bot[number] = replace(post, began=one.began)
                     break
