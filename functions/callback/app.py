@@ -3,11 +3,12 @@
 import base64
 import json
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import relay.cold_start
 from callback.receiver import NotVerified, Receiver
+from relay import environment
 from relay.adapters.aws import LazyClient, client
 from relay.adapters.bot_registry import BotRegistry
 from relay.adapters.dynamodb import Table
@@ -104,9 +105,9 @@ def store_spilled(records: list[dict[str, Any]]) -> dict[str, Any]:
 
     They are stored side by side, so that a table that hangs delays a batch only once.
     """
-    with ThreadPoolExecutor(max_workers=len(records)) as threads:
-        kept = [message_id for message_id in threads.map(store_one, records) if message_id]
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in kept]}
+    storing = [environment.submit(partial(store_one, record)) for record in records]
+    kept = [one.result() for one in storing]
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in kept if message_id]}
 
 
 def store_one(record: dict[str, Any]) -> str | None:

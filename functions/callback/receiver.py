@@ -1,12 +1,12 @@
 """Verifies reply parts and stores them."""
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from relay import environment
 from relay.adapters.bot_cache import LookupRateLimited
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay.adapters.overflow_bucket import OverflowBucket
@@ -37,7 +37,7 @@ class Receiver:
     spill_queue: SpillQueue
     keep_days: int
     metrics: Metrics
-    clock: Clock = time.time
+    clock: Clock = environment.now
 
     def receive(self, bot_name: str, headers: Mapping[str, str], raw: bytes) -> None:
         """Keep the part in `raw`, the body as received; header names are in lower case.

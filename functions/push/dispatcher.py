@@ -2,13 +2,13 @@
 
 import logging
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from relay import environment
 from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.bot_registry import UnknownBot
 from relay.adapters.langbot import max_attempt_seconds
@@ -57,7 +57,7 @@ class Dispatcher:
     message_queue: MessageQueue
     policy: Policy
     metrics: Metrics
-    clock: Clock = time.time
+    clock: Clock = environment.now
 
     def deliver(self, queued: QueuedMessage, seconds_left: Callable[[], float]) -> bool:
         """Deliver a message; return whether it stays in the queue. It is visible again when it must be."""

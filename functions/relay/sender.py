@@ -1,12 +1,12 @@
 """One attempt at a bot, if admission control permits it."""
 
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from relay import environment
 from relay.adapters.admission_control import AdmissionControl, Permit
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay.adapters.langbot import (
@@ -33,7 +33,7 @@ class Sender:
     bot_registry: BotRegistry
     langbot: LangBotClient
     admission_control: AdmissionControl
-    clock: Clock = time.time
+    clock: Clock = environment.now
 
     def one_at_a_time(self, message: Message) -> bool:
         """Tell whether no other message of the session may be open when this one is sent.

@@ -1,7 +1,6 @@
 """What is due, each minute: rechecks, messages whose deadline has passed, gauges."""
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from itertools import islice
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from relay import environment
 from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
@@ -42,7 +42,7 @@ class DueItems:
     settler: Settler
     max_resends: int
     metrics: Metrics
-    clock: Clock = time.time
+    clock: Clock = environment.now
 
     def handle(self, seconds_left: Callable[[], float]) -> int:
         """Handle what is due, one item of each bot in turn; return how many messages are unanswered now.

@@ -1,10 +1,10 @@
 """Turns "delivered" into "answered"."""
 
 import logging
-import time
 from dataclasses import dataclass
 from itertools import islice
 
+from relay import environment
 from relay.adapters.awaiting_index import AwaitingIndex, Recheck
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.replies_table import RepliesTable
@@ -30,7 +30,7 @@ class Settler:
     replies_table: RepliesTable
     answer_deadline: int
     metrics: Metrics
-    clock: Clock = time.time
+    clock: Clock = environment.now
 
     def settle(self, final: FinalPart, checks: int = 0) -> bool:
         """Settle what `final` answers; return whether it is checked again.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 
 import relay
+from relay import environment
 from relay.domain.admission import MAX_PAUSE, SLOT_COUNT_TTL, SLOT_TIMEOUT
 from relay.domain.bot import weakness
 from relay.domain.diagnosis import pluralize
@@ -86,17 +86,17 @@ class BothSides:
 
         Return the messages whose turns are open after SLOT_TIMEOUT seconds: most likely they get no reply.
         """
-        began = time.time()
+        began = environment.now()
         while True:
             self.admin.pause(self.name, PAUSE)
             left = self.admin.open_messages(self.name)
-            waited = time.time() - began
+            waited = environment.now() - began
             if (not left and waited > IN_DOUBT) or waited > SLOT_TIMEOUT:
                 return left
             if left:
                 waiting = pluralize(len(left), "message")
                 self.report(f"waiting for the replies to {waiting}, {waited:.0f} s so far")
-            time.sleep(2)
+            environment.sleep(2)
 
     def test_both_ways(self, found: Json) -> bool:
         """Read the routes of LangBot's bot and test both directions; return whether both work."""

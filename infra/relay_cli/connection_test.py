@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from secrets import token_hex
 
 import relay
+from relay import environment
 from relay.domain.bot import Bot
 from relay.domain.diagnosis import Diagnosis, pluralize, refusal_advice
 from relay.domain.segments import Segment
@@ -36,8 +35,8 @@ class ConnectionTest:
 
 def run_test(stack: relay.Stack, bot: Bot, timeout: float) -> list[Finding]:
     """Send a message to a bot through the queue and wait for its reply. Raise botocore's errors."""
-    session_id = f"relay-test-{token_hex(4)}"
-    began = time.time()
+    session_id = f"relay-test-{environment.random_hex(4)}"
+    began = environment.now()
     # To a group LangBot's default route needs the At.
     at: list[Segment] = [{"type": "At", "target": "http_bot"}] if bot.session_type == "group" else []
     text: Segment = {"type": "Plain", "text": _TEXT}
@@ -45,9 +44,9 @@ def run_test(stack: relay.Stack, bot: Bot, timeout: float) -> list[Finding]:
     messages = relay.Messages(stack)
     while True:
         record = messages.find(session_id, sent.message_id, bot.name)
-        if (record and record["state"] in _ENDED) or time.time() - began > timeout:
+        if (record and record["state"] in _ENDED) or environment.now() - began > timeout:
             break
-        time.sleep(0.3)
+        environment.sleep(0.3)
     turn = relay.Conversation(stack, session_id, bot.name).reply(record) if record else None
     test = ConnectionTest(
         state=record["state"] if record else None,

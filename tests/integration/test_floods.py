@@ -20,7 +20,7 @@ from support.api_calls import counted_calls
 from support.callbacks import lower_case, part_body, reply, signed_headers
 from support.deployed import new_bot
 from support.due_items import no_schedule
-from support.environment import VARIABLES
+from support.environment_variables import VARIABLES
 from support.queued_messages import deliver, queued
 from support.workers import final_part
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.environment import VARIABLES
+from support.environment_variables import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ROOT / "functions"

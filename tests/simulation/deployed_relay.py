@@ -16,7 +16,7 @@ from simulation.model_sqs import Sqs, SqsQueue
 from simulation.model_stores import S3, EventBridge, SecretsManager
 from simulation.template_facts import default_of, event_sources, properties
 from simulation.world import Process, World
-from support.environment import VARIABLES
+from support.environment_variables import VARIABLES
 
 PREFIX = VARIABLES["BOT_SECRET_PREFIX"]
 _QUEUES = {

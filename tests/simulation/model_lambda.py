@@ -15,7 +15,6 @@ from simulation.dynamodb_expressions import Item
 from simulation.faults import Faults, Trouble
 from simulation.model_dynamodb import DynamoTable
 from simulation.model_sqs import SqsQueue, Stored
-from simulation.simulated_threads import Threads
 from simulation.template_facts import ROOT, properties
 from simulation.world import Process, ProcessDied, Task, World
 
@@ -102,8 +101,6 @@ class Lambda:
         app: dict[str, Any] = {"__name__": f"{function}.app"}
         with patch.dict(os.environ, self.settings):
             exec(_CODE[function], app)  # noqa: S102 - each instance has a module of its own
-        if "ThreadPoolExecutor" in app:
-            app["ThreadPoolExecutor"] = Threads(self.world).pool
         return Instance(process, app["handler"])
 
 

@@ -1,52 +1,27 @@
-"""Puts the code of the relay into a world: its clocks, threads, clients and connections are the world's."""
+"""Puts the code of the relay into a world: its environment, clients and connections are the world's."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
-from uuid import UUID
 
-import callback.receiver
-import push.dispatcher
-import relay.adapters.admission_control
 import relay.adapters.aws
-import relay.adapters.bot_registry
-import relay.adapters.bounded_http
-import relay.adapters.langbot
-import relay.adapters.message_queue
-import relay.client.bot_admin
-import relay.client.conversation
-import relay.client.messages
 import relay.cold_start
-import relay.sender
 import relay_cli.both_sides
 import relay_cli.commands.bots.rotate
-import relay_cli.connection_test
 import relay_cli.finding
 import relay_cli.langbot_api
-import settle.due
-import settle.settler
-from relay.adapters import admission_control, bot_registry, bounded_http, langbot
+from relay import environment
+from relay.adapters import langbot
 from relay.domain import message, timestamps
+from relay.environment import Environment
 from relay.metrics import Metric, Metrics
 from simulation.faults import Scenario
-from simulation.simulated_threads import Threads
 from simulation.world import World
 
 relay.cold_start.end()
 
 LOGGERS = ("relay", "push", "callback", "settle", "publish")
-
-_WITH_A_CLOCK: tuple[tuple[Any, type], ...] = (
-    (push.dispatcher, push.dispatcher.Dispatcher),
-    (relay.sender, relay.sender.Sender),
-    (admission_control, admission_control.AdmissionControl),
-    (callback.receiver, callback.receiver.Receiver),
-    (settle.due, settle.due.DueItems),
-    (settle.settler, settle.settler.Settler),
-)
-_REGISTRY = bot_registry.BotRegistry
 
 
 class LogKeeper(logging.Handler):
@@ -72,6 +47,16 @@ class LogKeeper(logging.Handler):
         self._world.note(self._world.current.process.name, f"logs: {record.getMessage()} {fields}")
 
 
+def _environment_of(world: World) -> Environment:
+    return Environment(
+        clock=world.clock,
+        monotonic=world.monotonic,
+        sleep=world.sleep,
+        random_bytes=world.chance("the relay's own").randbytes,
+        submit=lambda call: world.spawn(world.current.process, call),
+    )
+
+
 @contextmanager
 def relay_in(
     world: World, client: Callable[..., Any], session: Callable[[], Any], scenario: Scenario
@@ -80,27 +65,15 @@ def relay_in(
 
     Limits of AWS that the relay knows are those of the scenario.
     """
-    threads, chance, keeper = Threads(world), world.chance("the relay's own"), LogKeeper(world)
+    chance, keeper = world.chance("secrets"), LogKeeper(world)
     replaced: list[tuple[Any, str, Any]] = [
-        *((module, kind.__name__, partial(kind, clock=world.clock)) for module, kind in _WITH_A_CLOCK),
-        (bot_registry, "BotRegistry", partial(_REGISTRY, clock=world.monotonic)),
-        (bounded_http, "threads", threads.pool(32)),
-        (langbot, "time", threads.time),
+        (environment, "current", _environment_of(world)),
         (langbot, "HttpSession", session),
         (relay.adapters.aws, "client", client),
-        (relay.adapters.message_queue, "uuid4", lambda: UUID(int=chance.getrandbits(128))),
-        (admission_control, "uuid4", lambda: UUID(int=chance.getrandbits(128))),
-        (relay.client.bot_admin, "time", threads.time),
-        (relay.client.conversation, "time", threads.time),
-        (relay.client.messages, "time", threads.time),
         (relay_cli.langbot_api, "from_options", lambda options: options.api),
-        (relay_cli.both_sides, "time", threads.time),
-        (relay_cli.commands.bots.rotate, "time", threads.time),
         (relay_cli.commands.bots.rotate, "new_secret", lambda: f"SECRET-{chance.getrandbits(64):016x}"),
         (relay_cli.both_sides, "say", lambda text: world.note("relay bots rotate", text)),
         (relay_cli.finding, "say", lambda text: world.note("relay bots rotate", text)),
-        (relay_cli.connection_test, "time", threads.time),
-        (relay_cli.connection_test, "token_hex", lambda _: f"{chance.getrandbits(32):08x}"),
         (message, "QUEUE_RETENTION", scenario.queue_retention),
         (message, "RETENTION_MARGIN", scenario.retention_margin),
         (timestamps, "DAY", scenario.day),

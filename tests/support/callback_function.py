@@ -23,7 +23,7 @@ from botocore.exceptions import BotoCoreError
 from relay.domain.bot import Bot
 from support.callbacks import lower_case, signed_headers
 from support.deployed import Deployed, Talk
-from support.environment import VARIABLES
+from support.environment_variables import VARIABLES
 from support.waiting import eventually
 
 Mode = Literal["works", "accepts", "refuses", "fails", "hangs", "is down"]

@@ -27,13 +27,15 @@ PUBLIC = {"relay", *(f"relay.{name}" for name in relay.__all__), "relay.domain",
 SHARED = {f"relay.{path.stem}" for path in ROOT.glob("functions/relay/[!_]*")} - {"relay.client"}
 MAY_IMPORT = {
     "functions/relay/domain/*.py": {"relay.domain", "relay.errors"},
-    "functions/relay/adapters/*.py": {"relay.adapters", "relay.domain", "relay.errors", "relay.log_fields"},
-    "functions/relay/client/*.py": {"relay.client", "relay.adapters", "relay.domain", "relay.errors"},
+    "functions/relay/adapters/*.py": {"relay.adapters", "relay.domain", "relay.environment", "relay.errors"}
+    | {"relay.log_fields"},
+    "functions/relay/client/*.py": {"relay.client", "relay.adapters", "relay.domain", "relay.environment"}
+    | {"relay.errors"},
     "functions/relay/__init__.py": {"relay.client", "relay.errors"},
     "functions/relay/[!_]*.py": SHARED,
     **{f"functions/{name}/*.py": {name, *SHARED} for name in FUNCTIONS},
     "infra/relay_cli/**/*.py": PUBLIC
-    | {"relay_cli", "relay.adapters.function_logs", "relay.adapters.queue_size"}
+    | {"relay_cli", "relay.adapters.function_logs", "relay.adapters.queue_size", "relay.environment"}
     | {"relay_console.app", "relay_console.guard"},  # the command that starts the console
     "infra/relay_console/**/*.py": PUBLIC
     | {"relay_console", "relay.adapters.function_logs", "relay.log_fields"}

@@ -7,7 +7,7 @@ from relay.settings import (
     SettingsError,
     SettleSettings,
 )
-from support.environment import VARIABLES
+from support.environment_variables import VARIABLES
 
 
 def test_settings_are_read_from_the_environment():

@@ -1,11 +1,10 @@
 """Admission control before each bot, by the bot's item in MessagesTable under the session `bots`."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
+from relay import environment
 from relay.adapters.dynamodb import Item, Table
 from relay.domain import admission
 from relay.domain.admission import BotState, Decision, Deferred
@@ -54,7 +53,7 @@ class AdmissionControl:
         max_in_flight: int,
         answer_deadline: int,
         leases: int = admission.LEASES,
-        clock: Clock = time.time,
+        clock: Clock = environment.now,
     ) -> None:
         """`max_in_flight` 0 is no limit; `answer_deadline` in seconds; `leases` are those that a bot has."""
         self._leases = leases
@@ -81,7 +80,7 @@ class AdmissionControl:
             if decision is Decision.PROBE:
                 change = self._probe(now, max_duration)
             elif lease := admission.free_lease(permit.state, self._leases, now, is_sync):
-                entry = admission.lease_entry(uuid4().hex, now + max_duration)
+                entry = admission.lease_entry(environment.random_hex(), now + max_duration)
                 change = self._admission(decision, permit, now, needs_slot, (lease, entry))
             elif attempt:
                 break

@@ -1,12 +1,12 @@
 """The bots, from Secrets Manager, cached briefly enough for a rotation and long enough to be cheap."""
 
 import logging
-import time
 from copy import copy
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from relay import environment
 from relay.adapters.bot_cache import (
     CACHE_TTL,
     MAX_CACHED_NAMES,
@@ -45,7 +45,7 @@ class BotRegistry:
         self,
         secretsmanager: Any,
         prefix: str,
-        clock: Clock = time.monotonic,
+        clock: Clock = environment.monotonic,
         lookups_per_second: int = MAX_CACHED_NAMES,
     ) -> None:
         self._secretsmanager = secretsmanager

@@ -6,7 +6,6 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
@@ -19,14 +18,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 
+from relay import environment
 from relay.domain.addresses import is_metadata, is_public
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-threads = ThreadPoolExecutor(max_workers=32)
-"""The threads of the calls. One that was given up keeps its thread until the lookup of its name ends."""
 
 
 class HttpSession(requests.Session):
@@ -79,7 +76,7 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
         _of_thread.call = mine
         return call()
 
-    running = threads.submit(run)
+    running = environment.submit(run)
     try:
         return running.result(max(seconds, 0))
     except TimeoutError:

@@ -1,7 +1,6 @@
 """LangBotClient: one signed POST to a bot."""
 
 import ssl
-import time
 from collections.abc import Iterable
 from functools import partial
 from itertools import chain
@@ -10,6 +9,7 @@ from typing import Any
 import requests
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
 
+from relay import environment
 from relay.adapters.bounded_http import HttpSession, read, within
 from relay.domain.attempt import Response
 from relay.domain.bot import Bot
@@ -70,11 +70,11 @@ class LangBotClient:
         If LangBot answers 401 to both, then sign with each of `further_secrets` until it does not. Those are
         not looked at before. Raise ConnectFailed and NoResponse.
         """
-        deadline = time.monotonic() + ATTEMPT_TIMEOUT[action]
+        deadline = environment.monotonic() + ATTEMPT_TIMEOUT[action]
         for secret in chain(bot.inbound_secrets[:TRIED_SECRETS], further_secrets):
             call = partial(self._post, bot.endpoint(PATHS[action]), action, body, idempotency_key, secret)
             try:
-                response = within(deadline - time.monotonic(), call)
+                response = within(deadline - environment.monotonic(), call)
             except TimeoutError:
                 raise NoResponse(f"no response within {ATTEMPT_TIMEOUT[action]} s") from None
             if response.status != 401:
@@ -82,7 +82,7 @@ class LangBotClient:
         return response
 
     def _post(self, url: str, action: Action, body: bytes, idempotency_key: str, secret: str) -> Response:
-        timestamp = str(int(time.time()))
+        timestamp = str(int(environment.now()))
         try:
             with self._http.post(
                 url,

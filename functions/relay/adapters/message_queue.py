@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
+from relay import environment
 from relay.domain.keys import group_id, message_key
 from relay.domain.message import QueuedMessage, session_body
 from relay.domain.record import MessageRecord
@@ -35,7 +35,7 @@ class MessageQueue:
             QueueUrl=self._url,
             MessageBody=body,
             MessageGroupId=group_id(session),
-            MessageDeduplicationId=deduplication_id or uuid4().hex,
+            MessageDeduplicationId=deduplication_id or environment.random_hex(),
             **more,
         )
         return Queued(response["MessageId"], response["SequenceNumber"])

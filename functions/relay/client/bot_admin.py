@@ -1,8 +1,8 @@
 """BotAdmin: what an operator can see of the bots of a stack, and change."""
 
-import time
 from datetime import datetime
 
+from relay import environment
 from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.dynamodb import Table
 from relay.client.stack import Stack
@@ -66,12 +66,12 @@ class BotAdmin:
 
     def pause(self, bot: str, seconds: float) -> None:
         """Keep a bot's messages on the queue for so long, MAX_PAUSE seconds at most."""
-        self._admission_control.set_probe(bot, time.time() + seconds)
+        self._admission_control.set_probe(bot, environment.now() + seconds)
 
     def resume(self, bot: str) -> None:
         """End the pause of a bot, also of a failing one: the next message probes the bot.
 
         It takes SLOT_COUNT_TTL seconds. Until then a function may act on what it has read before.
         """
-        self._admission_control.set_probe(bot, time.time())
-        time.sleep(SLOT_COUNT_TTL)
+        self._admission_control.set_probe(bot, environment.now())
+        environment.sleep(SLOT_COUNT_TTL)

@@ -1,8 +1,8 @@
 """Conversation: the replies of one session."""
 
-import time
 from collections.abc import Iterable, Iterator
 
+from relay import environment
 from relay.client.diagnosis_context import context_of, own_parts
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
@@ -54,7 +54,7 @@ class Conversation:
                 if part["part"] not in recent:
                     recent = sorted([*recent, part["part"]])[-_RECENT:]
                     yield self._replies_table.whole(part)
-            time.sleep(_POLL_INTERVAL)
+            environment.sleep(_POLL_INTERVAL)
             after = recent[0] if len(recent) == _RECENT else ""
             parts = self._replies_table.parts_after(self._session, after)
 
@@ -67,7 +67,7 @@ class Conversation:
 
         Raise MessageParked, also if an operator dropped the message, and ReplyTimeout.
         """
-        deadline = time.monotonic() + timeout
+        deadline = environment.monotonic() + timeout
         while True:
             records = list(self._with_resends(message_key(message.sequence_number)))
             record = records[-1] if records else None
@@ -77,13 +77,13 @@ class Conversation:
                 return turn
             if record and record["state"] == State.DROPPED:
                 raise MessageParked(f"dropped: {record['drop_reason']}")
-            if time.monotonic() >= deadline:
+            if environment.monotonic() >= deadline:
                 if turn := self._first_reply(records, likely=True):
                     return turn
                 context = context_of(record, message.bot, self._messages_table, self._replies_table)
-                ended = diagnose(record, context, time.time()).line()
+                ended = diagnose(record, context, environment.now()).line()
                 raise ReplyTimeout(f"no finished reply within {timeout:g} s: {ended}")
-            time.sleep(_POLL_INTERVAL)
+            environment.sleep(_POLL_INTERVAL)
 
     def _with_resends(self, key: str) -> Iterator[MessageRecord]:
         """Return the record of a message, and those of its resends, as far as they are written."""

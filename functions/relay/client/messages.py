@@ -1,10 +1,10 @@
 """Messages: what became of messages, and what an operator can do about them."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
+from relay import environment
 from relay.client.diagnosis_context import context_of
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
@@ -77,7 +77,7 @@ class Messages:
             # A callback can be faster than the record of its message.
             since = unix_seconds(record["queued_at"])
             context = replace(context, refused=self._logs.refusals(bot, since))
-        return diagnose(record, context, time.time())
+        return diagnose(record, context, environment.now())
 
     def begun_by(self, part: ReplyPart) -> MessageRecord | None:
         """Return the record of the message that a part's turn answers."""
@@ -106,7 +106,7 @@ class Messages:
         parse_message(self.body(record))
         resend = self._message_queue.resend(record)
         try:
-            self._messages_table.mark_resent(_key(record), resend.key, time.time())
+            self._messages_table.mark_resent(_key(record), resend.key, environment.now())
         except InvalidState:
             now = self._messages_table.read(_key(record))
             if now and now["state"] == State.RESENT:
@@ -116,7 +116,7 @@ class Messages:
 
     def drop(self, record: MessageRecord, reason: str) -> None:
         """Close a parked or unanswered message for good, with a reason. Raise InvalidState."""
-        if not self._messages_table.drop(_key(record), reason, time.time()):
+        if not self._messages_table.drop(_key(record), reason, environment.now()):
             state = (self._messages_table.read(_key(record)) or record)["state"]
             if state != State.DROPPED:
                 raise InvalidState(f"the message is {state}: only a parked or unanswered one can be dropped")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import time
 
 import relay
+from relay import environment
 from relay.domain.admission import SLOT_TIMEOUT
 from relay.domain.bot import Bot
 from relay.domain.diagnosis import pluralize
@@ -76,16 +76,16 @@ def _wait_for_turns(sides: BothSides, messages: list[RecordKey]) -> None:
 
     `messages` are those of them that wait for a reply.
     """
-    began = time.time()
+    began = environment.now()
     while True:
         still_open = sides.admin.open_messages(sides.name)
         left = [message for message in messages if message in still_open]
-        waited = time.time() - began
+        waited = environment.now() - began
         if not may_sign_with_old(waited, len(left)):
             return
         seen = f"; {pluralize(len(left), 'message')} without a reply" if left else ""
         sides.report(f"waiting for the turns that LangBot began before, {waited:.0f} s so far{seen}")
-        time.sleep(5)
+        environment.sleep(5)
 
 
 def may_sign_with_old(waited: float, open_turns: int) -> bool:
