@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, groupby, pairwise
+from math import log2
 from typing import Any
 from uuid import uuid4
 
@@ -68,12 +69,12 @@ class Talk:
         ]
 
     def attempts(self) -> list[tuple[list[int | None], list[int], int]]:
-        """Return of each part what its attempts were answered, the whole seconds between them, and how many
-        different signatures they had."""
+        """Return of each part what its attempts were answered, which power of 2 s lay between them at least,
+        and how many different signatures they had."""
         found = []
         for _, group in groupby(self.langbot.callbacks(self.session), key=lambda callback: callback.body):
             calls = list(group)
-            delays = [int(later.at - earlier.at + 0.01) for earlier, later in pairwise(calls)]
+            delays = [int(log2(later.at - earlier.at + 0.01)) for earlier, later in pairwise(calls)]
             found.append(
                 (
                     [call.status for call in calls],

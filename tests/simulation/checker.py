@@ -193,15 +193,15 @@ class Findings:
         return [getattr(*first), *(int(one[name]) for one in self.outcome.diary.deployed)]
 
 
-NOT_COUNTED = (
+AWS_TROUBLES = (
     Trouble.SERVICES,
     Trouble.OUTAGES,
     Trouble.DEATHS,
     Trouble.DUPLICATES,
     Trouble.THROTTLES,
     Trouble.GARBLED,
-    Trouble.UPGRADE,
 )
+NOT_COUNTED = (*AWS_TROUBLES, Trouble.UPGRADE)
 """With one of these, not every attempt ends in a record or in the state of its bot."""
 
 INDEX_AND_CLOCKS = 15
@@ -557,15 +557,7 @@ def keeps_bots_apart(findings: Findings) -> Iterator[str]:
 
 def _longest_wait(findings: Findings) -> float:
     faults = findings.outcome.faults
-    aws = (
-        Trouble.SERVICES,
-        Trouble.OUTAGES,
-        Trouble.DEATHS,
-        Trouble.DUPLICATES,
-        Trouble.THROTTLES,
-        Trouble.GARBLED,
-    )
-    if faults.has(*aws, Trouble.ACTIONS, Trouble.SECRETS, Trouble.OPERATORS):
+    if faults.has(*AWS_TROUBLES, Trouble.ACTIONS, Trouble.SECRETS, Trouble.OPERATORS):
         return (
             findings.outcome.scenario.storm
             + 3 * KEY_LIFETIME
