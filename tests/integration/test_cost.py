@@ -120,8 +120,8 @@ def fill(talk, messages):
         records, parts = [], []
         for number in numbers:
             record = {"session": session, "message": message_key(str(number)), "state": "answered"}
-            records.append(record | {"body": "x" * 300, "accepted_message_id": f"in_{number}"})
-            part = {"session": session, "part": f"{sent_at[:-1]}#{number:06}#0", "text": "x" * 300}
+            records.append(record | {"body": "x" * 3_000, "accepted_message_id": f"in_{number}"})
+            part = {"session": session, "part": f"{sent_at[:-1]}#{number:06}#0", "text": "x" * 3_000}
             times = {"created_at": sent_at, "sent_at": sent_at}
             parts.append(part | {"reply_to": f"in_{number}"} | times)
         requests = {
@@ -139,9 +139,9 @@ def batched(numbers, size):
     return (numbers[begin : begin + size] for begin in range(0, len(numbers), size))
 
 
-@pytest.fixture(scope="module", params=[10, 10_000])
+@pytest.fixture(scope="module", params=[10, 1_000])
 def long_session(deployed, request):
-    """A bot, and a session with it of so many messages."""
+    """A bot, and a session with it of so many messages, of 3 KB each: a page of a query has 1 MB."""
     with new_bot(deployed) as talk:
         fill(talk, request.param)
         yield talk

@@ -10,9 +10,11 @@ import pytest
 from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.bot_registry import BotRegistry
 from relay.adapters.langbot import LangBotClient
+from relay.domain.admission import LEASES
 from relay.metrics import Metric
 from simulation.faults import SHORT_RETENTION, Fault, Trouble
 from simulation.model_dynamodb import MAX_ITEM_BYTES
+from simulation.model_langbot import Turn
 from simulation.planned_world import (
     BAD_GATEWAY,
     BOT,
@@ -192,6 +194,32 @@ def test_a_bot_that_fails_is_probed_at_growing_intervals() -> None:
         waits = [round(later - earlier) for earlier, later in pairwise(began[at_once - 1 :])]
         assert at_once <= 4
         assert waits[:5] == sorted(waits[:5])
+
+
+def test_a_bot_that_is_down_does_not_hold_up_another_bot() -> None:
+    with planned_world(releases=("4.11.2", "4.11.2")) as world:
+        world.responds(*[BAD_GATEWAY] * 20)
+        for n in range(10):
+            world.say(session=f"s{n}")
+        world.run(2)
+        others = [world.say(session=f"o{n}", bot="bot1") for n in range(10)]
+        world.run(5)
+        assert {world.state(other) for other in others} == {"answered"}
+
+
+def test_a_full_bot_gets_all_in_order_and_does_not_hold_up_another_bot() -> None:
+    with planned_world(releases=("4.11.2", "4.11.2"), max_in_flight=5) as world:
+        for n in range(40):
+            world.say(f"{n:02}", session=f"s{n % 10}", turn=Turn(thinks=20 + n % 7))
+        world.run(10)
+        assert 5 <= len(world.accepted()) <= 5 + LEASES
+        other = world.say(session="other", bot="bot1")
+        world.run(5)
+        assert world.state(other) == "answered"
+        world.end()
+        assert world.statuses == [202] * 40
+        in_order = sorted(world.texts, key=lambda text: int(text) % 10)
+        assert in_order == [f"{n:02}" for last in range(10) for n in range(last, 40, 10)]
 
 
 def test_a_message_that_merely_waited_is_not_parked() -> None:

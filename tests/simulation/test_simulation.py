@@ -11,7 +11,7 @@ from simulation.run import broken_promises, run_seeds, shrink
 from simulation.template_facts import ROOT
 from simulation.variants import VARIANTS
 
-SEEDS, AT_ONCE = 300, 25
+SEEDS, AT_ONCE = 200, 25
 SEEDS_A_VARIANT = 60
 
 

@@ -243,7 +243,7 @@ def take_a_secret_that_cannot_be_read_for_none(good: Any, self: Any, name: str) 
         raise UnknownBot(f"no bot {name!r}") from None
 
 
-@variant(MessagesTable, "mark_resent", Trouble.OPERATORS, Trouble.SILENCE, messages=24)
+@variant(MessagesTable, "mark_resent", Trouble.OPERATORS, Trouble.SILENCE, messages=4)
 def let_each_copy_of_a_resend_through(good: Any, self: Any, original: Any, *resend: Any) -> Any:
     return self.read(original) or good(self, original, *resend)
 
@@ -404,7 +404,7 @@ give_each_copy_of_an_event_its_own_id.number = 0  # type: ignore[attr-defined]
 # ---------------------------------------------------------------- relay bots rotate
 
 
-LONG_DRILL: dict[str, Any] = {"bots": 1, "messages": 60, "storm": 300, "answer_deadline": 60}
+LONG_DRILL: dict[str, Any] = {"bots": 1, "messages": 60, "storm": 150, "answer_deadline": 60}
 
 
 @variant(
