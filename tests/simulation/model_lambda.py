@@ -128,27 +128,30 @@ class QueueMapping:
     busy: int = 0
 
     def start(self, process: Process) -> None:
-        for _ in range(self.concurrency):
-            self.service.world.spawn(process, self._poll)
+        self.service.world.spawn(process, partial(self._poll, process))
 
-    def _poll(self) -> None:
-        world = self.service.world
+    def _poll(self, process: Process) -> None:
         while True:
-            batch = self.queue.receive(self.batch_size)
-            if not batch:
+            batch = self.queue.receive(self.batch_size) if self.busy < self.concurrency else []
+            if batch:
+                self.busy += 1
+                self.service.world.spawn(process, partial(self._handle, batch))
+            else:
                 self.queue.wait()
-                continue
-            self.busy += 1
-            world.sleep(world.chance("mapping").random() * 0.1)
-            event = {"Records": [self.record(message) for message in batch]}
-            receipts = {message.id: message.receipt for message in batch}
-            # "at least once": the same batch can reach two instances.
-            twice = self.service.faults.strikes(Trouble.DUPLICATES, 0.05)
-            other = world.spawn(world.current.process, partial(self._deliver, event, {})) if twice else None
-            self._deliver(event, receipts)
-            if other:
-                other.wait()
-            self.busy -= 1
+
+    def _handle(self, batch: list[Stored]) -> None:
+        world = self.service.world
+        world.sleep(world.chance("mapping").random() * 0.1)
+        event = {"Records": [self.record(message) for message in batch]}
+        receipts = {message.id: message.receipt for message in batch}
+        # "at least once": the same batch can reach two instances.
+        twice = self.service.faults.strikes(Trouble.DUPLICATES, 0.05)
+        other = world.spawn(world.current.process, partial(self._deliver, event, {})) if twice else None
+        self._deliver(event, receipts)
+        if other:
+            other.wait()
+        self.busy -= 1
+        self.queue.changed()
 
     def _deliver(self, event: Any, receipts: dict[str, str]) -> None:
         service = self.service

@@ -81,7 +81,7 @@ class SqsQueue:
         )
         self.messages[message.id] = message
         self._accepted[group, deduplication_id] = message
-        self._changed()
+        self.changed()
         return message
 
     def receive(self, most: int, visibility: float | None = None) -> list[Stored]:
@@ -120,12 +120,12 @@ class SqsQueue:
         if self.is_fifo:
             self.in_flight(receipt, "DeleteMessage")
         del self.messages[message.id]
-        self._changed()
+        self.changed()
 
     def set_visibility(self, receipt: str, seconds: float) -> None:
         """Set when a message in flight is visible again."""
         self.in_flight(receipt, "ChangeMessageVisibility").visible_at = self.world.now + seconds
-        self._changed()
+        self.changed()
 
     def wait(self) -> None:
         """Wait until the queue may have something to receive."""
@@ -135,7 +135,8 @@ class SqsQueue:
         self.watching.append(self.world.current)
         self.world.suspend(min(later, default=None))
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Let those that wait for the queue look at it again."""
         watching, self.watching = self.watching, []
         for task in watching:
             self.world.wake(task)
