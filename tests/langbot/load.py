@@ -19,7 +19,7 @@ from relay import ReplyTimeout, SentMessage
 from relay.domain.timestamps import unix_seconds
 from support.waiting import eventually
 
-SESSIONS = 6
+SESSIONS = 4
 STREAMED = "".join(f"w{n:03} " for n in range(1, 41))
 
 PATIENCE = 15

@@ -25,7 +25,7 @@ AGENT = "plugin:relay/Peer/agent"
 DISCARD = "DISCARD"
 """LangBot accepts messages that begin with this, and discards them."""
 
-HOLDS = 30
+HOLDS = 16
 """Turns that LangBot keeps, here and not the 100 that it keeps by default: its work for each takes long."""
 
 RUNS_AT_ONCE = 6
