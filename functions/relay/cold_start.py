@@ -11,4 +11,6 @@ gc.disable()
 def end() -> None:
     """Switch garbage collection on again; what was made so far stays out of it."""
     gc.freeze()
+    # By default, to look for garbage is half of the time that a body of millions of values takes to read.
+    gc.set_threshold(100_000, 50, 100)
     gc.enable()

@@ -56,6 +56,11 @@ class OverflowBucket:
             raise
 
 
+MAX_VALUES = 10_000
+"""Values of an item that DynamoDB is asked to hold: each takes some 10 µs to convert, and a part of 6 MB can
+have two million."""
+
+
 @dataclass(frozen=True)
 class OverflowingItem:
     """An item, and what replaces it if DynamoDB cannot hold it: `without_body`, and `raw` at `path`."""
@@ -71,11 +76,13 @@ def put_item(
 ) -> bool:
     """Write an item that may be too large, too deep or too exact for DynamoDB, as `Table.put` does.
 
-    DynamoDB itself decides what it can hold: only if it refuses the item as invalid, the body goes into the
-    bucket and then the item, with `overflow` as the path. Raise botocore's errors.
+    DynamoDB itself decides what it can hold: only if it refuses the item as invalid, or the item has over
+    MAX_VALUES values, the body goes into the bucket and then the item, with `overflow` as the path. Raise
+    botocore's errors.
     """
     try:
-        return table.put(entry.item, condition, values)
+        if _has_at_most(MAX_VALUES, entry.item):
+            return table.put(entry.item, condition, values)
     except (ArithmeticError, RecursionError):
         pass
     except ClientError as error:
@@ -83,3 +90,14 @@ def put_item(
             raise
     bucket.put(entry.path, entry.raw)
     return table.put({**entry.without_body, "overflow": entry.path}, condition, values)
+
+
+def _has_at_most(values: int, item: Mapping[str, Any]) -> bool:
+    """Tell whether an item has at most so many values, with those within its values."""
+    found: list[Any] = [item]
+    for value in found:  # it grows meanwhile
+        if isinstance(value, Mapping | list):
+            found += value.values() if isinstance(value, Mapping) else value
+        if len(found) > values:
+            return False
+    return True

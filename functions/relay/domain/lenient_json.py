@@ -6,12 +6,15 @@ LangBot's `json.dumps` can write NaN, and a plugin can write half an emoji. Stri
 
 import json
 import math
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from relay.domain.strict_json import BYTE_ORDER_MARK, Malformed
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Reader:
@@ -27,7 +30,7 @@ class _Reader:
     def int(self, text: str) -> Any:
         try:
             return int(text)
-        except ValueError:  # Python converts no more than 4,300 digits
+        except ValueError:
             return self._changed(text)
 
     def constant(self, name: str) -> str:
@@ -41,7 +44,7 @@ class _Reader:
     def clean(self, value: Any) -> Any:
         """Replace lone surrogates."""
         if isinstance(value, str):
-            whole = "".join(_REPLACEMENT if "\ud800" <= char <= "\udfff" else char for char in value)
+            whole = _SURROGATE.sub(_REPLACEMENT, value)
             self.exact = self.exact and whole == value
             return whole
         if isinstance(value, dict):
@@ -63,15 +66,21 @@ def loads(raw: bytes, parse_float: Callable[[str], Any] = float) -> tuple[Any, b
     """
     reader = _Reader(parse_float)
     text = raw.decode(errors="replace")
+    read = partial(
+        json.loads,
+        text.removeprefix(BYTE_ORDER_MARK),
+        parse_float=reader.float,
+        parse_constant=reader.constant,
+        object_pairs_hook=reader.object,
+        strict=False,  # a control character in a text
+    )
     try:
-        value = json.loads(
-            text.removeprefix(BYTE_ORDER_MARK),
-            parse_float=reader.float,
-            parse_int=reader.int,
-            parse_constant=reader.constant,
-            object_pairs_hook=reader.object,
-            strict=False,  # a control character in a text
-        )
+        try:
+            value = read()
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # Python converts no more than 4,300 digits
+            value = read(parse_int=reader.int)
         # A surrogate can only come from an escape: decoding UTF-8 gives none.
         if "\\ud" in text or "\\uD" in text:
             value = reader.clean(value)
