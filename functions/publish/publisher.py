@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 MAX_BODIES = 20
 """Bodies that are read from the overflow bucket for one event: that takes a second or two each."""
 
+MAX_BODY_BYTES = 6 * MAX_EVENT_REPLY_BYTES + 4096
+"""Bytes of a body from the bucket that are read as JSON, which takes a second for 6 MB of small values. What
+an event can hold has at most six times as many bytes in a body, if all is escaped."""
+
 _TIME_TO_READ = 30
 """Seconds, of publish's time-out of 60, that must be left to begin with a record."""
 
@@ -117,7 +121,7 @@ class EventPublisher:
             bodies += "overflow" in part
             if bodies > MAX_BODIES:
                 return None
-            message = self.replies_table.message_of(part)
+            message = self.replies_table.message_of(part, MAX_BODY_BYTES)
             # What a part says stays in the reply. So a body that is too large ends the reading of bodies.
             if message is None or ("overflow" in part and json_bytes(message) > MAX_EVENT_REPLY_BYTES):
                 return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from botocore.exceptions import ClientError
 
-from publish.publisher import MAX_BODIES, StreamRecord
+from publish.publisher import MAX_BODIES, MAX_BODY_BYTES, StreamRecord
 from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.dynamodb import to_item
 from relay.adapters.messages_table import MessagesTable
@@ -228,6 +228,15 @@ def test_publish_reads_no_more_than_twenty_bodies_of_a_turn(talk, deployed, work
     with counted_calls(deployed, "s3") as counted:
         replace(workers.publisher(), event_bus=bus).publish([StreamRecord("1", {}, last, 0)], lambda: 60)
     assert counted.calls == {"GetObject": MAX_BODIES}
+    assert "message" not in bus.events[0].data
+
+
+def test_publish_does_not_parse_a_body_that_is_too_large_for_an_event(talk, workers):
+    raw = part_body(talk, further="x" * MAX_BODY_BYTES)
+    workers.receiver().receive(talk.name, lower_case(signed_headers(raw)), raw)
+    (part,) = talk.conversation().parts()
+    bus = Bus()
+    replace(workers.publisher(), event_bus=bus).publish([StreamRecord("1", {}, part, 0)], lambda: 60)
     assert "message" not in bus.events[0].data
 
 

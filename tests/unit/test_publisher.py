@@ -18,7 +18,7 @@ class RepliesTable:
     def turn_up_to(self, last, since, max_pages):
         return self.parts
 
-    def message_of(self, part):
+    def message_of(self, part, _):
         if "overflow" not in part:
             return part["message"]
         self.reads += 1

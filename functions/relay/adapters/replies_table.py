@@ -132,12 +132,15 @@ class RepliesTable:
         )
         return cast(list[ReplyPart], found[::-1])
 
-    def message_of(self, part: ReplyPart) -> list[Segment] | None:
-        """Return the segments of a part, or None if its body is no longer in the overflow bucket."""
+    def message_of(self, part: ReplyPart, max_bytes: int) -> list[Segment] | None:
+        """Return the segments of a part.
+
+        Return None if its body is no longer in the overflow bucket, or has there more than `max_bytes` bytes.
+        """
         if "overflow" not in part:
             return part["message"]
         raw = self._raw(part)
-        return None if raw is None else with_body(part, raw)["message"]
+        return None if raw is None or len(raw) > max_bytes else with_body(part, raw)["message"]
 
     def _raw(self, part: ReplyPart) -> bytes | None:
         # The path follows from the part's own digest: what else an item says is no path to read.
