@@ -159,9 +159,9 @@ class Console:
 def _events(poller: Poller[Any]) -> Response:
     async def events() -> AsyncIterator[str]:
         async for change in poller.subscribe():
-            yield f"data: {json.dumps(change)}\n\n"
+            yield f"{json.dumps(change)}\n"
 
-    return StreamingResponse(events(), media_type="text/event-stream")
+    return StreamingResponse(events(), media_type="application/x-ndjson")
 
 
 async def _fields(request: Request, *names: str) -> dict[str, str]:

@@ -39,14 +39,17 @@ def test_the_command_prints_a_link_and_serves_the_page_until_ctrl_c(start):
     said = console.stdout.readline()
     assert said.startswith("The console of the local stack: http://127.0.0.1:")
     link = said.rsplit(" ", 1)[1].strip()
+    url, _, token = link.partition("/?token=")
     with requests.Session() as browser:
         browser.trust_env = False
         assert "<title>LangBot Relay</title>" in browser.get(link, timeout=10).text
+        browser.headers.update({"Origin": url, "Authorization": f"Bearer {token}"})
+        browser.headers["Authorization"] = f"Bearer {browser.post(url + '/api/open', timeout=10).text}"
         # A browser that leaves in the middle of an answer does not end the console.
         for _ in range(3):
-            browser.get(link.partition("?")[0] + "api/overview", stream=True, timeout=10).close()
-        assert browser.get(link.partition("?")[0], timeout=10).ok
-    assert "The link was used. For another browser: http://127.0.0.1:" in console.stdout.readline()
+            browser.get(f"{url}/api/overview", stream=True, timeout=10).close()
+        assert browser.get(f"{url}/api/stack", timeout=10).ok
+    assert "The link was used. For another tab: http://127.0.0.1:" in console.stdout.readline()
     console.send_signal(signal.SIGINT)
     assert console.wait(20) == 0
     assert console.stderr.read() == ""

@@ -44,7 +44,7 @@ def run_console(stack: relay.Stack, options: argparse.Namespace) -> None:
         raise CommandFailed(1, f"port {options.port} cannot be used; name another with --port") from None
 
     def announce(link: str) -> None:
-        say(f"The link was used. For another browser: {link}")
+        say(f"The link was used. For another tab: {link}")
 
     # A browser that has gone must not end the console; `relay` itself ends with the reader of its output.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
