@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from console.console_fixtures import open_console
 from local.sample_bot import Answer
 from relay.domain.part import VerifiedCallback, parse_part, reply_part
+from relay_console.segments_view import MAX_SEGMENTS
 from support.bots import change_secret
 from support.callbacks import part_body, post_part, reply, signed_headers
 from support.console_server import serve_console
@@ -136,6 +137,17 @@ def test_several_replies_in_a_turn_are_several_bubbles(console, talk):
     console.open(talk.session)
     expect(console.page.locator(".turn")).to_have_count(1)
     expect(console.page.locator(".turn .bubble")).to_have_text(["part 1 of 3", "part 2 of 3", "part 3 of 3"])
+
+
+def test_segments_that_would_freeze_the_page_are_left_out(console, talk):
+    small = [{"type": "Plain", "text": "x"}] * 6_000
+    assert post_part(talk, part_body(talk, reply_to="", message=small)).ok
+    talk.deployed.state(talk.push("hello"), "answered")
+    console.open(talk.session)
+    expect(console.page.locator(".turn .note")).to_have_text(
+        f"Segments left out here: {6_000 - MAX_SEGMENTS}; the raw JSON has all of them."
+    )
+    assert console.page.locator(".turn .segment").count() == MAX_SEGMENTS + len(["echo: hello"])
 
 
 def test_a_picture_is_shown(console, talk):
