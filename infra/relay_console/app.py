@@ -168,7 +168,7 @@ async def _fields(request: Request, *names: str) -> dict[str, str]:
     """Return the fields of a request's JSON; those with `names` are there, and all are texts."""
     try:
         fields = await request.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise HTTPException(400, "the request is not JSON") from None
     if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
         raise HTTPException(400, "the request must be a JSON object of texts")

@@ -3,6 +3,7 @@
 import re
 import time
 
+import pytest
 from playwright.sync_api import expect
 
 from console.console_fixtures import open_console
@@ -103,6 +104,14 @@ def test_a_tab_that_no_link_opened_says_what_opens_it(console, browser_context, 
     expect(tab.locator("#live")).to_have_text("not opened: use the link that the console printed last")
     assert tab.evaluate("() => document.cookie") == ""
     tab.close()
+
+
+@pytest.mark.parametrize("address", ["#%", "#%ff", "#"])
+def test_an_address_that_names_no_session_opens_none(console, address):
+    console.page.evaluate("(address) => (location.hash = address)", address)
+    console.page.reload()
+    console.page.locator("#live[data-on=true]").wait_for()
+    expect(console.page.locator("#choose")).to_be_visible()
 
 
 def test_a_page_goes_on_after_its_connection_broke_off(console, browser_context, talk):

@@ -96,6 +96,11 @@ def test_a_body_that_does_not_say_its_length_or_is_too_long_is_refused(console, 
     connection.close()
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b'{"bot": 1}', b"[" * 200_000])
+def test_a_change_that_is_no_json_object_of_texts_is_refused(console, browser, body):
+    assert browser.post(f"{console.url}/api/send", data=body, timeout=10).status_code == 400
+
+
 @pytest.mark.parametrize("path", ["/api/send", "/api/resend", "/api/drop", "/api/earlier"])
 def test_a_change_cannot_be_made_by_a_get(console, browser, path):
     assert browser.get(console.url + path, timeout=10).status_code == 405

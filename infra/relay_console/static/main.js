@@ -122,7 +122,13 @@ subscribe(
   },
   showConnected,
 );
-const linked = () => decodeURIComponent(location.hash.slice(1));
+const linked = () => {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return ""; // typed by hand
+  }
+};
 if (linked()) openSession(linked(), false);
 window.addEventListener("hashchange", () => {
   if (linked() && linked() !== conversation.session) openSession(linked());
