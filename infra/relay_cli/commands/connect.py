@@ -52,7 +52,7 @@ def _connected(sides: BothSides, relay_bot: RelayBot, found: Json | None) -> Jso
     if found and not changes:
         sides.report(f"bot {sides.name} is connected, nothing changes")
         return found
-    sides.ask(changes)
+    sides.ask(changes, secret)
     saves_langbot = bool(found and planned.changes)
     found = found or sides.api.create_bot(sides.name_in_langbot, planned.adapter_config)
     # The relay must know a secret before LangBot signs with it.
