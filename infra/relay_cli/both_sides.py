@@ -18,7 +18,7 @@ from relay_cli.connection_test import run_test
 from relay_cli.finding import show
 from relay_cli.langbot_api import Json
 from relay_cli.routes import read_routes
-from relay_cli.terminal import CommandFailed, confirmed, say, say_json
+from relay_cli.terminal import CommandFailed, confirmed, one_line, say, say_json
 
 PAUSE = 8
 """Seconds for which a bot is paused at a time, while its open turns are waited for."""
@@ -59,7 +59,7 @@ class BothSides:
     def ask(self, changes: Sequence[str], secret: str | None) -> None:
         """Show changes; go on only if the operator says yes, and the bot's secret is still `secret`."""
         for change in changes:
-            self.report(f"  {change}")
+            self.report(f"  {one_line(change)}")
         if not confirmed("Make these changes?", self._options.yes):
             raise CommandFailed(1, "nothing was changed")
         if self.admin.secret(self.name) != secret:
