@@ -80,6 +80,9 @@ def local_stack(
     endpoint = f"http://127.0.0.1:{port}"
     with _only_one(folder), _emulator(port, folder / "ministack.log"):
         outputs = _deploy(endpoint, parameters or {})
+        # Who reads it reaches the stack with every right. A file that a crash left may be open to others.
+        outputs_file.unlink(missing_ok=True)
+        outputs_file.touch(0o600)
         outputs_file.write_text(json.dumps(outputs, indent=2) + "\n")
         try:
             yield LocalStack(outputs)

@@ -45,6 +45,13 @@ def with_secrets(secret: str | None, signing: Mapping[str, Any], **others: str) 
     return json.dumps({**(secret_fields(secret or "{}") or {}), **signing, **others}, ensure_ascii=False)
 
 
+def changed_meanwhile(bot: str) -> CommandFailed:
+    """Return the error for a secret that is not the one with which a command has begun."""
+    return CommandFailed(
+        1, f"the secret of bot {bot!r} was taken away or changed meanwhile; run the command again"
+    )
+
+
 def changed_fields(before: str | None, after: str) -> list[str]:
     """Return the names of the fields in which two values of a bot's secret differ."""
     old, new = secret_fields(before or "{}") or {}, secret_fields(after) or {}

@@ -12,12 +12,13 @@ from relay.domain.bot import weakness
 from relay.domain.diagnosis import pluralize
 from relay.domain.keys import RecordKey
 from relay_cli import langbot_api
-from relay_cli.connection import LABELS, RelayBot, find_bot, without_query
+from relay_cli.bot_secret import changed_meanwhile
+from relay_cli.connection import LABELS, RelayBot, find_bot, fits, without_query
 from relay_cli.connection_test import run_test
 from relay_cli.finding import show
 from relay_cli.langbot_api import Json
 from relay_cli.routes import read_routes
-from relay_cli.terminal import CommandFailed, confirmed, say, say_json
+from relay_cli.terminal import CommandFailed, confirmed, one_line, say, say_json
 
 PAUSE = 8
 """Seconds for which a bot is paused at a time, while its open turns are waited for."""
@@ -49,18 +50,20 @@ class BothSides:
         """Return the bot as the relay knows it now. It must have secrets."""
         known = self._relay_bot()
         if not (known.bot.inbound_secrets and known.bot.outbound_secrets):
-            raise CommandFailed(1, f"the secret of bot {self.name!r} was taken away or changed meanwhile")
+            raise changed_meanwhile(self.name)
         return known
 
     def _relay_bot(self) -> RelayBot:
         return RelayBot(self.name, self.admin.secret(self.name), self.stack.callback_url(self.name))
 
-    def ask(self, changes: Sequence[str]) -> None:
-        """Show changes; go on only if the operator says yes."""
+    def ask(self, changes: Sequence[str], secret: str | None) -> None:
+        """Show changes; go on only if the operator says yes, and the bot's secret is still `secret`."""
         for change in changes:
-            self.report(f"  {change}")
+            self.report(f"  {one_line(change)}")
         if not confirmed("Make these changes?", self._options.yes):
             raise CommandFailed(1, "nothing was changed")
+        if self.admin.secret(self.name) != secret:
+            raise changed_meanwhile(self.name)
 
     def save_in_langbot(self, found: Json, adapter_config: Json) -> list[RecordKey]:
         """Save LangBot's bot when no turn is open; return the messages whose turns still were.
@@ -71,8 +74,11 @@ class BothSides:
             left = self._wait_for_turns()
             now = self.api.bot(found["uuid"])["adapter_config"]
             ours = {field: adapter_config[field] for field in LABELS if field in adapter_config}
+            after = {**adapter_config, **now, **ours}
+            if not fits(self.relay_bot().bot, after):
+                raise changed_meanwhile(self.name)
             self.admin.pause(self.name, MAX_PAUSE)
-            self.api.save_bot(found["uuid"], {**adapter_config, **now, **ours})
+            self.api.save_bot(found["uuid"], after)
             kept = self.api.bot(found["uuid"])["adapter_config"]
             if any(kept.get(field) != value for field, value in ours.items()):
                 raise CommandFailed(1, "LangBot did not keep what it was given: look at the bot there")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import relay
+from relay_cli.bot_secret import changed_meanwhile
 
 
 class Deployment:
@@ -29,9 +30,12 @@ class Deployment:
 
 
 def write_secret(stack: relay.Stack, bot: str, before: str | None, after: str) -> None:
-    """Write a bot's secret; `before` is None for a new bot, which gets the key of the stack."""
+    """Write a bot's secret; `before` is None for a new bot, which gets the key of the stack.
+
+    Raise CommandFailed if the secret is not `before` any more.
+    """
     admin = relay.BotAdmin(stack)
     if before is None:
         admin.create_secret(bot, after, Deployment(stack).parameters.get("KmsKeyArn", ""))
-    else:
-        admin.replace_secret(bot, after)
+    elif not admin.replace_secret(bot, before, after):
+        raise changed_meanwhile(bot)

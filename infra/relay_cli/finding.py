@@ -43,5 +43,5 @@ def show(findings: Iterable[Finding], options: argparse.Namespace) -> bool:
         mark = {True: "ok  ", False: "FAIL", None: "note"}[finding.ok]
         say(f"{mark}  {finding.check:26} {one_line(finding.text)}")
         if finding.advice:
-            say(f"{'':32} -> {finding.advice}")
+            say(f"{'':32} -> {one_line(finding.advice)}")
     return all_well

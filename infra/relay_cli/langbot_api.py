@@ -2,10 +2,11 @@
 
 import argparse
 import os
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from relay_cli.terminal import CommandFailed
+from relay_cli.terminal import CommandFailed, complain, one_line
 
 if TYPE_CHECKING:  # it is imported when a command needs it
     import requests
@@ -19,6 +20,30 @@ _TIMEOUT = 30
 """Seconds for a response. LangBot can take 20 to reload a bot."""
 
 _NOT_APPLIED = "bot_apply_failed"
+
+
+def _answer(required: tuple[str, ...] = (), **properties: Json) -> Json:
+    return {"type": "object", "required": list(required), "properties": properties}
+
+
+_OBJECT: Json = {"type": "object"}
+_OBJECTS: Json = {"type": "array", "items": _OBJECT}
+_OBJECTS_OR_NONE = _OBJECTS | {"type": ["array", "null"]}
+_ID: Json = {"type": "string", "minLength": 1}
+_BOT = _answer(
+    ("uuid", "name", "adapter_config"),
+    uuid=_ID,
+    name={"type": "string"},
+    adapter_config=_OBJECT,
+    adapter_runtime_values={"type": ["object", "null"]},
+    event_bindings=_OBJECTS_OR_NONE,
+    plugin_processors=_OBJECTS_OR_NONE,
+)
+_ROUTE = _answer(
+    ("matched", "target_type"),
+    target_uuid={"type": ["string", "null"]},
+    target={"type": ["object", "null"]},
+)
 
 
 def add_options(parser: argparse.ArgumentParser, required: bool) -> None:
@@ -41,10 +66,25 @@ def from_options(options: argparse.Namespace) -> "LangBotApi":
         raise CommandFailed(
             2, f"an API key of LangBot is needed in {API_KEY}: make one in LangBot's settings, API Keys"
         )
-    url = urlsplit(options.langbot.strip())
+    try:
+        url = urlsplit(options.langbot.strip())
+    except ValueError:
+        url = urlsplit("")
     if url.scheme not in ("http", "https") or not url.hostname:
         raise CommandFailed(2, "--langbot must be an address such as https://langbot.example.com")
-    return LangBotApi(f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}", key)
+    if "@" in url.netloc:  # it is printed, and kept in the bot's secret
+        raise CommandFailed(2, "--langbot must be without a user and a password")
+    address = f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
+    if url.scheme == "http" and not _is_loopback(url.hostname):
+        complain(f"relay: warning: the API key goes to {address} in plain text")
+    return LangBotApi(address, key)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class LangBotApi:
@@ -56,25 +96,28 @@ class LangBotApi:
 
     def version(self) -> str:
         """Return LangBot's release, e.g. `v4.11.2`."""
-        return str(self._call("GET", "system/info").get("version", "of an unknown release"))
+        info = _checked(self._call("GET", "system/info"), _OBJECT)
+        return one_line(str(info.get("version", "of an unknown release")))
 
     def http_bots(self) -> list[Json]:
         """Return the HTTP bots, each with its `adapter_config`, which has its secrets in clear."""
-        bots = [bot for bot in self._call("GET", "platform/bots")["bots"] if bot.get("adapter") == "http_bot"]
+        listed = _checked(self._call("GET", "platform/bots"), _answer(("bots",), bots=_OBJECTS))["bots"]
+        bots = [bot for bot in listed if bot.get("adapter") == "http_bot"]
         if any("adapter_config" not in bot for bot in bots):
             raise CommandFailed(1, "the API key of LangBot needs the scope resource.manage too")
-        return bots
+        checked: list[Json] = _checked(bots, {"type": "array", "items": _BOT})
+        return checked
 
     def bot(self, uuid: str) -> Json:
         """Return a bot as it is now."""
-        bot: Json = self._call("GET", f"platform/bots/{uuid}")["bot"]
+        bot: Json = _checked(self._call("GET", f"platform/bots/{uuid}"), _answer(("bot",), bot=_BOT))["bot"]
         return bot
 
     def create_bot(self, name: str, adapter_config: Json) -> Json:
         """Make an HTTP bot that is switched on. LangBot gives it a route to its default pipeline."""
         fields = {"name": name, "description": "", "adapter": "http_bot", "enable": True}
         created = self._call("POST", "platform/bots", fields | {"adapter_config": adapter_config})
-        return self.bot(created["uuid"])
+        return self.bot(_checked(created, _answer(("uuid",), uuid=_ID))["uuid"])
 
     def save_bot(self, uuid: str, adapter_config: Json) -> None:
         """Replace a bot's whole `adapter_config` and switch the bot on. LangBot reloads the bot.
@@ -95,27 +138,32 @@ class LangBotApi:
             "event_data": event,
             "context": {"bot_account_id": "http_bot"},
         }
-        return self._optional("POST", f"platform/bots/{uuid}/event-routes/dry-run", body)
+        return self._optional("POST", f"platform/bots/{uuid}/event-routes/dry-run", _ROUTE, body)
 
     def agent(self, uuid: str) -> Json:
         """Return an agent."""
-        found: Json = (self._optional("GET", f"agents/{uuid}") or {}).get("agent", {})
+        found: Json = (self._optional("GET", f"agents/{uuid}", _answer(agent=_OBJECT)) or {}).get("agent", {})
         return found
 
     def runs(self, agent: str) -> list[Json]:
         """Return an agent's latest runs."""
-        found: list[Json] = (self._optional("GET", f"agents/{agent}/runs") or {}).get("items", [])
+        schema = _answer(items=_OBJECTS)
+        found: list[Json] = (self._optional("GET", f"agents/{agent}/runs", schema) or {}).get("items", [])
         return found
 
     def log(self, uuid: str) -> list[Json]:
         """Return what LangBot has logged about a bot since it was saved, at most a hundred lines."""
         body = {"from_index": -1, "max_count": 100}
-        lines: list[Json] = self._call("POST", f"platform/bots/{uuid}/logs", body)["logs"]
+        answer = self._call("POST", f"platform/bots/{uuid}/logs", body)
+        lines: list[Json] = _checked(answer, _answer(("logs",), logs=_OBJECTS))["logs"]
         return lines
 
-    def _optional(self, method: str, path: str, body: Json | None = None) -> Json | None:
+    def _optional(self, method: str, path: str, schema: Json, body: Json | None = None) -> Json | None:
         response = self._send(method, path, body)
-        return None if response.status_code in (404, 405) else self._data(method, path, response)
+        if response.status_code in (404, 405):
+            return None
+        found: Json = _checked(self._data(method, path, response), schema)
+        return found
 
     def _call(self, method: str, path: str, body: Json | None = None) -> Any:
         return self._data(method, path, self._send(method, path, body))
@@ -132,18 +180,16 @@ class LangBotApi:
                 timeout=_TIMEOUT,
                 allow_redirects=False,  # the key is for this address only
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # ValueError is of an odd redirect
             raise CommandFailed(
                 1, f"LangBot at {self.url} cannot be reached: {type(error).__name__}; check --langbot"
             ) from None
 
     def _data(self, method: str, path: str, response: "requests.Response") -> Any:
         status = response.status_code
-        if status in (301, 302, 307, 308):
-            target = urlsplit(response.headers.get("Location", ""))
-            raise CommandFailed(
-                1, f"LangBot redirects to {target.scheme}://{target.netloc}: give that as --langbot"
-            )
+        target = _origin(response.headers.get("Location", ""))
+        if status in (301, 302, 307, 308) and target:
+            raise CommandFailed(1, f"LangBot redirects to {target}: give that as --langbot")
         if status == 401:
             raise CommandFailed(1, "LangBot does not know this API key")
         if status == 403:
@@ -166,10 +212,28 @@ class LangBotApi:
         return fields.get("data")
 
 
+def _origin(location: str) -> str:
+    """Return the scheme and the host of a URL, or nothing if it has none."""
+    url = urlsplit(location)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else ""
+
+
+def _checked(answer: Any, schema: Json) -> Any:
+    """Return an answer of LangBot's that has the form of a schema. Raise CommandFailed, without a value."""
+    import fastjsonschema
+
+    try:
+        return fastjsonschema.validate(schema, answer)
+    except fastjsonschema.JsonSchemaValueException as fault:
+        raise CommandFailed(
+            1, f"LangBot answered in a form that this command does not know: {fault.message}"
+        ) from None
+
+
 def response_fields(response: "requests.Response") -> Json:
     """Return the JSON object in a response, or an empty one if it has none."""
     try:
         fields = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}

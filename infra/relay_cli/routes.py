@@ -23,9 +23,9 @@ def read_routes(api: LangBotApi, bot: Json) -> Iterator[Finding]:
         return iter([pipeline_of(bot)])
     taken = {kind: result for kind, result in results.items() if result}
     agents = {
-        result["target_uuid"]: api.agent(result["target_uuid"])
+        uuid: api.agent(uuid)
         for result in taken.values()
-        if result["target_type"] == "agent" and result["matched"]
+        if result["target_type"] == "agent" and result["matched"] and (uuid := result.get("target_uuid"))
     }
     return route_findings(bot, taken, agents)
 

@@ -159,16 +159,16 @@ class Console:
 def _events(poller: Poller[Any]) -> Response:
     async def events() -> AsyncIterator[str]:
         async for change in poller.subscribe():
-            yield f"data: {json.dumps(change)}\n\n"
+            yield f"{json.dumps(change)}\n"
 
-    return StreamingResponse(events(), media_type="text/event-stream")
+    return StreamingResponse(events(), media_type="application/x-ndjson")
 
 
 async def _fields(request: Request, *names: str) -> dict[str, str]:
     """Return the fields of a request's JSON; those with `names` are there, and all are texts."""
     try:
         fields = await request.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise HTTPException(400, "the request is not JSON") from None
     if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
         raise HTTPException(400, "the request must be a JSON object of texts")

@@ -39,20 +39,23 @@ _HEADERS = {
 }
 
 
+OPEN_PATH = "/api/open"
+"""A POST with the token of the link gets the secret for all other requests."""
+
+
 class Guard:
     """An ASGI application in front of another one.
 
-    A link with a token opens the console once: the browser gets a cookie for it. Then `announce` is called
-    with the next link, for a further browser.
+    The page and the static files hold no data, and need no secret. Everything else needs the secret of this
+    console in a header; a cookie would go to every port of the host. A page gets the secret once, for the
+    token in its link. Then `announce` is called with the next link, for a further tab.
     """
 
     def __init__(self, app: ASGIApp, port: int, announce: Callable[[str], None]) -> None:
         self._app = app
         self._host = f"127.0.0.1:{port}"
         self._announce = announce
-        # Cookies do not differ by port.
-        self._cookie = f"relay_console_{port}"
-        self._session = secrets.token_urlsafe(32)
+        self._secret = secrets.token_urlsafe(32)
         self._token = secrets.token_urlsafe(32)
 
     @property
@@ -63,48 +66,43 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an HTTP request on if it is the operator's, else refuse it."""
         request = Request(scope)
-        opens = self._opens(request)
+        opens = scope["path"] == OPEN_PATH and _shows(request, self._token)
         refusal = self._refusal(request, opens)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
-                if opens and not refusal:
-                    cookie = f"{self._cookie}={self._session}; HttpOnly; SameSite=Strict; Path=/"
-                    headers.append("Set-Cookie", cookie)
+                MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
         if refusal:
             status, text = refusal
             await PlainTextResponse(text, status)(scope, receive, send_guarded)
-            return
-        if opens:
+        elif opens:
             self._token = secrets.token_urlsafe(32)
             self._announce(self.link)
-        await self._app(scope, receive, send_guarded)
-
-    def _opens(self, request: Request) -> bool:
-        """Tell whether the request is the link."""
-        token = request.query_params.get("token", "")
-        return request.url.path == "/" and compare_digest(token.encode(), self._token.encode())
+            await PlainTextResponse(self._secret)(scope, receive, send_guarded)
+        else:
+            await self._app(scope, receive, send_guarded)
 
     def _refusal(self, request: Request, opens: bool) -> tuple[int, str] | None:
         """Return the status and the text with which a request is refused, or None."""
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
-        posts = request.method == "POST"
+        posts, path = request.method == "POST", request.scope["path"]
         if host != self._host:
             return 421, f"This console is at {self._host} only.\n"
         if (origin is None and posts) or origin not in (None, f"http://{host}"):
             return 403, "The request comes from another page.\n"
         if request.method not in ("GET", "POST"):
             return 405, "The console takes GET and POST only.\n"
-        cookie = request.cookies.get(self._cookie, "")
-        if not opens and not compare_digest(cookie.encode(), self._session.encode()):
-            return 401, "Open the link that the console has printed last: each link opens one browser.\n"
-        if posts and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return 415, "The console takes JSON only.\n"
+        is_public = path == "/" or path.startswith("/static/")
+        if not (is_public or opens or _shows(request, self._secret)):
+            return 401, "Open the link that the console has printed last: each link opens one tab.\n"
         length = request.headers.get("content-length", "")
         if posts and not (length.isdecimal() and int(length) <= MAX_BODY_BYTES):
             return 413, f"The request must say its length, of at most {MAX_BODY_BYTES} bytes.\n"
         return None
+
+
+def _shows(request: Request, secret: str) -> bool:
+    header = request.headers.get("authorization", "")
+    return compare_digest(header.encode(), f"Bearer {secret}".encode())

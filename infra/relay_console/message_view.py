@@ -39,24 +39,25 @@ def message_item(record: MessageRecord) -> ViewItem:
     """Return a message of the conversation."""
     segments, sender = _segments_and_sender(record)
     shown = {name: record[name] for name in _SHOWN if name in record}  # type: ignore[literal-required]
-    return shown | {
+    return {
+        **shown,
+        **segments,
         "kind": "message",
         "id": f"message:{record['message']}",
         "key": record["message"],
         "order": record["queued_at"],
         "sender": sender,
-        "segments": segments,
     }
 
 
-def _segments_and_sender(record: MessageRecord) -> tuple[list[ViewItem] | None, str]:
-    """Return the segments of a message and its sender's name. None if its body is in the bucket."""
+def _segments_and_sender(record: MessageRecord) -> tuple[ViewItem, str]:
+    """Return the segments of a message, None if its body is in the bucket, and its sender's name."""
     if "body" not in record:
-        return None, ""
+        return {"segments": None}, ""
     try:
         message = parse_message(record["body"])
     except InvalidMessage:
-        return [text_segment("Unreadable", record["body"])], ""
+        return {"segments": [text_segment("Unreadable", record["body"])]}, ""
     sender = message.sender or {}
     return shown_segments(message.segments), str(sender.get("name") or sender.get("id") or "")
 

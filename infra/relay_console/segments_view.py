@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 
 from relay.domain.segments import Segment
 from relay_console.view_item import ViewItem
@@ -10,12 +11,36 @@ from relay_console.view_item import ViewItem
 MAX_TEXT = 20_000
 """Characters of a text that the conversation shows; the raw JSON has all of it."""
 
+MAX_SEGMENTS, MAX_FURTHER = 200, 2000
+"""Segments that are shown of a message or a part, and in all those beyond the first of each: a browser takes
+0.3 ms for each, and shows nothing meanwhile."""
+
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+")
 
 
-def shown_segments(segments: Iterable[Segment]) -> list[ViewItem]:
-    """Return segments as the page shows them: each with its type and what can be shown of it."""
-    return [_shown_segment(segment) for segment in segments]
+def shown_segments(segments: Sequence[Segment]) -> ViewItem:
+    """Return the segments that the page shows, with what can be shown of each, and how many are left out."""
+    shown = [_shown_segment(segment) for segment in segments[:MAX_SEGMENTS]]
+    return {"segments": shown, "left_out": len(segments) - len(shown)}
+
+
+def limited_segments(items: Iterable[ViewItem]) -> Iterator[ViewItem]:
+    """Return messages and turns, newest first, with segments up to MAX_FURTHER in all."""
+    further = MAX_FURTHER
+    for item in sorted(items, key=itemgetter("order"), reverse=True):
+        bubbles = []
+        for bubble in reversed(item.get("bubbles", [item])):
+            segments = bubble["segments"] or []
+            left_out = max(0, len(segments) - 1 - further)
+            further -= max(0, len(segments) - 1 - left_out)
+            if left_out:
+                shown = {
+                    "segments": segments[: len(segments) - left_out],
+                    "left_out": bubble["left_out"] + left_out,
+                }
+                bubble = bubble | shown
+            bubbles.append(bubble)
+        yield item | {"bubbles": bubbles[::-1]} if "bubbles" in item else bubbles[0]
 
 
 def _shown_segment(segment: Segment) -> ViewItem:

@@ -11,6 +11,7 @@ from relay.domain.states import State
 from relay.domain.timestamps import Clock
 from relay_console.message_view import message_item
 from relay_console.part_view import part_item
+from relay_console.segments_view import limited_segments
 from relay_console.turn_view import turn_items
 from relay_console.view_item import ViewItem
 
@@ -80,8 +81,10 @@ class SessionFeed:
             self._turns_at = now
             turns = turn_items(self.parts.values(), self.records.values(), now)
             self._turns = {item["id"]: item for item in turns}
+        messages = [item for item in self._items.values() if item["kind"] == "message"]
+        limited = {item["id"]: item for item in limited_segments([*messages, *self._turns.values()])}
         earlier = {"kind": "earlier", "id": "earlier", "more": self._has_earlier}
-        return {**self._items, **self._turns, "earlier": earlier}
+        return {**self._items, **limited, "earlier": earlier}
 
     def _read_new(self, now: float) -> tuple[list[MessageRecord], list[ReplyPart]]:
         if not self.records and not self.parts and self._wants_earlier:

@@ -50,8 +50,7 @@ def _turn_item(turn: Turn, record: MessageRecord | None, now: float) -> ViewItem
         "status": _turn_status(turn, record, now),
         "parts": len(turn.parts),
         "bubbles": [
-            {"part": part["part"], "segments": shown_segments(part["message"])}
-            for part in effective_parts(turn.parts)
+            {"part": part["part"], **shown_segments(part["message"])} for part in effective_parts(turn.parts)
         ],
     }
 

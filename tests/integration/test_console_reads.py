@@ -213,8 +213,7 @@ def follow(console, path):
     def read():
         try:
             for line in response.iter_lines():
-                if line.startswith(b"data: "):
-                    changes.append(json.loads(line.removeprefix(b"data: ")))
+                changes.append(json.loads(line))
         except Exception:
             return  # it was closed
 

@@ -91,8 +91,11 @@ class Drill:
         return secret
 
     def _write(self, changes: dict[str, Any]) -> None:
-        text = json.dumps(self._secret() | changes)
-        self._insist(lambda: self._admin.replace_secret(self.bot.name, text))
+        written = False
+        while not written:
+            known = self._secret()
+            replace = partial(self._admin.replace_secret, self.bot.name, json.dumps(known))
+            written = self._insist(partial(replace, json.dumps(known | changes)))
 
     def _insist(self, action: Callable[[], Any]) -> Any:
         """Do something until AWS lets it."""

@@ -27,12 +27,20 @@ class RunningConsole:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def open(self, link: str) -> requests.Response:
+        """Open a link as the page does; the response has the secret for all other requests."""
+        with requests.Session() as session:
+            session.trust_env = False
+            headers = {"Origin": self.url, "Authorization": f"Bearer {link.partition('token=')[2]}"}
+            return session.post(f"{self.url}/api/open", headers=headers, timeout=10)
+
     def browser(self) -> requests.Session:
-        """Open the console as a browser does; return its cookies, with the Origin that its page sends."""
+        """Open the console; return a session with the secret and the Origin that its page sends."""
         session = requests.Session()
         session.trust_env = False
-        assert session.get(self.guard.link, timeout=10).status_code == 200
-        session.headers["Origin"] = self.url
+        opened = self.open(self.guard.link)
+        assert opened.status_code == 200
+        session.headers.update({"Origin": self.url, "Authorization": f"Bearer {opened.text}"})
         return session
 
 

@@ -11,7 +11,13 @@ from relay_console.bot_view import bot_item
 from relay_console.curl_command import curl_command
 from relay_console.message_view import message_detail, message_item
 from relay_console.part_view import part_detail, part_item
-from relay_console.segments_view import MAX_TEXT, shown_segments
+from relay_console.segments_view import (
+    MAX_FURTHER,
+    MAX_SEGMENTS,
+    MAX_TEXT,
+    limited_segments,
+    shown_segments,
+)
 from relay_console.session_view import MessageSummary, session_item
 from relay_console.turn_view import STALLED_AFTER, turn_items
 from support.samples import NOW, message_record, received_part
@@ -74,7 +80,7 @@ def test_a_message_in_the_bucket_is_shown_without_its_text():
 
 
 def test_a_long_text_is_cut():
-    (shown,) = shown_segments([{"type": "Plain", "text": "x" * (MAX_TEXT + 1)}])
+    (shown,) = shown_segments([{"type": "Plain", "text": "x" * (MAX_TEXT + 1)}])["segments"]
     assert (len(shown["text"]), shown["cut"]) == (MAX_TEXT, True)
 
 
@@ -93,9 +99,31 @@ def test_a_long_text_is_cut():
     ],
 )
 def test_only_a_picture_in_the_message_itself_is_shown(segment, shown):
-    (found,) = shown_segments([segment])
+    (found,) = shown_segments([segment])["segments"]
     assert found == shown if shown else "picture" not in found
     assert all(isinstance(value, str | bool) for value in found.values())
+
+
+def small(count):
+    return [{"type": "Plain", "text": "x"}] * count
+
+
+@pytest.mark.parametrize(("count", "left_out"), [(MAX_SEGMENTS, 0), (40_000, 40_000 - MAX_SEGMENTS)])
+def test_a_bubble_says_how_many_segments_are_left_out(count, left_out):
+    shown = shown_segments(small(count))
+    assert (len(shown["segments"]), shown["left_out"]) == (count - left_out, left_out)
+
+
+def test_the_newest_bubbles_of_a_conversation_show_their_segments():
+    bubbles = [shown_segments(small(MAX_SEGMENTS)) for _ in range(MAX_FURTHER // MAX_SEGMENTS * 2)]
+    turn = {"id": "turn", "order": "2", "bubbles": bubbles}
+    message = {"id": "message", "order": "1", **shown_segments(small(3))}
+    large = {"id": "large", "order": "0", "segments": None}
+    newest, older, oldest = limited_segments([large, message, turn])
+    assert newest["bubbles"][0] == {"segments": bubbles[0]["segments"][:1], "left_out": MAX_SEGMENTS - 1}
+    assert newest["bubbles"][-1] == bubbles[-1]
+    assert sum(len(bubble["segments"]) - 1 for bubble in newest["bubbles"]) == MAX_FURTHER
+    assert (len(older["segments"]), older["left_out"], oldest) == (1, 2, large)
 
 
 # ---------------------------------------------------------------- turns

@@ -30,6 +30,9 @@ class Answering(BaseHTTPRequestHandler):
     def do_PUT(self):
         self.do_GET()
 
+    def do_POST(self):
+        self.do_GET()
+
     def log_message(self, *_):
         pass
 
@@ -128,6 +131,73 @@ def test_a_release_without_routes_answers_none(langbot):
     assert LangBotApi(langbot.url, KEY).agent("1") == {}
 
 
+def data(fields):
+    return 200, {}, json.dumps({"code": 0, "data": fields}).encode()
+
+
+BOT = {"uuid": "1", "name": "x", "adapter": "http_bot", "adapter_config": {}}
+
+
+@pytest.mark.parametrize(
+    "bot",
+    [
+        None,
+        [],
+        {},
+        BOT | {"uuid": ""},
+        BOT | {"uuid": 1},
+        BOT | {"name": None},
+        BOT | {"adapter_config": []},
+        BOT | {"adapter_runtime_values": "x"},
+        BOT | {"event_bindings": [1]},
+        BOT | {"plugin_processors": {"a": 1}},
+    ],
+)
+def test_a_bot_in_another_form_than_langbots_is_refused(langbot, bot):
+    langbot.answers = [data({"bot": bot})]
+    with pytest.raises(CommandFailed, match="in a form that this command does not know"):
+        LangBotApi(langbot.url, KEY).bot("1")
+
+
+@pytest.mark.parametrize(
+    ("read", "answer"),
+    [
+        (LangBotApi.version, []),
+        (LangBotApi.http_bots, None),
+        (LangBotApi.http_bots, {"bots": {}}),
+        (LangBotApi.http_bots, {"bots": ["x"]}),
+        (lambda api: api.create_bot("x", {}), {}),
+        (lambda api: api.create_bot("x", {}), {"uuid": 1}),
+        (lambda api: api.route("1", {}), {"matched": True}),
+        (lambda api: api.route("1", {}), {"matched": 1, "target_type": None, "target": "x"}),
+        (lambda api: api.agent("1"), {"agent": []}),
+        (lambda api: api.runs("1"), {"items": [1]}),
+        (lambda api: api.log("1"), {"logs": ["x"]}),
+    ],
+)
+def test_an_answer_in_another_form_than_langbots_is_refused(langbot, read, answer):
+    langbot.answers = [data(answer)]
+    with pytest.raises(CommandFailed, match="in a form that this command does not know"):
+        read(LangBotApi(langbot.url, KEY))
+
+
+def test_an_answer_that_is_nested_too_deeply_is_refused(langbot):
+    assert "is not the API of LangBot" in refusal(langbot, 200, b"[" * 200_000)
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [("", "not the API of LangBot"), ("/login", "not the API of LangBot"), ("http://[", "cannot be reached")],
+)
+def test_a_redirect_to_no_other_address_is_a_fault(langbot, location, told):
+    assert told in refusal(langbot, 302, Location=location)
+
+
+def test_a_release_with_line_breaks_is_shown_on_one_line(langbot):
+    langbot.answers = [data({"version": "v4\nok    all is well"})]
+    assert LangBotApi(langbot.url, KEY).version() == "v4 ok all is well"
+
+
 def test_an_address_at_which_nothing_listens_is_told_of():
     with pytest.raises(CommandFailed, match="cannot be reached: ConnectionError; check --langbot"):
         LangBotApi("http://127.0.0.1:1", KEY).version()
@@ -145,7 +215,32 @@ def test_the_address_is_taken_without_a_slash_at_its_end(url, base):
     assert from_options(Namespace(langbot=url, api_key=KEY)).url == base
 
 
-@pytest.mark.parametrize("url", ["langbot.example", "ftp://langbot.example", "https://"])
+@pytest.mark.parametrize("url", ["https://user:hush@langbot.example", "http://hush@langbot.example:5300"])
+def test_an_address_with_a_user_or_a_password_is_refused_unquoted(url):
+    with pytest.raises(CommandFailed, match="must be without a user and a password") as failed:
+        from_options(Namespace(langbot=url, api_key=KEY))
+    assert "hush" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "warns"),
+    [
+        ("http://langbot.example", True),
+        ("http://10.0.0.7:5300", True),
+        ("https://langbot.example", False),
+        ("http://127.0.0.1:5300", False),
+        ("http://[::1]:5300", False),
+        ("http://localhost:5300", False),
+    ],
+)
+def test_a_key_that_goes_out_in_plain_text_is_said_beforehand(capsys, url, warns):
+    from_options(Namespace(langbot=url, api_key=KEY))
+    assert (f"the API key goes to {url} in plain text" in capsys.readouterr().err) is warns
+
+
+@pytest.mark.parametrize(
+    "url", ["langbot.example", "ftp://langbot.example", "https://", "https://[", "http://["]
+)
 def test_what_is_no_address_is_refused(url):
     with pytest.raises(CommandFailed, match="--langbot must be an address"):
         from_options(Namespace(langbot=url, api_key=KEY))

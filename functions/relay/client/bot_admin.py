@@ -47,9 +47,16 @@ class BotAdmin:
         encrypted = {"KmsKeyId": kms_key} if kms_key else {}
         self._secretsmanager.create_secret(Name=self._prefix + bot, SecretString=secret, **encrypted)
 
-    def replace_secret(self, bot: str, secret: str) -> None:
-        """Replace a bot's secret as a whole. The relay uses it within a minute."""
-        self._secretsmanager.put_secret_value(SecretId=self._prefix + bot, SecretString=secret)
+    def replace_secret(self, bot: str, before: str, after: str) -> bool:
+        """Replace a bot's secret as a whole. The relay uses it within a minute.
+
+        Return False, and write nothing, if it is not `before` any more: a secret that was revoked meanwhile
+        would return. Secrets Manager has no conditional write, so it is read right before.
+        """
+        if self.secret(bot) != before:
+            return False
+        self._secretsmanager.put_secret_value(SecretId=self._prefix + bot, SecretString=after)
+        return True
 
     def delete_secret(self, bot: str) -> datetime:
         """Schedule a bot's secret for deletion; return when it is deleted. Until then it can be restored."""

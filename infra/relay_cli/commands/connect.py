@@ -6,12 +6,12 @@ import argparse
 from typing import Any
 
 import relay
-from relay.domain.bot import secret_fields
+from relay.domain.bot import Bot, secret_fields
 from relay_cli import langbot_api
 from relay_cli.arguments import STACK, TIMEOUT, YES, bot_name
 from relay_cli.bot_secret import changed_fields, with_secrets
 from relay_cli.both_sides import BothSides
-from relay_cli.connection import RelayBot, address_warnings, plan
+from relay_cli.connection import RelayBot, address_warnings, plan, without_query
 from relay_cli.deployment import write_secret
 from relay_cli.langbot_api import Json, LangBotApi
 from relay_cli.terminal import CommandFailed
@@ -44,7 +44,9 @@ def _connected(sides: BothSides, relay_bot: RelayBot, found: Json | None) -> Jso
     # The operator may have given the bot another address of the same LangBot.
     url = bot.url if found and bot.url.rstrip("/").endswith(found["uuid"]) else ""
     if not url:
-        changes.append("the bot's secret: url: the webhook URL of the bot in LangBot")
+        url = _webhook_url(sides.api, found) if found else ""
+        shown = without_query(Bot(sides.name, url)) or f"{sides.api.url}, with the new bot's path"
+        changes.append(f"the bot's secret: url: {without_query(bot) or 'none'} -> {shown}")
     if planned.secrets:
         changes.append("the bot's secret: new signing secrets")
     for warning in address_warnings(url or sides.api.url, deployed=not sides.stack.endpoint_url):
@@ -52,7 +54,7 @@ def _connected(sides: BothSides, relay_bot: RelayBot, found: Json | None) -> Jso
     if found and not changes:
         sides.report(f"bot {sides.name} is connected, nothing changes")
         return found
-    sides.ask(changes)
+    sides.ask(changes, secret)
     saves_langbot = bool(found and planned.changes)
     found = found or sides.api.create_bot(sides.name_in_langbot, planned.adapter_config)
     # The relay must know a secret before LangBot signs with it.
@@ -67,7 +69,11 @@ def _connected(sides: BothSides, relay_bot: RelayBot, found: Json | None) -> Jso
 def _webhook_url(api: LangBotApi, found: Json) -> str:
     """Return the URL to which messages for LangBot's bot are posted.
 
-    LangBot's `webhook_full_url` can name a port that it does not listen on, so only its path is used.
+    LangBot's `webhook_full_url` can name a port that it does not listen on, so only its path is used. Raise
+    CommandFailed if it is not a path, because that would choose the host.
     """
-    values = api.bot(found["uuid"]).get("adapter_runtime_values", {})
-    return api.url + (values.get("webhook_url") or f"/bots/{found['uuid']}")
+    values = api.bot(found["uuid"]).get("adapter_runtime_values") or {}
+    path = values.get("webhook_url") or f"/bots/{found['uuid']}"
+    if not (isinstance(path, str) and path.startswith("/")):
+        raise CommandFailed(1, "LangBot's webhook_url of the bot is not a path that begins with /")
+    return api.url + path

@@ -6,6 +6,8 @@ import argparse
 import signal
 import socket
 import webbrowser
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from relay_cli.terminal import CommandFailed, say
@@ -44,7 +46,7 @@ def run_console(stack: relay.Stack, options: argparse.Namespace) -> None:
         raise CommandFailed(1, f"port {options.port} cannot be used; name another with --port") from None
 
     def announce(link: str) -> None:
-        say(f"The link was used. For another browser: {link}")
+        say(f"The link was used. For another tab: {link}")
 
     # A browser that has gone must not end the console; `relay` itself ends with the reader of its output.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -61,6 +63,15 @@ def run_console(stack: relay.Stack, options: argparse.Namespace) -> None:
         timeout_graceful_shutdown=1,
     )
     say(f"The console of the {name}: {guard.link}")
-    if not options.no_browser:
-        webbrowser.open(guard.link)
-    uvicorn.Server(config).run(sockets=[listener])
+    with TemporaryDirectory(prefix="relay-console-") as folder:
+        if not options.no_browser:
+            webbrowser.open(_page_that_leads_to(guard.link, Path(folder)).as_uri())
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _page_that_leads_to(link: str, folder: Path) -> Path:
+    """Return a page that only this user can read: every user can read a browser's command line."""
+    page = folder / "open.html"
+    page.touch(0o600)
+    page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={link}">\n')
+    return page

@@ -196,7 +196,7 @@ class _Doctor:
         yield from read_routes(api, found)
         yield health.log_finding(api.log(found["uuid"]))
         agents = {
-            route["target_uuid"]
+            str(route.get("target_uuid"))
             for route in found.get("event_bindings") or []
             if route.get("target_type") == "agent"
         }

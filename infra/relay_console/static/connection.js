@@ -4,9 +4,10 @@ import { setText, text } from "./texts.js";
 
 const errors = {};
 
-export function showConnected(connected) {
-  byId("live").dataset.on = connected;
-  setText(byId("live"), connected ? "live" : "live.not");
+/** `state` is "live", or the text that says why it is not. */
+export function showConnected(state) {
+  byId("live").dataset.on = state === "live";
+  setText(byId("live"), state);
 }
 
 /** Show the error of a subscription until it has none. */

@@ -19,7 +19,7 @@ export function messageRow(item, select) {
     element(
       "div",
       { class: "bubble", onclick: select },
-      segments(item.segments),
+      segments(item),
       item.segments === null && note("large"),
       !item.segments?.length && item.action === "reset" && note("action.reset"),
     ),
@@ -59,7 +59,7 @@ export function turnRow(item, question, selectedPart, select) {
           class: bubble.part === selectedPart ? "bubble chosen" : "bubble",
           onclick: () => select(bubble.part),
         },
-        segments(bubble.segments),
+        segments(bubble),
       ),
     ),
     element(

@@ -4,7 +4,7 @@ import { Composer } from "./composer.js";
 import { showConnected, showError } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { byId } from "./element.js";
-import { get, subscribe } from "./http.js";
+import { get, openLink, subscribe } from "./http.js";
 import { bindKeys, isField } from "./keyboard.js";
 import { notify } from "./notice.js";
 import { ask } from "./operator.js";
@@ -14,8 +14,7 @@ import { Sessions } from "./sessions.js";
 import { StackState } from "./stack_state.js";
 import { setLanguage } from "./texts.js";
 
-// The token in the link is used up; it must not be copied with the address.
-if (location.search) history.replaceState(null, "", location.pathname + location.hash);
+await openLink();
 
 const stackState = new StackState();
 const sessions = new Sessions((session) => openSession(session));
@@ -123,7 +122,13 @@ subscribe(
   },
   showConnected,
 );
-const linked = () => decodeURIComponent(location.hash.slice(1));
+const linked = () => {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return ""; // typed by hand
+  }
+};
 if (linked()) openSession(linked(), false);
 window.addEventListener("hashchange", () => {
   if (linked() && linked() !== conversation.session) openSession(linked());

@@ -10,9 +10,10 @@ from relay.domain.admission import SLOT_TIMEOUT
 from relay.domain.bot import Bot
 from relay.domain.diagnosis import pluralize
 from relay.domain.keys import RecordKey
-from relay_cli.bot_secret import new_secret, with_secrets
+from relay_cli.bot_secret import changed_meanwhile, new_secret, with_secrets
 from relay_cli.both_sides import BothSides
 from relay_cli.connection import fits, secrets_of
+from relay_cli.deployment import write_secret
 from relay_cli.langbot_api import Json
 from relay_cli.terminal import CommandFailed
 
@@ -34,9 +35,9 @@ def run_rotate(stack: relay.Stack, options: argparse.Namespace) -> int:
     has_begun = rotation_has_begun(relay_bot.bot, found["adapter_config"])
     if has_begun:
         sides.report("an earlier rotation was interrupted, and is finished now")
-    sides.ask(STEPS[has_begun:])
+    sides.ask(STEPS[has_begun:], relay_bot.secret)
     if not has_begun:
-        _add_new_secrets(sides, found["adapter_config"])
+        _add_new_secrets(sides, relay_bot.secret, found["adapter_config"])
     newest = sides.relay_bot().newest
     # Also if LangBot's form has them: it may not use what its form has.
     open_before = sides.save_in_langbot(found, found["adapter_config"] | newest)
@@ -47,8 +48,8 @@ def run_rotate(stack: relay.Stack, options: argparse.Namespace) -> int:
     _wait_for_turns(sides, open_before)
     relay_bot = sides.relay_bot()
     if relay_bot.newest != newest:
-        raise CommandFailed(1, f"the secret of bot {sides.name!r} was changed meanwhile")
-    sides.admin.replace_secret(sides.name, with_secrets(relay_bot.secret, newest))
+        raise changed_meanwhile(sides.name)
+    write_secret(sides.stack, sides.name, relay_bot.secret, with_secrets(relay_bot.secret, newest))
     sides.report("the old secrets are taken out")
     return 0
 
@@ -65,10 +66,10 @@ def _connect_first(bot: str) -> str:
     return f"run `relay connect --bot {bot}` first"
 
 
-def _add_new_secrets(sides: BothSides, adapter_config: Json) -> None:
+def _add_new_secrets(sides: BothSides, secret: str | None, adapter_config: Json) -> None:
     """Give the relay new secrets, which it uses before those that LangBot has."""
     both = {field: [new_secret(), old] for field, old in secrets_of(adapter_config).items()}
-    sides.admin.replace_secret(sides.name, with_secrets(sides.relay_bot().secret, both))
+    write_secret(sides.stack, sides.name, secret, with_secrets(secret, both))
 
 
 def _wait_for_turns(sides: BothSides, messages: list[RecordKey]) -> None:
