@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from relay import BotAdmin, Stack
 from relay.domain.admission import SLOT_TIMEOUT
-from relay.domain.bot import secret_fields
+from relay.domain.bot import parse_bot, secret_fields
 from relay_cli.commands.bots.rotate import run_rotate
 from relay_cli.langbot_api import Json
 from relay_cli.terminal import CommandFailed
@@ -77,8 +77,10 @@ class Drill:
         self.done = True
 
     def _tell_relay(self, new: dict[str, str]) -> None:
-        old = self._secret()
-        self._write({_FIELDS[way]: [secret, old[_FIELDS[way]]] for way, secret in new.items()})
+        # A rotation by the command that was given up has left two of each.
+        old = parse_bot(self.bot.name, json.dumps(self._secret()))
+        known = {"inbound": old.inbound_secrets, "outbound": old.outbound_secrets}
+        self._write({_FIELDS[way]: [secret, *known[way]] for way, secret in new.items()})
         self._world.note("operator", f"tells the relay the new secrets of {self.bot.name}")
 
     def _tell_langbot(self, new: dict[str, str]) -> None:
