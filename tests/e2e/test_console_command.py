@@ -87,4 +87,5 @@ def test_a_missing_package_is_said_with_what_installs_it(start, tmp_path):
     done = start(path=f"{tmp_path}:{ROOT}/functions:{ROOT}/infra")
     _, said = done.communicate(timeout=20)
     assert done.returncode == 1
-    assert said == "relay: the console needs uvicorn: pip install 'langbot-relay[console]'\n"
+    advice = "run pip install '.[console]' in a clone of the repository"
+    assert said == f"relay: the console needs uvicorn: {advice}\n"
