@@ -51,9 +51,9 @@ def test_the_command_prints_a_link_and_serves_the_page_until_ctrl_c(start):
         browser.headers["Authorization"] = f"Bearer {browser.post(url + '/api/open', timeout=10).text}"
         # A browser that leaves in the middle of an answer does not end the console.
         for _ in range(3):
-            browser.get(f"{url}/api/overview", stream=True, timeout=10).close()
+            browser.get(f"{url}/api/changes", stream=True, timeout=10).close()
         assert browser.get(f"{url}/api/stack", timeout=10).ok
-    assert "The link was used. For another tab: http://127.0.0.1:" in console.stdout.readline()
+    assert "The link was used. For another browser: http://127.0.0.1:" in console.stdout.readline()
     console.send_signal(signal.SIGINT)
     assert console.wait(20) == 0
     assert console.stderr.read() == ""

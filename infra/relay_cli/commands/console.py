@@ -46,7 +46,7 @@ def run_console(stack: relay.Stack, options: argparse.Namespace) -> None:
         raise CommandFailed(1, f"port {options.port} cannot be used; name another with --port") from None
 
     def announce(link: str) -> None:
-        say(f"The link was used. For another tab: {link}")
+        say(f"The link was used. For another browser: {link}")
 
     # A browser that has gone must not end the console; `relay` itself ends with the reader of its output.
     if hasattr(signal, "SIGPIPE"):  # not on Windows
