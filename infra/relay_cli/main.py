@@ -62,7 +62,10 @@ def main() -> int:
     """Run one command; return its exit code."""
     sys.excepthook = show_crash
     # If its reader ends (`relay tail … | head`), relay ends without a message.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # A character that the output's encoding lacks must not end a command that has sent its message.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     top, commands = parser()
     options = top.parse_args(options_first(sys.argv[1:], commands))
     if options.command == "completion":

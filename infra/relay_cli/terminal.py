@@ -76,7 +76,7 @@ class Parser(argparse.ArgumentParser):
 
 def say_json(value: Any) -> None:
     """Print a value as one line of JSON, for programs, which a terminal shows as it is."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=not (sys.stdout.encoding or "utf").lower().startswith("utf"))
     print(_STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text), flush=True)
 
 

@@ -1,5 +1,6 @@
 """The console's HTTP application: static files, what the pages show, and what the operator does."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from relay.domain.record import MessageRecord
 from relay_console.message_view import message_detail
 from relay_console.overview import Overview
 from relay_console.part_view import part_detail
-from relay_console.poller import Poller
+from relay_console.poller import Change, Poller
 from relay_console.session_feed import SessionFeed
 
 STATIC = Path(__file__).with_name("static")
@@ -51,8 +52,7 @@ class Console:
                 Route("/", self.page),
                 Mount("/static", StaticFiles(directory=STATIC)),
                 Route("/api/stack", self.stack),
-                Route("/api/overview", self.overview),
-                Route("/api/session", self.session),
+                Route("/api/changes", self.changes),
                 Route("/api/message", self.message),
                 Route("/api/part", self.part),
                 Route("/api/earlier", self.earlier, methods=["POST"]),
@@ -73,13 +73,15 @@ class Console:
 
     # ---------------------------------------------------------------- what the pages show
 
-    async def overview(self, request: Request) -> Response:
-        """Send the sessions, the bots and the queues, and each change."""
-        return _events(self._overview)
+    async def changes(self, request: Request) -> Response:
+        """Send the sessions, the bots and the queues, the session that is open, and each change.
 
-    async def session(self, request: Request) -> Response:
-        """Send the messages and the parts of a session, and each change."""
-        return _events(self._session(request.query_params))
+        It is one stream, because a browser has six connections for all its windows.
+        """
+        pollers: dict[str, Poller[Any]] = {"overview": self._overview}
+        if "session" in request.query_params:
+            pollers["session"] = self._session(request.query_params)
+        return StreamingResponse(_changes(pollers), media_type="application/x-ndjson")
 
     async def message(self, request: Request) -> Response:
         """Return the protocol of a message."""
@@ -156,12 +158,23 @@ class Console:
         self._overview.poll_now()
 
 
-def _events(poller: Poller[Any]) -> Response:
-    async def events() -> AsyncIterator[str]:
-        async for change in poller.subscribe():
-            yield f"{json.dumps(change)}\n"
+async def _changes(pollers: Mapping[str, Poller[Any]]) -> AsyncIterator[str]:
+    """Return each change of several pollers as a line of JSON, under the name of its poller."""
 
-    return StreamingResponse(events(), media_type="application/x-ndjson")
+    async def named(name: str, changes: AsyncIterator[Change]) -> tuple[str, AsyncIterator[Change], Change]:
+        return name, changes, await anext(changes)
+
+    waiting = {asyncio.create_task(named(name, poller.subscribe())) for name, poller in pollers.items()}
+    try:
+        while True:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                name, changes, change = task.result()
+                waiting.add(asyncio.create_task(named(name, changes)))
+                yield f"{json.dumps({name: change})}\n"
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 async def _fields(request: Request, *names: str) -> dict[str, str]:

@@ -48,7 +48,7 @@ class Guard:
 
     The page and the static files hold no data, and need no secret. Everything else needs the secret of this
     console in a header; a cookie would go to every port of the host. A page gets the secret once, for the
-    token in its link. Then `announce` is called with the next link, for a further tab.
+    token in its link. Then `announce` is called with the next link, for a further browser.
     """
 
     def __init__(self, app: ASGIApp, port: int, announce: Callable[[str], None]) -> None:
@@ -96,7 +96,7 @@ class Guard:
             return 405, "The console takes GET and POST only.\n"
         is_public = path == "/" or path.startswith("/static/")
         if not (is_public or opens or _shows(request, self._secret)):
-            return 401, "Open the link that the console has printed last: each link opens one tab.\n"
+            return 401, "Open the link that the console has printed last: each link opens one browser.\n"
         length = request.headers.get("content-length", "")
         if posts and not (length.isdecimal() and int(length) <= MAX_BODY_BYTES):
             return 413, f"The request must say its length, of at most {MAX_BODY_BYTES} bytes.\n"

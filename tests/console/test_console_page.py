@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import ExitStack
 
 import pytest
 from playwright.sync_api import expect
@@ -98,12 +99,26 @@ def test_a_hidden_tab_watches_nothing_and_catches_up_when_it_is_shown(console, t
     expect(console.session(talk.session)).to_be_visible()
 
 
-def test_a_tab_that_no_link_opened_says_what_opens_it(console, browser_context, running_console):
-    tab = browser_context.new_page()
-    tab.goto(running_console.url)
-    expect(tab.locator("#live")).to_have_text("not opened: use the link that the console printed last")
-    assert tab.evaluate("() => document.cookie") == ""
-    tab.close()
+def test_a_browser_that_no_link_opened_says_what_opens_it(chromium, running_console):
+    with chromium.new_context(locale="en-GB") as context:
+        page = context.new_page()
+        page.goto(running_console.url)
+        expect(page.locator("#live")).to_have_text("not opened: use the link that the console printed last")
+
+
+def test_five_windows_of_a_browser_are_live_and_can_send(console, browser_context, talk):
+    talk.deployed.state(talk.push("hello"), "answered")
+    console.open(talk.session)
+    with ExitStack() as windows:
+        for _ in range(4):
+            window = browser_context.new_page()
+            windows.callback(window.close)
+            window.goto(console.page.url)
+            expect(window.locator(".turn", has_text="echo: hello")).to_be_visible()
+        console.page.fill("#text", "again")
+        console.page.click("#composer button[type=submit]")
+        expect(console.turn("echo: again")).to_be_visible()
+        expect(window.locator(".turn", has_text="echo: again")).to_be_visible()
 
 
 @pytest.mark.parametrize("address", ["#%", "#%ff", "#"])

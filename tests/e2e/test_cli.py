@@ -1,6 +1,9 @@
 """The command `relay`, as it is typed."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,8 @@ from support.due_items import handle_due, make_overdue
 from support.parked_messages import park
 from support.raw_messages import send_raw
 from support.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
 
 # ---------------------------------------------------------------- push, sync, reset, tail
 
@@ -30,6 +35,24 @@ def test_sync_prints_the_reply(talk, relay):
 def test_sync_for_programs_prints_the_segments(talk, relay):
     done = relay("sync", "--json", "--bot", talk.name, talk.session, "hello")
     assert json.loads(done.stdout)["message"] == [{"type": "Plain", "text": "echo: hello"}]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_reply_that_the_output_cannot_encode_is_shown_escaped(talk, relay, encoding):
+    environment = {"PYTHONIOENCODING": encoding}
+    arguments = "--bot", talk.name, talk.session, "你好"
+    done = relay("sync", *arguments, environment=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "echo: \\u4f60\\u597d\n", "")
+    done = relay("sync", "--json", *arguments, environment=environment)
+    assert json.loads(done.stdout)["message"] == [{"type": "Plain", "text": "echo: 你好"}]
+
+
+def test_a_system_without_sigpipe_has_the_command(relay, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import signal\ndel signal.SIGPIPE\n")
+    path = f"{tmp_path}:{ROOT}/functions:{ROOT}/infra"
+    command = [sys.executable, "-m", "relay_cli.main", "--version"]
+    done = subprocess.run(command, env={"PYTHONPATH": path}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_text_can_come_from_standard_input(talk, relay):

@@ -51,9 +51,9 @@ def test_the_command_prints_a_link_and_serves_the_page_until_ctrl_c(start):
         browser.headers["Authorization"] = f"Bearer {browser.post(url + '/api/open', timeout=10).text}"
         # A browser that leaves in the middle of an answer does not end the console.
         for _ in range(3):
-            browser.get(f"{url}/api/overview", stream=True, timeout=10).close()
+            browser.get(f"{url}/api/changes", stream=True, timeout=10).close()
         assert browser.get(f"{url}/api/stack", timeout=10).ok
-    assert "The link was used. For another tab: http://127.0.0.1:" in console.stdout.readline()
+    assert "The link was used. For another browser: http://127.0.0.1:" in console.stdout.readline()
     console.send_signal(signal.SIGINT)
     assert console.wait(20) == 0
     assert console.stderr.read() == ""
@@ -87,4 +87,5 @@ def test_a_missing_package_is_said_with_what_installs_it(start, tmp_path):
     done = start(path=f"{tmp_path}:{ROOT}/functions:{ROOT}/infra")
     _, said = done.communicate(timeout=20)
     assert done.returncode == 1
-    assert said == "relay: the console needs uvicorn: pip install 'langbot-relay[console]'\n"
+    advice = "run pip install '.[console]' in a clone of the repository"
+    assert said == f"relay: the console needs uvicorn: {advice}\n"

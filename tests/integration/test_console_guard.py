@@ -26,7 +26,7 @@ def get(url, **headers):
         return http_client.get(url, headers=headers, timeout=10)
 
 
-def test_a_link_opens_one_tab_and_the_next_link_is_announced(console):
+def test_a_link_opens_one_browser_and_the_next_link_is_announced(console):
     link = console.guard.link
     opened, again = console.open(link), console.open(link)
     assert (opened.status_code, again.status_code) == (200, 401)
@@ -47,7 +47,7 @@ def test_the_page_itself_needs_no_secret(console, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/overview", "/api/stack", "/api/session", "//api/stack", "/nowhere", "/api/open"]
+    "path", ["/api/changes", "/api/stack", "/api/message", "//api/stack", "/nowhere", "/api/open"]
 )
 @pytest.mark.parametrize("header", [None, "Bearer ", "Bearer guess", "{secret}", "Bearer {token}é"])
 def test_nothing_else_is_served_without_the_secret(console, browser, path, header):

@@ -244,7 +244,7 @@ def test_five_pages_are_polled_once_and_no_page_costs_nothing(deployed, talk, re
     monkeypatch.setattr(poller, "KEEP_ALIVE", 0.5)
     with serve_console(deployed.stack) as console:
         with ExitStack() as pages:
-            followed = [pages.enter_context(follow(console, "/api/overview")) for _ in range(5)]
+            followed = [pages.enter_context(follow(console, "/api/changes")) for _ in range(5)]
             eventually(lambda: all(followed))
             polls = len(most)
             eventually(lambda: len(most) > polls + 10)

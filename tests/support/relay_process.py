@@ -23,7 +23,8 @@ def run(
     for number, name in enumerate(STREAMS):
         os.dup2(os.open(scratch / name, os.O_RDWR | os.O_CREAT), number)
         errors = "backslashreplace" if name == "stderr" else "surrogateescape"
-        stream = open(number, "w" if number else "r", encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
+        encoding = environment.get("PYTHONIOENCODING", "utf-8")
+        stream = open(number, "w" if number else "r", encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
     *option, program = command  # with -m or without
     sys.argv = [program, *arguments]

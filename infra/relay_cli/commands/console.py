@@ -38,7 +38,7 @@ def run_console(stack: relay.Stack, options: argparse.Namespace) -> None:
         from relay_console.guard import Guard
     except ImportError as error:
         raise CommandFailed(
-            1, f"the console needs {error.name}: pip install 'langbot-relay[console]'"
+            1, f"the console needs {error.name}: run pip install '.[console]' in a clone of the repository"
         ) from None
     try:
         listener = socket.create_server(("127.0.0.1", options.port))
@@ -46,10 +46,11 @@ def run_console(stack: relay.Stack, options: argparse.Namespace) -> None:
         raise CommandFailed(1, f"port {options.port} cannot be used; name another with --port") from None
 
     def announce(link: str) -> None:
-        say(f"The link was used. For another tab: {link}")
+        say(f"The link was used. For another browser: {link}")
 
     # A browser that has gone must not end the console; `relay` itself ends with the reader of its output.
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     name = f"stack {options.stack}" if options.stack else "local stack"
     guard = Guard(Console(stack, name).application(), listener.getsockname()[1], announce)
     config = uvicorn.Config(

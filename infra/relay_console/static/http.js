@@ -2,17 +2,17 @@
 
 const RETRY_AFTER_MS = 3000;
 
-/** Exchange the token of the link, which works once, for this tab's secret. */
+/** Exchange the token of the link, which works once, for the secret of this console. */
 export async function openLink() {
   const token = new URLSearchParams(location.search).get("token");
   if (token === null) return;
   history.replaceState(null, "", location.pathname + location.hash);
   const response = await request("/api/open", { method: "POST" }, token);
-  // Not a cookie, which every port of this host would get. The tab may have its secret from an earlier link.
-  if (response.ok) sessionStorage.setItem("secret", await response.text());
+  // Not a cookie, which every port of this host would get.
+  if (response.ok) localStorage.setItem("secret", await response.text());
 }
 
-function request(path, options = {}, secret = sessionStorage.getItem("secret")) {
+function request(path, options = {}, secret = localStorage.getItem("secret")) {
   return fetch(path, { ...options, headers: { ...options.headers, Authorization: `Bearer ${secret}` } });
 }
 
@@ -33,33 +33,31 @@ async function json(response) {
 }
 
 /**
- * Subscribe to a path while the page is visible: `onChange` gets all, with `reset`, and then each change.
- * `onState` gets "live" while the console answers. Return a function that unsubscribes.
+ * Watch the stack, and the session that `parameters` returns, while the page is visible. A function of
+ * `listeners` gets all of its kind, with `reset`, and then each change. `onState` gets "live" while the console
+ * answers. Return a function that begins again, for another session.
  */
-export function subscribe(path, parameters, onChange, onState = () => {}) {
+export function watch(parameters, listeners, onState) {
   let open = new AbortController();
   const reopen = () => {
     open.abort();
     if (document.hidden) return;
     open = new AbortController();
-    follow(`${path}?${new URLSearchParams(parameters)}`, open.signal, onChange, onState);
+    follow(`/api/changes?${new URLSearchParams(parameters())}`, open.signal, listeners, onState);
   };
   document.addEventListener("visibilitychange", reopen);
   reopen();
-  return () => {
-    document.removeEventListener("visibilitychange", reopen);
-    open.abort();
-  };
+  return reopen;
 }
 
-async function follow(url, signal, onChange, onState) {
+async function follow(url, signal, listeners, onState) {
   while (!signal.aborted) {
     const response = await request(url, { signal }).catch(() => null);
     if (response?.ok) {
       onState("live");
       for await (const line of lines(response.body.getReader())) {
-        const change = JSON.parse(line);
-        if (change.set && !signal.aborted) onChange(change);
+        if (signal.aborted) return;
+        for (const [kind, change] of Object.entries(JSON.parse(line))) if (change.set) listeners[kind](change);
       }
     }
     if (signal.aborted) return;

@@ -4,7 +4,7 @@ import { Composer } from "./composer.js";
 import { showConnected, showError } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { byId } from "./element.js";
-import { get, openLink, subscribe } from "./http.js";
+import { get, openLink, watch } from "./http.js";
 import { bindKeys, isField } from "./keyboard.js";
 import { notify } from "./notice.js";
 import { ask } from "./operator.js";
@@ -21,10 +21,10 @@ const sessions = new Sessions((session) => openSession(session));
 const conversation = new Conversation(select);
 const protocol = new Protocol(select);
 const composer = new Composer(conversation, (session) => openSession(session, false));
-let unsubscribe = () => {};
+let watchAgain = () => {};
+let focusesLast = false;
 
 function openSession(session, focus = true) {
-  unsubscribe();
   conversation.open(session);
   protocol.open(session);
   sessions.mark(session);
@@ -32,15 +32,25 @@ function openSession(session, focus = true) {
   deselect();
   location.hash = encodeURIComponent(session);
   showColumn("conversation");
-  unsubscribe = subscribe("/api/session", { session }, (change) => {
-    showError("session", change.error);
-    conversation.update(change);
-    protocol.update(change);
-    showSelectedAgain();
-    if (focus && !isField(document.activeElement))
-      [...document.querySelectorAll("#conversation-list button.open")].at(-1)?.focus({ preventScroll: true });
-    focus = false;
-  });
+  focusesLast = focus;
+  watchAgain();
+}
+
+function updateSession(change) {
+  showError("session", change.error);
+  conversation.update(change);
+  protocol.update(change);
+  showSelectedAgain();
+  if (focusesLast && !isField(document.activeElement))
+    [...document.querySelectorAll("#conversation-list button.open")].at(-1)?.focus({ preventScroll: true });
+  focusesLast = false;
+}
+
+function updateOverview(change) {
+  showError("overview", change.error);
+  sessions.update(change);
+  stackState.update(change);
+  if (!protocol.item) stackState.show();
 }
 
 // ---------------------------------------------------------------- what is selected
@@ -111,17 +121,6 @@ get("/api/stack", {}).then(
   },
   (error) => notify(error.message),
 );
-subscribe(
-  "/api/overview",
-  {},
-  (change) => {
-    showError("overview", change.error);
-    sessions.update(change);
-    stackState.update(change);
-    if (!protocol.item) stackState.show();
-  },
-  showConnected,
-);
 const linked = () => {
   try {
     return decodeURIComponent(location.hash.slice(1));
@@ -130,6 +129,11 @@ const linked = () => {
   }
 };
 if (linked()) openSession(linked(), false);
+watchAgain = watch(
+  () => (conversation.session === null ? {} : { session: conversation.session }),
+  { overview: updateOverview, session: updateSession },
+  showConnected,
+);
 window.addEventListener("hashchange", () => {
   if (linked() && linked() !== conversation.session) openSession(linked());
 });

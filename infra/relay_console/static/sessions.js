@@ -31,9 +31,11 @@ export class Sessions {
 
   update(change) {
     this.loaded = true;
-    if (change.reset) this.list.clear();
     const set = change.set.filter((item) => item.kind === "session");
-    this.list.update(set, change.gone);
+    const known = new Set(change.set.map((item) => item.id));
+    // The list stays where it is when another session is opened.
+    const gone = change.reset ? [...this.list.items.keys()].filter((id) => !known.has(id)) : change.gone;
+    this.list.update(set, gone);
     for (const name of new Set(set.map((item) => item.bot))) this.offerBot(name);
   }
 
