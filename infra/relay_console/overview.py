@@ -130,7 +130,7 @@ class Overview:
         return [record_key(*key) for key in keys]
 
     def _read(self, keys: Iterable[RecordKey]) -> None:
-        """Read records, and the lines of their sessions anew."""
+        """Read records again, and the lines of their sessions."""
         changed = set()
         left = iter(keys)
         while batch := list(islice(left, 100)):

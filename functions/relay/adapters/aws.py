@@ -25,7 +25,7 @@ def client(service: str, connect: float = 2, read: float = 3, tries: int = 2) ->
         retries={"total_max_attempts": tries, "mode": "standard"},
         max_pool_connections=16,
         tcp_keepalive=True,
-        # botocore would make its own anew for each call, which is 0.26 ms of 1.6 ms of CPU.
+        # botocore would make its own again for each call, which is 0.26 ms of 1.6 ms of CPU.
         user_agent="langbot-relay",
         # It is 0.37 ms of CPU. The clients of the tests validate.
         parameter_validation=False,

@@ -1,4 +1,4 @@
-"""HTTP to hosts that nobody vouches for: a call ends in time, and leaves nothing to the next one."""
+"""HTTP to hosts that are not trusted: a call ends in time, and leaves nothing to the next one."""
 
 import http.client
 import logging
@@ -35,7 +35,7 @@ class HttpSession(requests.Session):
 
     def __init__(self) -> None:
         super().__init__()
-        # With trust_env, requests reads the environment and ~/.netrc anew for each request.
+        # With trust_env, requests reads the environment and ~/.netrc again for each request.
         self.trust_env = False
         self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
         self._proxies = lru_cache(maxsize=100)(get_environ_proxies)
