@@ -1,9 +1,11 @@
+"""What `relay connect` takes from LangBot, and what it says before the question."""
+
 import json
 from types import SimpleNamespace
 
 import pytest
 
-from relay_cli.commands import connect
+from relay_cli.commands.connect import connect_sides
 from relay_cli.connection import RelayBot
 from relay_cli.terminal import CommandFailed
 
@@ -45,7 +47,7 @@ def relay_bot(url=""):
 @pytest.mark.parametrize("url", ["@other.example/x", ".other.example", ":5301/x", "https://other.example", 1])
 def test_langbot_does_not_decide_the_host_of_the_bots_url(url):
     with pytest.raises(CommandFailed, match="not a path that begins with /"):
-        connect._connected(Sides(url), relay_bot(), FOUND)
+        connect_sides(Sides(url), relay_bot(), FOUND)
 
 
 @pytest.mark.parametrize(
@@ -58,14 +60,14 @@ def test_langbot_does_not_decide_the_host_of_the_bots_url(url):
 )
 def test_the_url_is_shown_before_the_question(webhook_url, shown):
     with pytest.raises(Asked) as asked:
-        connect._connected(Sides(webhook_url), relay_bot("https://old.example/bots/2"), FOUND)
+        connect_sides(Sides(webhook_url), relay_bot("https://old.example/bots/2"), FOUND)
     url = f"https://langbot.example{shown}"
     assert asked.value.args == (f"the bot's secret: url: https://old.example/bots/2 -> {url}",)
 
 
 def test_the_host_of_a_new_bots_url_is_shown_before_the_question():
     with pytest.raises(Asked) as asked:
-        connect._connected(Sides(None), relay_bot(), None)
+        connect_sides(Sides(None), relay_bot(), None)
     assert (
         asked.value.args[-1]
         == "the bot's secret: url: none -> https://langbot.example, with the new bot's path"

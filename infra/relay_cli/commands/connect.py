@@ -30,11 +30,11 @@ def add_commands(commands: Any) -> None:
 def run_connect(stack: relay.Stack, options: argparse.Namespace) -> int:
     """Connect a bot and test both directions; return 4 if one does not work. Raise CommandFailed."""
     sides = BothSides(stack, options.bot, options)
-    found = _connected(sides, *sides.read())
+    found = connect_sides(sides, *sides.read())
     return 0 if sides.test_both_ways(found) else 4
 
 
-def _connected(sides: BothSides, relay_bot: RelayBot, found: Json | None) -> Json:
+def connect_sides(sides: BothSides, relay_bot: RelayBot, found: Json | None) -> Json:
     """Make both sides fit together; return LangBot's bot."""
     bot, secret = relay_bot.bot, relay_bot.secret
     if secret is not None and secret_fields(secret) is None:
