@@ -59,7 +59,8 @@ def test_the_command_prints_a_link_and_serves_the_page_until_ctrl_c(start):
     assert console.stderr.read() == ""
 
 
-def test_the_link_is_not_in_the_browsers_arguments(start, tmp_path):
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_link_is_not_in_the_browsers_arguments(start, tmp_path, end):
     seen, browser = tmp_path / "seen", tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {seen}.new\nmv {seen}.new {seen}\n')
     browser.chmod(0o700)
@@ -69,9 +70,9 @@ def test_the_link_is_not_in_the_browsers_arguments(start, tmp_path):
     page = Path(seen.read_text().strip().removeprefix("file://"))
     assert link in page.read_text()
     assert page.stat().st_mode & 0o777 == 0o600
-    console.send_signal(signal.SIGINT)
+    console.send_signal(end)
     assert console.wait(20) == 0
-    assert not page.exists()
+    assert not page.parent.exists()
 
 
 def test_a_port_that_is_in_use_is_said(start):

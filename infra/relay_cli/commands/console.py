@@ -6,6 +6,7 @@ import argparse
 import signal
 import socket
 import webbrowser
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -64,8 +65,10 @@ def run_console(stack: relay.Stack, options: argparse.Namespace) -> None:
         timeout_graceful_shutdown=1,
     )
     say(f"The console of the {name}: {guard.link}")
-    with TemporaryDirectory(prefix="relay-console-") as folder:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the page below is removed
+    with ExitStack() as ends:
         if not options.no_browser:
+            folder = ends.enter_context(TemporaryDirectory(prefix="relay-console-"))
             webbrowser.open(_page_that_leads_to(guard.link, Path(folder)).as_uri())
         uvicorn.Server(config).run(sockets=[listener])
 
