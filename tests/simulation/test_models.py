@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
 from relay.domain.attempt import Outcome, Verdict
-from relay.domain.keys import RECHECKS, SETTLE, RecordKey, message_key, record_key
+from relay.domain.keys import SETTLE, RecordKey, message_key, record_key
 from relay.domain.part import VerifiedCallback, parse_part, reply_part, sync_reply_body
 from relay.domain.settlement import FinalPart
 from relay.domain.states import AnswerKind, State
@@ -141,22 +142,26 @@ def _key(record: Any) -> RecordKey:
 
 def test_what_awaits_is_counted_and_removed_alike(deployed: Deployed) -> None:
     part = f"2026-11-22T13:00:48.000001#000001#{uuid4().hex[:12]}"
-    final = replace(FinalPart.of(part_of("model#s", "in_1", "hello")[0]), part=part)
+    # Two bots can post the same body.
+    final = FinalPart.of(part_of("model#s", "in_1", "hello")[0])
+    finals = [replace(final, part=part, session=f"{bot}#s") for bot in ("model", "other")]
     worlds: list[World] = []
 
     def observe(dynamodb: Any, table: str) -> list[Any]:
         awaiting = AwaitingIndex(Table(dynamodb, table))
-        awaiting.add_recheck(Recheck(final, 1), NOW)
+        for final in finals:
+            awaiting.add_recheck(Recheck(final, 1), NOW)
         for world in worlds:
             world.sleep(1)
-        key = record_key(RECHECKS, part)
-        seen = [key in awaiting.overdue(SETTLE, NOW + 1), awaiting.count(SETTLE, 1), awaiting.recheck(key)]
-        awaiting.remove_recheck(key)
-        awaiting.remove_recheck(key)
-        return [*seen, awaiting.recheck(key)]
+        overdue = awaiting.overdue(SETTLE, NOW + 1)
+        keys = sorted((key for key in overdue if key["message"].startswith(part)), key=itemgetter("message"))
+        seen = [awaiting.count(SETTLE, 1), *map(awaiting.recheck, keys)]
+        for key in keys * 2:
+            awaiting.remove_recheck(key)
+        return [*seen, *map(awaiting.recheck, keys)]
 
     expected = observe(deployed.client("dynamodb"), deployed.stack.messages_table)
-    assert expected == [True, 1, Recheck(final, 1), None]
+    assert expected == [1, *(Recheck(final, 1) for final in finals), None, None]
 
     def models(world: World) -> list[Service]:
         worlds.append(world)

@@ -6,6 +6,7 @@ import pytest
 from relay.domain.attempt import (
     MAX_RELOAD_WAIT,
     MAX_RESPONSE_EXCERPT,
+    MAX_RESPONSE_VALUES,
     AttemptHistory,
     Outcome,
     Response,
@@ -93,7 +94,9 @@ def test_a_refusal_of_the_message_itself_is_permanent(given):
         Response(202, ACCEPTED.body[:40]),
         Response(200, b"<html>some other site"),
         Response(204, b""),
+        Response(202, ACCEPTED.body[:-1] + b', "more": [%s0]}' % (b"[]," * MAX_RESPONSE_VALUES)),
     ],
+    ids=lambda given: f"{given.status} {given.body[:40]!r}",
 )
 def test_a_response_that_proves_nothing_is_unknown(given):
     assert classified(given).verdict is Verdict.UNKNOWN

@@ -69,9 +69,10 @@ class AwaitingIndex:
     def add_recheck(self, recheck: Recheck, due_at: float) -> None:
         """Have a final part checked again at `due_at` (Unix seconds)."""
         final = recheck.final
+        # The key of a part is unique in its session; two sessions of the same id are of two bots.
         self._table.put(
             {
-                **record_key(RECHECKS, final.part),
+                **record_key(RECHECKS, f"{final.part}#{bot_of(final.session)}"),
                 "awaiting": SETTLE,
                 "due_at": utc_text(due_at),
                 "checks": recheck.checks,

@@ -27,6 +27,10 @@ MAX_RELOAD_WAIT = 10
 """Seconds, at the most, until the next attempt at a bot that LangBot does not find. LangBot reloads a bot
 whenever it is saved, and for that moment answers 404."""
 
+MAX_RESPONSE_VALUES = 1_000_000
+"""Values of a response that is read. A reply of 16 MB has far fewer. 16 MB of brackets would take 1.7 GB of
+memory, and push has 512 MB."""
+
 MAX_RESPONSE_EXCERPT = 2048
 """Bytes of a bot's last response that are kept."""
 
@@ -262,6 +266,8 @@ def _is_langbots(status: int, fields: dict[str, Any]) -> bool:
 
 
 def _fields(body: bytes) -> dict[str, Any]:
+    if sum(map(body.count, (b"[", b"{", b","))) > MAX_RESPONSE_VALUES:
+        return {}
     try:
         value, _ = lenient_json.loads(body)
     except Malformed:
