@@ -50,7 +50,7 @@ install: .venv/.tests .local/.package .local/.typescript .local/.chromium .local
 fuzz: .venv/.tests .local/.package .local/.emulator  ## try 100,000 inputs, or FUZZ_INPUTS, at callback and push (36 minutes on two cores)
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-100000} $(PY) -m pytest tests/fuzz --timeout 0 --show-capture no
 
-prove: .venv/.tests  ## simulate 10,000 seeds of faults, on all cores (about six minutes on two)
+prove: .venv/.tests  ## simulate 10,000 seeds of faults, on all cores (about 20 minutes on two)
 	@PYTHONPATH=functions:infra:tests exec $(PY) -m simulation.run
 
 mutants: .venv/.mutmut-$(MUTMUT)  ## change the rules one by one, fail if the unit tests notice under 95% (minutes, on all cores)
