@@ -160,7 +160,7 @@ class Workers:
 
 def _key(message: QueuedMessage) -> RecordKey:
     """Return the key of a message's record, under the session that its body names, or else its group."""
-    parse = parse_message if message.resend_of is None else parse_session_body
+    parse = parse_session_body if message.resend_of else parse_message
     try:
         return key_of(message, parse(message.body))
     except InvalidMessage:
