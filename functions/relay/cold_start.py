@@ -12,5 +12,5 @@ def end() -> None:
     """Switch garbage collection on again; what was made so far stays out of it."""
     gc.freeze()
     # By default, to look for garbage is half of the time that a body of millions of values takes to read.
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(10_000)
     gc.enable()
