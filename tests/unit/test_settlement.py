@@ -10,6 +10,7 @@ from relay.domain.settlement import (
     merge_candidates,
     merged,
     pushes_since,
+    unidentified,
 )
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import utc_text
@@ -190,3 +191,26 @@ def test_a_candidate_whose_id_is_not_known_counts_as_merged():
 def test_the_last_check_comes_after_the_next_delivery_if_push_died():
     visibility_timeout = 120
     assert RECHECK_DELAYS[-1] > visibility_timeout
+
+
+@pytest.mark.parametrize(
+    ("fields", "may_have_begun"),
+    [
+        ({}, True),
+        ({"state": "unanswered"}, True),
+        ({"state": "answered"}, False),
+        ({"action": "sync"}, True),
+        ({"action": "reset"}, False),
+        ({"accepted_message_id": "in_2"}, False),
+        ({"queued_at": utc_text(NOW + 0.9)}, True),
+        ({"queued_at": utc_text(NOW + 1)}, False),
+    ],
+)
+def test_a_turn_may_be_of_a_message_whose_id_is_not_known(fields, may_have_begun):
+    record = message_record(**fields)
+    assert unidentified(final_part(), [record]) == (record if may_have_begun else None)
+
+
+def test_a_turn_is_of_the_first_message_whose_id_is_not_known():
+    first, second = message_record(message_id="first"), message_record(message_id="second")
+    assert unidentified(final_part(), [second, first]) is first
