@@ -37,7 +37,7 @@ def now() -> float:
 
 
 def monotonic() -> float:
-    """Return the seconds since some moment, on a clock that nobody sets."""
+    """Return the seconds since some moment, on a clock that is never set."""
     return current.monotonic()
 
 
@@ -47,7 +47,7 @@ def sleep(seconds: float) -> None:
 
 
 def random_hex(length: int = 16) -> str:
-    """Return so many random bytes as hexadecimal text: an id that nobody can guess."""
+    """Return so many random bytes as hexadecimal text: an id that cannot be guessed."""
     return current.random_bytes(length).hex()
 
 
