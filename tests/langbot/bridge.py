@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from langbot.peer.model import Model
 from langbot.peer.peer import Peer
@@ -28,11 +29,16 @@ class Bridge:
     to_relay: Proxy
     push_queue: PushQueue
 
+    @property
+    def bot_url(self) -> str:
+        """The bot's url by the proxy. It ends with the bot's id in LangBot, by which `rotate` finds it."""
+        return self.to_bot.url + urlsplit(self.peer.bot_url).path
+
     @contextmanager
     def known_as(self, name: str, **secret: Any) -> Iterator[str]:
         """Let the relay know LangBot's bot by another name and secret, and LangBot call back under it."""
         value = {
-            "url": self.to_bot.url,
+            "url": self.bot_url,
             "inbound_secret": self.peer.settings.inbound_secret,
             "outbound_secret": self.peer.settings.outbound_secret,
         }

@@ -99,10 +99,11 @@ def bridge(
         to_relay.target = stack.outputs["CallbackUrl"]
         peer.configure(Settings(to_relay.url, inbound_secret="inbound-1", outbound_secret="outbound-1"))
         figures.append(f"LangBot was up after: {time.monotonic() - began:.1f} s")
-        to_bot.target = peer.bot_url
-        stack.connect(to_bot.url, peer.settings.inbound_secret, peer.settings.outbound_secret)
+        to_bot.target = peer.url
         deployed = Deployed(stack, Stack.from_file(folder / "outputs.json"))
-        yield Bridge(deployed, peer, model, to_bot, to_relay, PushQueue(deployed.stack))
+        bridge = Bridge(deployed, peer, model, to_bot, to_relay, PushQueue(deployed.stack))
+        stack.connect(bridge.bot_url, peer.settings.inbound_secret, peer.settings.outbound_secret)
+        yield bridge
 
 
 @pytest.fixture

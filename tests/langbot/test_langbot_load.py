@@ -22,6 +22,7 @@ MAX_IN_FLIGHT = HOLDS // 2
 @contextmanager
 def max_in_flight(bridge: Bridge, value: int) -> Iterator[None]:
     """Run the stack as if it was deployed with this MaxInFlight; 0 is no admission control."""
+    bridge.forget_open_messages()  # of other tests: they would keep slots
     functions = bridge.deployed.client("lambda")
     push = bridge.deployed.physical_id("PushFunction")
     before = functions.get_function_configuration(FunctionName=push)["Environment"]["Variables"]

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -41,7 +40,7 @@ def secret_of(bridge: Bridge, *known: Settings) -> str:
         name: list(dict.fromkeys(getattr(settings, name) for settings in known))
         for name in (INBOUND, OUTBOUND)
     }
-    return json.dumps({"url": bridge.to_bot.url, **secrets})
+    return json.dumps({"url": bridge.bot_url, **secrets})
 
 
 def tell_relay(bridge: Bridge, *known: Settings) -> None:
@@ -126,27 +125,16 @@ def test_outbound_secret_that_langbot_has_first_loses_parts(
     assert outcome.sessions_not_as_emitted()
 
 
-@contextmanager
-def found_by_url(bridge: Bridge) -> Iterator[None]:
-    """Let the url of the bot `default` end with the bot's id in LangBot, as `connect` makes it."""
-    before = bridge.to_bot.target
-    folder, _, uuid = before.rpartition("/")
+def take_over_secrets(bridge: Bridge) -> None:
+    """Let LangBot's settings name the secrets that the command made."""
     name = bridge.deployed.local.outputs["BotSecretPrefix"] + "default"
-    secret = json.loads(secret_of(bridge, bridge.peer.settings)) | {"url": f"{bridge.to_bot.url}/{uuid}"}
-    bridge.to_bot.target = folder
-    bridge.deployed.client("secretsmanager").put_secret_value(SecretId=name, SecretString=json.dumps(secret))
-    try:
-        yield
-    finally:
-        value = bridge.deployed.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
-        bot = parse_bot("default", value)
-        bridge.peer.settings = replace(
-            bridge.peer.settings,
-            inbound_secret=bot.inbound_secrets[0],
-            outbound_secret=bot.outbound_secrets[0],
-        )
-        bridge.to_bot.target = before
-        tell_relay(bridge, bridge.peer.settings)
+    value = bridge.deployed.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
+    bot = parse_bot("default", value)
+    bridge.peer.settings = replace(
+        bridge.peer.settings,
+        inbound_secret=bot.inbound_secrets[0],
+        outbound_secret=bot.outbound_secrets[0],
+    )
 
 
 @pytest.mark.since("4.11.2")  # the command needs it
@@ -155,25 +143,19 @@ def test_rotation_by_the_command_under_load_loses_nothing(
 ) -> None:
     old = bridge.peer.settings
     key = bridge.peer.api_key("resource.view", "resource.manage")
+    rotate = ("bots", "rotate", "default", "--langbot", bridge.peer.url, "--yes")
     # Of other tests, which LangBot ignored or dropped: the command would wait for their replies.
     bridge.forget_open_messages()
-    with found_by_url(bridge):
-        with Load(bridge, session) as load:
-            load.flows()
-            both_known_at = time.time()
-            done = CommandLine(bridge.deployed, tmp_path, HURRIED_RELAY)(
-                "bots",
-                "rotate",
-                "default",
-                "--langbot",
-                bridge.peer.url,
-                "--yes",
-                environment={"LANGBOT_API_KEY": key},
-            )
-            assert (done.returncode, done.stderr) == (0, ""), done.stdout
-            load.flows()
-        # LangBot is saved when no turn is open, so it has nothing to forget.
-        assert check(bridge, load, both_known_at, time.time(), report) == 0
+    with Load(bridge, session) as load:
+        load.flows()
+        both_known_at = time.time()
+        relay = CommandLine(bridge.deployed, tmp_path, HURRIED_RELAY)
+        done = relay(*rotate, environment={"LANGBOT_API_KEY": key})
+        take_over_secrets(bridge)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        load.flows()
+    # LangBot is saved when no turn is open, so it has nothing to forget.
+    assert check(bridge, load, both_known_at, time.time(), report) == 0
     assert bridge.peer.settings.inbound_secret != old.inbound_secret
 
 
