@@ -11,6 +11,7 @@ import pytest
 from langbot.bridge import Bridge
 from langbot.peer.peer import HOLDS, RUNS_AT_ONCE
 from relay import SentMessage
+from relay.domain.admission import LEASES
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(1500)  # the first test boots LangBot
@@ -47,6 +48,16 @@ def push(bridge: Bridge, session: str) -> list[SentMessage]:
 def states(bridge: Bridge, sent: list[SentMessage]) -> Counter[str]:
     records = map(bridge.deployed.record, sent)
     return Counter(record["state"] if record else "in the queue" for record in records)
+
+
+def is_full(bridge: Bridge, sent: list[SentMessage]) -> bool:
+    """Return whether LangBot has what it may have, and the queue the rest.
+
+    An attempt that lasts longer than a second adds one message to the limit (docs/delivery.md).
+    """
+    found = states(bridge, sent)
+    delivered = found.pop("delivered", 0)
+    return found.keys() == {"in the queue"} and MAX_IN_FLIGHT <= delivered <= MAX_IN_FLIGHT + LEASES
 
 
 def held(bridge: Bridge, session: str) -> list[str]:
@@ -87,10 +98,9 @@ def test_langbot_drops_the_oldest_without_admission_control(bridge: Bridge, sess
 def test_langbot_answers_all_with_admission_control(bridge: Bridge, session: str) -> None:
     with max_in_flight(bridge, MAX_IN_FLIGHT):
         sent = push(bridge, session)
-        full = {"delivered": MAX_IN_FLIGHT, "in the queue": MESSAGES - MAX_IN_FLIGHT}
-        eventually(lambda: states(bridge, sent) == full, 300, "LangBot has all that it may have")
+        eventually(lambda: is_full(bridge, sent), 300, "LangBot has all that it may have")
         eventually(lambda: len(held(bridge, session)) == RUNS_AT_ONCE, what="LangBot is busy")
-        assert states(bridge, sent) == full
+        assert is_full(bridge, sent)
         eventually(lambda: replies(bridge, session) == MESSAGES, 400, "LangBot has answered all")
         eventually(lambda: states(bridge, sent) == {"answered": MESSAGES}, what="its replies are settled")
         assert {bridge.deployed.state(one, "answered")["attempts"] for one in sent} == {1}
