@@ -130,23 +130,27 @@ def segments(text):
     return [{"type": "Plain", "text": text}]
 
 
-def test_a_revision_counts_the_final_parts_of_the_turn():
-    parts = [part(1), part(2, final=True), part(3), part(4, final=True)]
-    first, second = (reply_completed(parts[:end], RECORD, segments("hi"), "replies") for end in (2, 4))
-    assert (first.data["revision"], second.data["revision"]) == (1, 2)
-    assert first.id != second.id
-    assert second.data["read"] == {
+def completed(last, first=None, record=None, reply=None, revision=1):
+    return reply_completed(last, (first or last)["part"], revision, record, reply, "replies")
+
+
+def test_each_revision_of_a_turn_has_an_id_and_says_where_to_read_it():
+    first, second, third = part(1), part(2, final=True), part(4, final=True)
+    early = completed(second, first, RECORD, segments("hi"), revision=1)
+    late = completed(third, first, RECORD, segments("hi"), revision=2)
+    assert (early.data["revision"], late.data["revision"]) == (1, 2)
+    assert early.id != late.id
+    assert late.data["read"] == {
         "table": "replies",
         "session": "default#s-1",
-        "first": parts[0]["part"],
-        "last": parts[3]["part"],
+        "first": first["part"],
+        "last": third["part"],
     }
 
 
 def test_a_turn_that_is_published_again_has_its_id_though_more_is_known():
     last = part(2, final=True)
-    early = reply_completed([last], None, None, "replies")
-    assert reply_completed([part(1), last], RECORD, segments("hi"), "replies").id == early.id
+    assert completed(last, part(1), RECORD, segments("hi")).id == completed(last).id
 
 
 @pytest.mark.parametrize(
@@ -162,13 +166,13 @@ def test_the_largest_event_fits_into_a_call_of_the_bus(text):
     longest = {"session": f"default#{session_id}", "session_id": session_id}
     reply = segments(text)
     assert MAX_EVENT_REPLY_BYTES - 1000 < json_bytes(reply) <= MAX_EVENT_REPLY_BYTES
-    event = reply_completed([part(1, final=True) | longest], RECORD | longest, reply, "replies")
+    event = completed(part(1, final=True) | longest, record=RECORD | longest, reply=reply)
     assert len(event.detail("relay").encode()) < 255 * 1024
 
 
 def test_an_event_has_the_text_beside_the_segments_if_both_fit():
     def data_of(length):
-        return reply_completed([part(1, final=True)], None, segments("x" * length), "replies").data
+        return completed(part(1, final=True), reply=segments("x" * length)).data
 
     assert data_of(100_000)["text"] == "x" * 100_000
     assert "text" not in data_of(103_000)

@@ -2,7 +2,7 @@
 
 import json
 
-from publish.publisher import EventPublisher, StreamRecord
+from publish.publisher import MAX_EFFECTIVE_PARTS, EventPublisher, StreamRecord
 from relay.domain.event import MAX_EVENT_REPLY_BYTES
 from support.samples import received_part
 
@@ -16,7 +16,7 @@ class RepliesTable:
         self.parts, self.bodies, self.reads = parts, bodies, 0
 
     def turn_up_to(self, last, since, max_pages):
-        return self.parts
+        return iter(self.parts)
 
     def message_of(self, part, _):
         if "overflow" not in part:
@@ -39,18 +39,21 @@ class EventBus:
         return set()
 
 
-def turn(*texts, overflowing):
-    """Return the table of a turn of streamed parts; those at the places `overflowing` have no body."""
+def turn(*texts, overflowing=(), finals=1):
+    """Return the table of a turn of streamed parts; those at the places `overflowing` have no body.
+
+    The last `finals` parts are final.
+    """
     parts, bodies = [], {}
     for number, text in enumerate(texts):
         body = {
             "session_id": "s-1",
             "reply_to": "in_1",
             "sequence": number,
-            "is_final": number == len(texts) - 1,
+            "is_final": number >= len(texts) - finals,
             "stream": True,
             "message": [{"type": "Plain", "text": text}],
-            "timestamp": f"2026-11-22T13:00:{number:02}.000000",
+            "timestamp": f"2026-11-22T13:00:00.{number:06}",
         }
         part = received_part(json.dumps(body).encode())
         if number in overflowing:
@@ -61,14 +64,11 @@ def turn(*texts, overflowing):
     return RepliesTable(parts, bodies)
 
 
-def published(table):
+def published(table, seconds_left=lambda: 60):
     """Return the data of the event of the turn's last part."""
     bus = EventBus()
-    last = table.parts[-1]
-    assert (
-        EventPublisher(MessagesTable(), table, bus).publish([StreamRecord("1", {}, last, 0)], lambda: 60)
-        == []
-    )
+    publisher = EventPublisher(MessagesTable(), table, bus)
+    assert publisher.publish([StreamRecord("1", {}, table.parts[-1], 0)], seconds_left) == []
     return bus.events[0].data
 
 
@@ -87,3 +87,20 @@ def test_a_part_that_no_event_can_hold_is_the_last_that_is_read():
     assert "message" not in data
     assert data["read"]["last"] == table.parts[-1]["part"]
     assert table.reads == 1
+
+
+def test_a_reply_of_more_parts_than_an_event_can_hold_is_counted_and_not_kept():
+    texts = [f"{number} of many" for number in range(MAX_EFFECTIVE_PARTS + 1)]
+    assert published(turn(*texts[1:], finals=3))["text"] == "".join(texts[1:])
+    data = published(turn(*texts, finals=3))
+    assert "message" not in data
+    assert data["revision"] == 3
+
+
+def test_a_turn_that_takes_too_long_to_read_is_published_without_its_reply():
+    table = turn("a", "ab", "abc", "abcd")
+    seconds_left = iter([60, 50, 14])
+    data = published(table, lambda: next(seconds_left))
+    assert "message" not in data
+    assert data["revision"] == 1
+    assert (data["read"]["first"], data["read"]["last"]) == (table.parts[0]["part"], table.parts[-1]["part"])

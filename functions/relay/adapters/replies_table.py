@@ -90,12 +90,12 @@ class RepliesTable:
         # The session's first part may have come between the two reads.
         return parts, not (parts and newest) or parts[-1]["part"] >= newest[0]["part"]
 
-    def turn_up_to(self, last: ReplyPart, since: str, max_pages: int | None = None) -> list[ReplyPart]:
+    def turn_up_to(self, last: ReplyPart, since: str, max_pages: int | None = None) -> Iterator[ReplyPart]:
         """Return the parts of a turn up to `last`, in order, of those stamped after `since`.
 
-        Read `max_pages` of the session's parts since then at the most.
+        Read `max_pages` of the session's parts since then at the most, each when it is asked for.
         """
-        parts = self._table.query(
+        found = self._table.query(
             "#session = :session AND #part BETWEEN :since AND :last",
             {
                 ":session": last["session"],
@@ -108,7 +108,7 @@ class RepliesTable:
             # A stream can show the last part before every replica has it.
             ConsistentRead=True,
         )
-        return cast(list[ReplyPart], list(parts))
+        return (cast(ReplyPart, item) for item in found)
 
     def parts_after(self, session: str, after: str) -> Iterator[ReplyPart]:
         """Return the parts of a session in order, as stored; `after` is a part's key, or "" for all."""

@@ -116,7 +116,7 @@ class Conversation:
             if record.get("answer_kind") == AnswerKind.MERGED:
                 began, _ = self._messages_table.back_to_reply(self._session, reply_to)
             since = begins_after(FinalPart.of(final), began)
-            parts = self._replies_table.turn_up_to(final, since) or parts
+            parts = list(self._replies_table.turn_up_to(final, since)) or parts
         return turns(map(self._replies_table.whole, parts))[0]
 
     def _final_part(self, record: MessageRecord, likely: bool) -> ReplyPart | None:

@@ -123,20 +123,25 @@ def begins_after(final: FinalPart, record: MessageRecord | None) -> str:
 
 
 def reply_completed(
-    parts: Sequence[ReplyPart], record: MessageRecord | None, reply: Iterable[Segment] | None, table: str
+    last: ReplyPart,
+    first: str,
+    revision: int,
+    record: MessageRecord | None,
+    reply: Iterable[Segment] | None,
+    table: str,
 ) -> Event:
     """Return the event of a turn whose last part is final.
 
-    `parts` are the turn's so far. `record` is the message that it answers, if it is known. `reply` is what
-    the parts say, or None if an event cannot hold it. `table` is the name of RepliesTable.
+    `first` is the key of the turn's first part, and `revision` the number of final ones. `record` is the
+    message that it answers, if it is known. `reply` is what the parts say, or None if an event cannot hold
+    it. `table` is the name of RepliesTable.
     """
-    first, last = parts[0], parts[-1]
     data: dict[str, Any] = {name: value for name, value in last.items() if name in _ABOUT_PART}
-    data["revision"] = sum(part["is_final"] for part in parts)
+    data["revision"] = revision
     data["read"] = {
         "table": table,
         "session": last["session"],
-        "first": first["part"],
+        "first": first,
         "last": last["part"],
     }
     if record is not None:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Self
 
 from relay.domain.part import ReplyPart
@@ -45,8 +46,10 @@ def turns(parts: Iterable[ReplyPart]) -> list[Turn]:
     return [_turn(reply_to, own) for (reply_to, _), own in grouped.items()]
 
 
-def effective_parts(parts: Iterable[ReplyPart]) -> list[ReplyPart]:
+def effective_parts(parts: Iterable[ReplyPart], most: float = inf) -> list[ReplyPart]:
     """Return those of a turn's parts, in order, whose segments are the reply: the ones not replaced later.
+
+    Once there are more than `most`, return those so far.
 
     A streamed part continues an earlier one, unless that was final, if it has all of it: its text begins with
     that one's text, and it has that one's other segments. Then it replaces the latest one that it continues.
@@ -69,6 +72,8 @@ def effective_parts(parts: Iterable[ReplyPart]) -> list[ReplyPart]:
                 if _in_order(snapshot.others, last.others):
                     continue  # it repeats at most the At that begins each part for a group
         effective[number] = part
+        if len(effective) > most:
+            break
         if not part["is_final"]:
             open_parts.append(snapshot)
     return list(effective.values())
