@@ -72,6 +72,37 @@ def test_by_default_no_other_account_may_send(deployed):
         send_from(deployed, "111111111111", deployed.local.outputs["PushQueueUrl"])
 
 
+@pytest.mark.parametrize(
+    ("parameter", "named", "unnamed"),
+    [
+        (
+            "SenderPrincipals",
+            [
+                "",
+                "111122223333",
+                "arn:aws:iam::111122223333:root",
+                "arn:aws-cn:iam::111122223333:role/a/shop",
+            ],
+            [
+                "*",
+                "arn:aws:iam::*:root",
+                "arn:aws:iam::111122223333:role/*",
+                "arn:aws:iam::111122223333:role",
+            ],
+        ),
+        (
+            "SenderSources",
+            ["", "arn:aws:sns:eu-west-1:111122223333:orders.fifo"],
+            ["*", "arn:aws:sns:*:*:*", "arn:aws:sns:eu-west-1:111122223333:*.fifo", "arn:aws:sns:a:1:b"],
+        ),
+    ],
+)
+def test_each_sender_is_named_without_a_wildcard(deployed, parameter, named, unnamed):
+    # CloudFormation matches each value of the list whole.
+    pattern = processed_template(deployed)["Parameters"][parameter]["AllowedPattern"]
+    assert [value for value in named + unnamed if re.fullmatch(pattern, value)] == named
+
+
 def test_a_named_sender_may_send_and_nothing_else(deployed, guarded):
     queues = physical_ids(deployed, guarded, "AWS::SQS::Queue")
     allowed = [one for one in queue_policy(deployed, queues["PushQueue"]) if one["Effect"] == "Allow"]
