@@ -1,10 +1,5 @@
-"""LangBot, which waits as long as a test needs, for its webhooks and its database.
+"""LangBot, which waits for its webhooks as long as a test needs: its own 15 seconds are in no setting."""
 
-Its own 15 and 5 seconds are in no setting.
-"""
-
-import sqlite3
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +13,4 @@ def no_timeout(**_: Any) -> ClientTimeout:
 
 
 webhook_pusher.aiohttp = SimpleNamespace(ClientTimeout=no_timeout)
-# A bot that is saved under load can keep it locked for longer (docs/langbot.md).
-sqlite3.connect = partial(sqlite3.connect, timeout=60)
 main()

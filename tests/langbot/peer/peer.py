@@ -330,11 +330,12 @@ class Peer:
             )
 
     def _call(self, method: str, path: str, body: Any = None, files: Any = None, headers: Any = None) -> Any:
-        for _ in range(2):
+        for pause in (0, 0, 5, 10, 20):
+            time.sleep(pause)
             response = self._http.request(
                 method, f"{self._url}/api/v1/{path}", json=body, files=files, headers=headers, timeout=30
             )
-            # Under load its database can be locked, or a task of a saved bot not end: a second time it works.
+            # Under load its database can be locked for a while, or a task of a saved bot not end.
             if response.status_code < 500 and "bot_apply_failed" not in response.text:
                 break
         fields = response.json() if response.ok else {}
