@@ -57,9 +57,9 @@ class Flood:
             case "a bot's name":
                 self._forged()
                 return self._forged
-            case "a bot's name, with 4 MB":
+            case "a bot's name, with 5.9 MB":
                 self._forged()
-                return lambda: self._forged(bytes(4_000_000))
+                return lambda: self._forged(bytes(5_900_000))
             case "the name of a bot whose secret is unusable":
                 change_secret(self.talk, inbound_secret=[], outbound_secret="")
                 self._forged()
