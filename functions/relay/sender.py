@@ -62,7 +62,7 @@ class Sender:
             return permit
         began = self.clock()
         outcome = self._post(bot, message.action, request.body, idempotency_key, history)
-        outcome = replace(outcome, seconds=self.clock() - began)
+        outcome = replace(outcome, began_at=began, seconds=self.clock() - began)
         self._release(permit, outcome)
         if not outcome.bot_healthy:
             # The operator may correct its url or secret before the next attempt.

@@ -412,13 +412,7 @@ def rotates_without_a_gap(findings: Findings) -> Iterator[str]:
     for record in findings.records.values():
         for entry in record.get("last_attempts", ()):
             if entry.get("status") == 401:
-                # The entry says when the attempt was over, which is late if the lease is released late.
-                began = max(
-                    post.began
-                    for post in findings.outcome.posts
-                    if (post.key, post.status) == (entry["key"], 401)
-                    and post.began <= unix_seconds(entry["at"]) + MAX_SKEW
-                )
+                began = unix_seconds(entry["at"])
                 ended, langbot = began + ATTEMPT_TIMEOUT["push"], findings.outcome.langbots[record["bot"]]
                 secret = langbot.inbound_at(began)
                 if secret != langbot.inbound_at(ended):

@@ -415,6 +415,8 @@ def take_the_old_secrets_out_at_once(*_: Any) -> bool:
 
 
 @variant(LangBot, "save", Trouble.ROTATIONS, Trouble.LANGBOT, **LONG_DRILL)
-def take_the_form_that_langbot_keeps_for_what_it_uses(_: Any, self: LangBot, *more: Any, **secrets: str) -> bool:
+def take_the_form_that_langbot_keeps_for_what_it_uses(
+    _: Any, self: LangBot, *more: Any, **secrets: str
+) -> bool:
     self.form |= secrets
     return True

@@ -292,10 +292,11 @@ def test_a_long_response_is_cut_off_and_its_broken_bytes_replaced():
 
 
 def test_an_attempt_is_shown_with_its_beginning_duration_status_and_error():
-    outcome = replace(classified(BAD_SIGNATURE), seconds=1.5)
+    # It ended a second before its lease was released.
+    outcome = replace(classified(BAD_SIGNATURE), began_at=NOW - 2.5, seconds=1.5)
     assert with_attempt((), outcome, "m.0", NOW) == (
         {
-            "at": utc_text(NOW - 1.5),
+            "at": utc_text(NOW - 2.5),
             "verdict": "refused",
             "ms": 1500,
             "key": "m.0",

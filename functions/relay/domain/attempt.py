@@ -91,7 +91,7 @@ class Outcome:
     - `retry_after`: seconds that the response asks for, 0 if it does not.
     - `max_wait`: seconds after which the next attempt is due at the latest.
     - `response`: what LangBot, or a proxy in front of it, answered.
-    - `seconds`: how long the attempt took.
+    - `began_at`, `seconds`: when the attempt began (Unix seconds), None if none was made; how long it took.
     """
 
     verdict: Verdict
@@ -104,6 +104,7 @@ class Outcome:
     retry_after: float = 0
     max_wait: float = math.inf
     response: Response | None = None
+    began_at: float | None = None
     seconds: float = 0
 
     @property
@@ -152,9 +153,9 @@ class AttemptHistory:
 def with_attempt(
     entries: Iterable[AttemptEntry], outcome: Outcome, key: str, now: float
 ) -> tuple[AttemptEntry, ...]:
-    """Return the last attempts with one more, which ended at `now` (Unix seconds)."""
+    """Return the last attempts with one more; `now` in Unix seconds."""
     entry: AttemptEntry = {
-        "at": utc_text(now - outcome.seconds),
+        "at": utc_text(now if outcome.began_at is None else outcome.began_at),
         "verdict": outcome.verdict,
         "ms": round(outcome.seconds * 1000),
         "key": key,
