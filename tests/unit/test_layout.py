@@ -189,6 +189,17 @@ def test_requirements_txt_pins_what_requirements_in_names():
     expect_none(sorted(named - pinned))
 
 
+def test_pyproject_names_what_the_client_and_the_command_import():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [*project["dependencies"], *project["optional-dependencies"]["console"]]
+    known = {re.split("[>=]", one)[0] for one in named} | {"relay", "relay_cli", "relay_console"}
+    # The first two come with boto3, the last is imported by functions only.
+    known |= {"botocore", "urllib3", "aws_lambda_powertools"} | sys.stdlib_module_names
+    folders = ("functions/relay", "infra/relay_cli", "infra/relay_console")
+    modules = imports(path for folder in folders for path in python_files(folder))
+    expect_none([line(*one) for one in modules if one[2].split(".")[0] not in known])
+
+
 @pytest.mark.parametrize(
     ("path", "pattern"),
     [
