@@ -31,7 +31,7 @@ from local.local_stack import local_stack
 from local.sample_bot import OVERLOADED, Answer, Received, SampleBot
 from relay import PushQueue, SentMessage, Stack
 from relay.domain.keys import message_key
-from relay.domain.states import State
+from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import unix_seconds, utc_text
 from relay_cli.terminal import say
 from support.deployed import Deployed, new_bot
@@ -271,8 +271,9 @@ def counted(counter: Counter[str]) -> str:
 
 def end_of(record: Mapping[str, Any]) -> str:
     """Return how a message ended."""
-    after = " after a resend" if record["resends"] else ""
-    return f"{record['state']}{after} {record.get('answer_kind', '')}".strip()
+    kind = record.get("answer_kind", AnswerKind.OWN)
+    doubt = "" if kind == AnswerKind.OWN else f" ({kind})"
+    return f"{record['state']}{doubt}" + (" after a resend" if record["resends"] else "")
 
 
 def print_verdict(outcome: Outcome, memory: Mapping[str, Growth | None]) -> bool:

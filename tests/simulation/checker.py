@@ -486,6 +486,8 @@ def parks_for_good_reasons(findings: Findings) -> Iterator[str]:
         elif record["attempts"] == 0:
             if "bot" in record and not findings.had_to_leave(record):
                 yield f"{parked} was parked without an attempt: {reason}"
+        elif reason.startswith("answered 413"):
+            continue  # it is about this message, also from a proxy
         elif record.get("action") != "reset" and parked not in refused and not findings.had_to_leave(record):
             yield f"{parked} was parked by another than LangBot: {reason}"
 

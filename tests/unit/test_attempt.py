@@ -117,9 +117,21 @@ def test_409_without_an_attempt_of_unknown_outcome_is_not_accepted_yet():
     assert not has_fresh_key(history.after(outcome, "key", NOW), before=history)
 
 
-@pytest.mark.parametrize("status", [400, 409, 413, 500, 503])
+BODIES_OF_A_PROXY = [b"<html>nginx</html>", b'{"message": "Bad Request"}', b'{"code": 1}']
+
+
+@pytest.mark.parametrize("body", BODIES_OF_A_PROXY)
+def test_a_message_that_is_too_large_for_a_proxy_is_parked_as_well(body):
+    outcome = classified(Response(413, body))
+    assert (outcome.verdict, outcome.permanent) == (Verdict.REFUSED, True)
+    assert outcome.reason == "answered 413, and not in the form of LangBot"
+    # LangBot may have accepted it before the proxy did this.
+    assert not classified(Response(413, body), history=AFTER_UNKNOWN).permanent
+
+
+@pytest.mark.parametrize("status", [400, 409, 500, 503])
 @pytest.mark.parametrize("action", ["push", "sync", "reset"])
-@pytest.mark.parametrize("body", [b"<html>nginx</html>", b'{"message": "Bad Request"}', b'{"code": 1}'])
+@pytest.mark.parametrize("body", BODIES_OF_A_PROXY)
 def test_only_langbot_parks_or_settles_a_message(status, action, body):
     outcome = classified(Response(status, body), action, AFTER_UNKNOWN)
     assert (outcome.verdict, outcome.permanent, outcome.bot_healthy) == (Verdict.UNKNOWN, False, False)

@@ -207,7 +207,7 @@ def classify(action: Action, response: Response, history: AttemptHistory, now: f
     """Return what `response` means for a message with `history`, at `now` (Unix seconds).
 
     Only LangBot speaks for LangBot: a status that parks or settles a message counts only with LangBot's own
-    envelope. The same status from a proxy says nothing of the message, so its outcome is unknown.
+    envelope, except a 413. The same status from a proxy says nothing of the message: its outcome is unknown.
     """
     status, fields = response.status, _fields(response.body)
     code, text, data = fields.get("code"), fields.get("msg") or fields.get("error"), fields.get("data")
@@ -234,7 +234,10 @@ def classify(action: Action, response: Response, history: AttemptHistory, now: f
         case "reset", 500 if own:
             # LangBot 4.11.2 answers 500 to every reset; the session must not wait for hours for that.
             return replace(refused, permanent=True)
-        case _, 400 | 413 if own:
+        case _, 400 if own:
+            return replace(refused, permanent=True)
+        case _, 413 if own or not history.outcome_unknown:
+            # It can only be about this message, whoever says it.
             return replace(refused, permanent=True)
         case "sync", 409 if own and isinstance(text, str) and "in flight" in text:
             return replace(refused, proves_not_accepted=True, session_busy=True)
