@@ -42,6 +42,8 @@ RATE = 8
 """Messages a second, at random intervals. Each of the BOTS then streams almost as fast as LangBot does."""
 BOTS, SESSIONS = 3, 400
 SEED = 20261126
+MAX_ON_QUEUE = 50
+"""Messages that wait at the most: a machine that is too slow for RATE is sent fewer."""
 KINDS = {"hello": 60, "LONG:6:80": 28, "MULTI": 8, "LONG:25:40": 4}
 """What the messages ask the bots for, and how many of a hundred do."""
 FAULT_RATE = 0.01
@@ -74,6 +76,11 @@ class Traffic:
     accepted: list[Acceptance] = field(default_factory=list)
     forgotten: set[int] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def on_queue(self) -> int:
+        """The number of messages that no bot has accepted."""
+        return len(self.sent) - len({one.number for one in self.accepted})
 
 
 class FaultyBot(SampleBot):
@@ -124,6 +131,9 @@ def send(stack: Stack, bots: list[str], traffic: Traffic, seconds: float) -> Non
         (session,) = draw.choices(range(SESSIONS), weights)
         (kind,) = draw.choices(list(KINDS), list(KINDS.values()))
         time.sleep(max(0, due - time.monotonic()))
+        while traffic.on_queue >= MAX_ON_QUEUE:
+            time.sleep(0.1)
+            due = time.monotonic()
         text = f"{len(traffic.sent)} {kind}"
         traffic.sent.append(push_queue.push(f"s-{session}", text, bot=bots[session % BOTS]))
 
@@ -156,7 +166,7 @@ class Observer(threading.Thread):
             largest[function] = max(megabytes, largest.get(function, 0))
         say(
             f"{sample.at:4.0f} s  {len(traffic.sent)} messages, {len(traffic.sent) / sample.at:.1f}/s; "
-            f"{len(traffic.sent) - len({one.number for one in traffic.accepted})} on the queue; "
+            f"{traffic.on_queue} on the queue; "
             f"{sum(len(bot.emitted) for bot in self._bots)} parts, {traffic.faults.total()} faults; MB: "
             + ", ".join(f"{function} {megabytes:.0f}" for function, megabytes in sorted(largest.items()))
         )
