@@ -91,7 +91,8 @@ class HttpSession:
         proxy = None
         if self._strikes(bot, Trouble.PROXY, 0.08):
             proxy = Response(chance.choice(PROXY_ANSWERS), "<html>")
-            if chance.random() < 0.5:
+            # What is too large for a proxy never reaches LangBot.
+            if proxy.status == 413 or chance.random() < 0.5:
                 return _Response(proxy.status, proxy.raw)
         process = self._world.current.process
         request = self._world.effect(
