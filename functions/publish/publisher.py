@@ -119,7 +119,7 @@ class EventPublisher:
             turn = self.replies_table.turn_up_to(last, begins_after(final, record), MAX_PAGES)
         # Nothing of the turn is there if the part was deleted meanwhile. It is all that is known then.
         first = next(turn, last)
-        read = _Read(first["part"])
+        read = _Read()
         parts = read.each(chain([first], turn), seconds_left)
         reply = self._reply(parts)
         for _ in parts:  # what an event cannot hold counts as well
@@ -127,9 +127,8 @@ class EventPublisher:
         # The last part is missing if the pages or the time ended before it.
         complete = read.last == last["part"]
         revision = read.finals + (not complete)
-        return reply_completed(
-            last, read.first, revision, record, reply if complete else None, self.replies_table.name
-        )
+        reply = reply if complete else None
+        return reply_completed(last, first["part"], revision, record, reply, self.replies_table.name)
 
     def _reply(self, parts: Iterable[ReplyPart]) -> list[Segment] | None:
         """Return what the parts say, or None if an event cannot hold it."""
@@ -161,9 +160,8 @@ class EventPublisher:
 
 @dataclass
 class _Read:
-    """What of a turn was read: its first and its last part, by their keys, and how many are final."""
+    """What of a turn was read: up to which part, by its key, and how many are final."""
 
-    first: str
     last: str = ""
     finals: int = 0
 

@@ -153,7 +153,7 @@ class AttemptHistory:
 def with_attempt(
     entries: Iterable[AttemptEntry], outcome: Outcome, key: str, now: float
 ) -> tuple[AttemptEntry, ...]:
-    """Return the last attempts with one more; `now` in Unix seconds."""
+    """Return the last attempts with one more; `now` (Unix seconds) is the time of one that was not made."""
     entry: AttemptEntry = {
         "at": utc_text(now if outcome.began_at is None else outcome.began_at),
         "verdict": outcome.verdict,
