@@ -630,7 +630,10 @@ def sends_what_was_said(findings: Findings) -> Iterator[str]:
 
 
 def tells_readers_the_end(findings: Findings) -> Iterator[str]:
-    """`Conversation.wait` gives the reply to a message, or to its last resend, or says why there is none."""
+    """`Conversation.wait` gives the reply to a message, or to its last resend, or says why there is none.
+
+    LangBot can still reply after an operator has dropped the message: its reader may get that reply.
+    """
     if any(table.expired for table in findings.outcome.deployment.tables.values()):
         return
     for said in findings.outcome.diary.said:
@@ -645,22 +648,26 @@ def tells_readers_the_end(findings: Findings) -> Iterator[str]:
                 break
             chain.append(record)
         answered = next((one for one in chain if one["state"] == "answered"), None)
+        # Which of several finals it is depends on how many parts came after them.
+        replies = _replies(findings, answered or chain[-1])
+        has_reply = got.startswith("says ") and any(text in got for text in replies)
         if chain[-1]["state"] == "parked":
             told = got == f"MessageParked: {chain[-1]['reason']}"
         elif answered:
-            # Which of several finals it is depends on how many parts came after them.
-            told = got.startswith("says ") and any(text in got for text in _replies(findings, answered))
+            told = has_reply
+        elif chain[-1]["state"] == "dropped":
+            told = has_reply or got.startswith("MessageParked")
         else:
-            told = got.startswith("MessageParked" if chain[-1]["state"] == "dropped" else "ReplyTimeout")
+            told = got.startswith("ReplyTimeout")
         if not told:
             yield f"{said.sent.message_id} is {chain[-1]['state']}, and its reader got {got[:60]!r}"
 
 
 def _replies(findings: Findings, record: dict[str, Any]) -> list[str]:
-    """Return the texts of the parts that can be the end of the reply to an answered message."""
+    """Return the texts of the parts that can be the end of the reply to a message."""
     session, stored = record["session"], findings.parts.get(record["session"], [])
-    ends = [part for part in stored if part["part"] == record["answer_part"]]
-    for reply_to in (record["answered_by"], record.get("accepted_message_id")):
+    ends = [part for part in stored if part["part"] == record.get("answer_part")]
+    for reply_to in (record.get("answered_by"), record.get("accepted_message_id")):
         ends += findings.finals(session, reply_to) if reply_to else []
     # What push has stored of a sync call LangBot has not emitted.
     return [

@@ -65,7 +65,7 @@ class Conversation:
         push that probably answers it. If the message was resent, it is the reply to the resend. Some bots
         speak again after a final part, and nothing says so beforehand: `turns` has it then.
 
-        Raise MessageParked, also if an operator dropped the message, and ReplyTimeout.
+        Raise MessageParked, also if an operator dropped the message before its reply came, and ReplyTimeout.
         """
         deadline = environment.monotonic() + timeout
         while True:
