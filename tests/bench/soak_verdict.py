@@ -52,9 +52,7 @@ class Outcome:
         return [*self._disordered_messages(), *self._disordered_parts()]
 
     def _lost_messages(self) -> Iterator[str]:
-        own_turns: dict[int, set[str]] = {}
-        for one in self.accepted:
-            own_turns.setdefault(one.number, set()).add(one.turn)
+        owners = {one.turn: one.number for one in self.accepted}
         for number, record in self.records.items():
             if record is None:
                 yield f"message {number} has no record"
@@ -64,8 +62,9 @@ class Outcome:
                 continue  # it has ended, and how depends on what else its session did
             elif record["state"] == "unanswered":
                 yield f"message {number} is unanswered"
-            elif record["answered_by"] not in own_turns.get(number, ()):
-                yield f"message {number} is answered by the turn of another one"
+            elif (owner := owners.get(record["answered_by"])) != number:
+                how = f"{record['answer_kind']}, last error: {record.get('last_error')}"
+                yield f"message {number} is answered by the turn of {owner}: {how}"
 
     def _lost_parts(self) -> Iterator[str]:
         for session, emitted in self.emitted.items():

@@ -49,9 +49,9 @@ def test_what_came_through_once_and_in_order_has_no_findings():
         (with_record({"state": "parked"}), "lost", "message 0 is parked"),
         (with_record({"state": "unanswered"}), "lost", "message 0 is unanswered"),
         (
-            with_record({"state": "answered", "answered_by": "in_1"}),
+            with_record({"state": "answered", "answered_by": "in_1", "answer_kind": "push"}),
             "lost",
-            "message 0 is answered by the turn of another one",
+            "message 0 is answered by the turn of 1: push, last error: None",
         ),
         (with_stored("a", "c"), "lost", "session s-0 lacks 1 of 3 parts"),
         (
