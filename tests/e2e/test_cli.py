@@ -177,6 +177,8 @@ def test_a_key_makes_a_repetition_the_same_message(talk, relay):
         (["push", "s"], "give either message or text"),
         (["push"], "give a session and a text, or --file"),
         (["push", "--file", "missing.jsonl"], "missing.jsonl cannot be read: No such file"),
+        (["push", "s", "--file", "missing.jsonl"], "give --file alone, or with --bot"),
+        (["push", "--file", "missing.jsonl", "--sender", "u1"], "give --file alone, or with --bot"),
         (["sync", "s", "hello", "--timeout", "-5"], "'-5' is not a number of seconds above 0"),
     ],
 )
@@ -202,11 +204,12 @@ def test_the_messages_of_a_file_are_sent_in_order(talk, relay, file_of_messages)
     assert talk.texts() == ["text 0", "text 1", "text 2", "last"]
 
 
-def test_a_file_that_was_sent_in_part_goes_on_where_it_was(talk, relay, file_of_messages):
-    file_of_messages.with_name("messages.jsonl.sent").write_text("2")
-    assert relay("push", "--bot", talk.name, "--file", file_of_messages.name).stdout == "messages sent: 1\n"
+def test_a_pipe_is_sent_and_told_as_json(talk, relay):
+    line = json.dumps({"session_id": talk.session, "text": "piped"})
+    done = relay("push", "--bot", talk.name, "--file", "/dev/stdin", "--json", text=line)
+    assert json.loads(done.stdout) == {"sent": 1, "sent_before": 0}
     talk.conversation().wait(talk.push("last"))
-    assert talk.texts() == ["text 2", "last"]
+    assert talk.texts() == ["piped", "last"]
 
 
 def test_a_file_with_a_wrong_line_is_refused_before_anything_is_sent(talk, relay, file_of_messages):
