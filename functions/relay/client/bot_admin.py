@@ -15,6 +15,7 @@ class BotAdmin:
     """The bots of a stack. All methods raise botocore's errors."""
 
     def __init__(self, stack: Stack) -> None:
+        self._stack = stack
         self._secretsmanager = stack.client("secretsmanager")
         self._prefix = stack.bot_secret_prefix
         self._messages_table = stack.open_messages_table()
@@ -73,12 +74,12 @@ class BotAdmin:
 
     def pause(self, bot: str, seconds: float) -> None:
         """Keep a bot's messages on the queue for so long, MAX_PAUSE seconds at most."""
-        self._admission_control.set_probe(bot, environment.now() + seconds)
+        self._admission_control.set_probe(bot, self._stack.now() + seconds)
 
     def resume(self, bot: str) -> None:
         """End the pause of a bot, also of a failing one: the next message probes the bot.
 
         It takes SLOT_COUNT_TTL seconds. Until then a function may act on what it has read before.
         """
-        self._admission_control.set_probe(bot, environment.now())
+        self._admission_control.set_probe(bot, self._stack.now())
         environment.sleep(SLOT_COUNT_TTL)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -103,6 +104,15 @@ class Stack:
         return boto3.client(  # type: ignore[call-overload]
             service, region_name=self.region, endpoint_url=self.endpoint_url, **local
         )
+
+    def now(self) -> float:
+        """Return AWS's time in whole Unix seconds: the clock of this computer may be off.
+
+        Raise botocore's errors.
+        """
+        # Nobody needs a permission for this call.
+        response = self.client("sts").get_caller_identity()["ResponseMetadata"]
+        return parsedate_to_datetime(response["HTTPHeaders"]["date"]).timestamp()
 
     def open_messages_table(self) -> MessagesTable:
         """Open MessagesTable for reading and writing."""
