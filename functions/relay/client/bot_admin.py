@@ -9,6 +9,7 @@ from relay.client.stack import Stack
 from relay.domain.admission import SLOT_COUNT_TTL, BotState
 from relay.domain.bot import BOT_NAME
 from relay.domain.keys import RecordKey
+from relay.errors import BotRemoved
 
 
 class BotAdmin:
@@ -34,12 +35,19 @@ class BotAdmin:
         return sorted(filter(BOT_NAME.fullmatch, bots))
 
     def secret(self, bot: str) -> str | None:
-        """Return a bot's secret, or None if there is none or it is scheduled for deletion."""
+        """Return a bot's secret, or None if there is none. Raise BotRemoved."""
         errors = self._secretsmanager.exceptions
+        secret = self._prefix + bot
         try:
-            response = self._secretsmanager.get_secret_value(SecretId=self._prefix + bot)
-        except (errors.ResourceNotFoundException, errors.InvalidRequestException):
+            response = self._secretsmanager.get_secret_value(SecretId=secret)
+        except errors.ResourceNotFoundException:
             return None
+        except errors.InvalidRequestException:
+            # Its name is taken until then, so it cannot be made again either.
+            raise BotRemoved(
+                f"bot {bot} was removed, and its secret is scheduled for deletion; restore it: "
+                f"aws secretsmanager restore-secret --secret-id {secret}"
+            ) from None
         text: str = response.get("SecretString", "")
         return text
 
