@@ -118,6 +118,17 @@ def age_finding(ages: Sequence[float], waiting: int) -> Finding:
     return ok("push queue", text)
 
 
+def trigger_findings(mappings: Sequence[Json]) -> Iterator[Finding]:
+    """Judge the event source mappings, which hand messages, parts and changes of tables to the functions."""
+    stopped = [one for one in mappings if one["State"] not in ("Enabled", "Enabling", "Updating")]
+    for one in stopped:
+        function, source = (one[name].rpartition(":")[2] for name in ("FunctionArn", "EventSourceArn"))
+        command = f"aws lambda update-event-source-mapping --enabled --uuid {one['UUID']}"
+        yield fault("triggers", f"{function} gets nothing from {source}: {one['State']}", command)
+    if not stopped:
+        yield ok("triggers", f"all {len(mappings)} are enabled")
+
+
 def alarm_findings(alarms: Sequence[Json], topic: bool, confirmed: int) -> Iterator[Finding]:
     """Judge the alarms of a stack; `topic`: it has one for them; `confirmed`: who gets its mail."""
     for alarm in alarms:

@@ -34,6 +34,7 @@ def test_each_part_of_a_stack_has_its_line(doctor):
         "push queue",
         "parked",
         "spilled",
+        "triggers",
         "alarms",
         "concurrency",
         "API throttle",
@@ -41,6 +42,18 @@ def test_each_part_of_a_stack_has_its_line(doctor):
         "clock here",
     }
     assert not any(found[check]["ok"] is False for check in of_the_stack - {"parked"})
+
+
+def test_a_function_that_gets_nothing_is_named_with_the_command_that_helps(talk, doctor):
+    functions, publish = talk.deployed.client("lambda"), talk.deployed.physical_id("PublishFunction")
+    mapping = functions.list_event_source_mappings(FunctionName=publish)["EventSourceMappings"][0]["UUID"]
+    functions.update_event_source_mapping(UUID=mapping, Enabled=False)
+    try:
+        found = doctor()["triggers"]
+    finally:
+        functions.update_event_source_mapping(UUID=mapping, Enabled=True)
+    assert (found["ok"], publish in found["text"]) == (False, True)
+    assert found["advice"] == f"aws lambda update-event-source-mapping --enabled --uuid {mapping}"
 
 
 def test_bot_that_works_has_no_fault(talk, doctor):

@@ -23,6 +23,7 @@ def alarms(deployed, stack):
         ("CallbackErrorsAlarm", "5xx", "CallbackApi", ">= 4"),
         ("CallbacksRefusedAlarm", "4xx", "CallbackApi", "> 0"),
         ("SpillAlarm", "ApproximateNumberOfMessagesNotVisible", "SpillQueue", "> 0"),
+        ("SpillUnreadAlarm", "ApproximateNumberOfMessagesVisible", "SpillQueue", "> 0"),
         ("PushQueueAlarm", "ApproximateAgeOfOldestMessage", "PushQueue", "> 1800"),
         ("SettleLateAlarm", "IteratorAge", "SettleFunction", "> 900000"),
         ("PublishLateAlarm", "IteratorAge", "PublishFunction", "> 900000"),
@@ -45,7 +46,7 @@ def test_the_alarm_of_parked_messages_watches_what_settle_counts_each_minute(dep
 
 def test_each_alarm_says_what_it_means_and_what_to_do(deployed):
     found = alarms(deployed, "relay-local")
-    assert len(found) == 7
+    assert len(found) == 8
     for name, alarm in found.items():
         text = alarm["AlarmDescription"]
         assert "LangBot Relay" in text, name

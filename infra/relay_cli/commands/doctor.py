@@ -22,7 +22,7 @@ from relay_cli.arguments import STACK
 from relay_cli.connection import RelayBot, find_bot, plan
 from relay_cli.deployment import Deployment
 from relay_cli.finding import Finding, fault, note, ok, show
-from relay_cli.langbot_api import LangBotApi, response_fields
+from relay_cli.langbot_api import Json, LangBotApi, response_fields
 from relay_cli.routes import read_routes
 from relay_cli.terminal import CommandFailed
 
@@ -54,6 +54,7 @@ def check(stack: relay.Stack, only: str | None, api: LangBotApi | None) -> Itera
         ("deletion", doctor.deletion),
         ("event bus", doctor.event_bus),
         ("queues", doctor.queues),
+        ("triggers", doctor.triggers),
         ("alarms", doctor.alarms),
         ("concurrency", doctor.concurrency),
         ("API throttle", doctor.throttle),
@@ -127,8 +128,18 @@ class _Doctor:
     def _size(self, queue_url: str) -> int:
         return queue_size(self._stack.client("sqs"), queue_url)
 
+    def triggers(self) -> Iterator[Finding]:
+        functions = self._stack.client("lambda")
+        mappings: list[Json] = []
+        for name in ("PushFunction", "CallbackFunction", "SettleFunction", "PublishFunction"):
+            found = functions.list_event_source_mappings(FunctionName=self._deployment.resources[name])
+            mappings += found["EventSourceMappings"]
+        yield from health.trigger_findings(mappings)
+
     def alarms(self) -> Iterator[Finding]:
-        found = self._stack.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{self._stack.name}-")
+        # Not by a prefix: the name of another stack can go on with a dash.
+        names = [of for name, of in self._deployment.resources.items() if name.endswith("Alarm")]
+        found = self._stack.client("cloudwatch").describe_alarms(AlarmNames=names)
         topic = self._deployment.resources.get("AlarmTopic")
         confirmed = 0
         if topic:
