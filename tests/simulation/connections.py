@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
+from zlib import crc32
 
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import ConnectTimeout, ReadTimeout
@@ -14,8 +15,11 @@ from simulation.faults import Faults, Trouble
 from simulation.model_langbot import LangBot
 from simulation.world import Process, ProcessDied, World
 
-PROXY_ANSWERS = (400, 400, 403, 409, 409, 413, 429, 500, 502, 503, 504)
+PROXY_ANSWERS = (400, 400, 403, 409, 409, 429, 500, 502, 503, 504)
 """What a proxy in front of LangBot answers in its place, with HTML: before it sees the request, or after."""
+
+TOO_LARGE = 250
+"""A proxy answers 413 to one of so many bodies, whenever it sees it: LangBot never does."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,12 @@ class HttpSession:
             raise ConnectTimeout
         if broken == "before":
             self._break()
+        if self._faults.has(Trouble.PROXY) and crc32(data) % TOO_LARGE == 0:
+            return _Response(413, "<html>")
         proxy = None
         if self._strikes(bot, Trouble.PROXY, 0.08):
             proxy = Response(chance.choice(PROXY_ANSWERS), "<html>")
-            # What is too large for a proxy never reaches LangBot.
-            if proxy.status == 413 or chance.random() < 0.5:
+            if chance.random() < 0.5:
                 return _Response(proxy.status, proxy.raw)
         process = self._world.current.process
         request = self._world.effect(
