@@ -40,7 +40,7 @@ class Messages:
     def of_session(self, session_id: str, bot: str = "default") -> Iterator[MessageRecord]:
         """Return the records of a session's messages, in queue order.
 
-        If a message cannot be read, its session is its message group and its bot is "".
+        If no session can be read from a message, its session is its message group and its bot is "".
         """
         return self._messages_table.of_session(session_key(bot, session_id))
 
