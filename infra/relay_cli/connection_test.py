@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import relay
 from relay import environment
 from relay.domain.bot import Bot
 from relay.domain.diagnosis import Diagnosis, pluralize, refusal_advice
+from relay.domain.keys import session_key
 from relay.domain.segments import Segment
 from relay.domain.states import State
 from relay_cli.finding import Finding, fault, note, ok
@@ -40,10 +42,11 @@ def run_test(stack: relay.Stack, bot: Bot, timeout: float) -> list[Finding]:
     # To a group LangBot's default route needs the At.
     at: list[Segment] = [{"type": "At", "target": "http_bot"}] if bot.session_type == "group" else []
     text: Segment = {"type": "Plain", "text": _TEXT}
-    sent = relay.PushQueue(stack).push(session_id, bot=bot.name, message=[*at, text], expect_reply=True)
+    fields = {"session_id": session_id, "bot": bot.name, "message": [*at, text], "expect_reply": True}
+    queued = stack.open_message_queue().send_test(session_key(bot.name, session_id), json.dumps(fields))
     messages = relay.Messages(stack)
     while True:
-        record = messages.find(session_id, sent.message_id, bot.name)
+        record = messages.find(session_id, queued.key, bot.name)
         if (record and record["state"] in _ENDED) or environment.now() - began > timeout:
             break
         environment.sleep(0.3)
