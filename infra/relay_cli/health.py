@@ -5,8 +5,9 @@ from typing import Any
 
 from relay.domain.admission import BotState
 from relay.domain.bot import Bot, weakness
-from relay.domain.diagnosis import pluralize
-from relay.domain.signing import SIGNATURE_TOLERANCE
+from relay.domain.diagnosis import RefusedCallback, command, diagnose_refusals, pluralize
+from relay.domain.signing import SIGNATURE_TOLERANCE, Refusal
+from relay.domain.timestamps import UtcText
 from relay_cli.finding import Finding, fault, note, ok
 from relay_cli.langbot_api import Json
 
@@ -25,9 +26,10 @@ CALLBACKS_A_SECOND = 15
 def secret_finding(bot: Bot) -> Finding:
     """Judge a bot's secret."""
     if bot.unusable:
-        return fault("secret", bot.unusable, "correct it with `relay bots set` or `relay connect`")
+        advice = f"correct it with `relay bots set {bot.name}` or `relay connect --bot {bot.name}`"
+        return fault("secret", bot.unusable, advice)
     if not bot.url:
-        return fault("secret", "it has no url", "`relay connect` sets it")
+        return fault("secret", "it has no url", f"`relay connect --bot {bot.name}` sets it")
     if weak := weakness(bot):
         return note("secret", f"weak: {weak}", f"`relay bots rotate {bot.name}` renews it")
     if len(bot.inbound_secrets) > 1 or len(bot.outbound_secrets) > 1:
@@ -77,18 +79,18 @@ def clock_finding(check: str, ahead: float) -> Finding:
     return fault(check, text, advice)
 
 
-def circuit_finding(state: BotState) -> Finding:
+def circuit_finding(bot: str, state: BotState) -> Finding:
     """Judge a bot's circuit breaker."""
     if state.probe_at and state.failures:
         text = f"{pluralize(state.failures, 'attempt')} in a row failed: {state.last_error}"
-        return fault("circuit", text, "fix the cause, then `relay bots retry NAME`")
+        return fault("circuit", text, f"fix the cause, then {command('bots', 'retry', bot)}")
     return ok("circuit", "closed")
 
 
-def slots_finding(in_flight: int, most: int) -> Finding:
+def slots_finding(bot: str, in_flight: int, most: int) -> Finding:
     """Judge how many messages of a bot wait for a reply."""
     if most and in_flight >= most:
-        advice = "LangBot is slow or silent; `relay bots test NAME` tells which"
+        advice = f"LangBot is slow or silent; {command('bots', 'test', bot)} tells which"
         return fault("slots", f"all {most} are taken, so other messages wait", advice)
     return ok("slots", f"{in_flight} of {most} taken" if most else f"{in_flight} taken, no limit")
 
@@ -99,6 +101,18 @@ def callback_finding(status: int) -> Finding:
         return ok("callback URL", "reachable, and refuses what is not signed")
     advice = "look into the log of callback; 403, 404 and 429 come from API Gateway"
     return fault("callback URL", f"answered {status} instead of 401", advice)
+
+
+def refusal_finding(refused: Sequence[RefusedCallback], callback_url: str, last: UtcText) -> Finding:
+    """Judge what callback refused in the last hour for one bot, which need not exist; the last was at `last`.
+
+    `callback_url` is that of the bot, or of the one that its name is most like.
+    """
+    diagnosis = diagnose_refusals(refused, callback_url)
+    text = f"{diagnosis.summary}; the last at {last[:10]} {last[11:19]} UTC"
+    # Anybody can post what is not signed.
+    is_signed = refused[-1].reason not in (Refusal.NO_TIMESTAMP, Refusal.NO_SIGNATURE)
+    return (fault if is_signed else note)("callbacks", text, diagnosis.advice)
 
 
 def queue_finding(check: str, waiting: int, advice: str) -> Finding:

@@ -77,6 +77,7 @@ def main() -> int:
     from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
     from relay import Stack
+    from relay.domain.diagnosis import with_stack
 
     try:
         stack = Stack.from_cloudformation(options.stack) if options.stack else Stack.from_file()
@@ -84,15 +85,15 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0 if options.command in ("tail", "logs", "console") else 130
     except CommandFailed as error:
-        return fail(error.code, str(error))
+        return fail(error.code, with_stack(str(error), options.stack))
     except InvalidMessage as error:
         return fail(2, f"not a valid message: {error}")
     except (InvalidState, MessageNotFound) as error:
-        return fail(2, str(error))
+        return fail(2, with_stack(str(error), options.stack))
     except MessageParked as error:
-        return fail(3, f"parked: {error}; fix the cause, then `relay resend` or `relay drop` it")
+        return fail(3, f"parked: {error}")
     except ReplyTimeout as error:
-        return fail(4, str(error))
+        return fail(4, with_stack(str(error), options.stack))
     except NoRegionError:
         return fail(1, "no AWS region is set: set AWS_DEFAULT_REGION, or the region of your AWS profile")
     except (RelayError, ClientError, BotoCoreError) as error:

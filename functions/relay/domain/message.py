@@ -108,6 +108,12 @@ def parse_session_body(body: str) -> Message:
     return _parse(body, {"action": "reset"})
 
 
+def for_bot(body: str, bot: str) -> tuple[Message, str]:
+    """Return the message in a body as one for another bot, and its body. Raise InvalidMessage."""
+    message = _parse(body, {"bot": bot})
+    return message, json.dumps(strict_json.loads(body) | {"bot": bot}, ensure_ascii=False)
+
+
 def named_session(body: str) -> tuple[str, str] | None:
     """Return the bot and the session id that a body names, whether or not it is a valid message.
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
 from functools import partial
-from itertools import islice
+from itertools import chain, islice, starmap
 from typing import TYPE_CHECKING, Any
 
 import relay
 from relay.adapters.queue_size import queue_size
 from relay.domain.bot import Bot, parse_bot
+from relay.domain.diagnosis import RefusedCallback
 from relay.domain.record import MessageRecord
-from relay.domain.signing import sign
+from relay.domain.signing import Refusal, sign
 from relay.domain.states import State
+from relay.domain.timestamps import utc_text
+from relay.log_fields import PROBE
 from relay_cli import health, langbot_api
 from relay_cli.arguments import STACK
 from relay_cli.connection import RelayBot, find_bot, plan
@@ -29,8 +34,16 @@ from relay_cli.terminal import CommandFailed
 if TYPE_CHECKING:  # it is imported when a command needs it
     import requests
 
+    from relay.adapters.function_logs import LogLine
+
 SILENT_MESSAGES = 3
 """Unanswered messages of an agent whose runs are looked for."""
+
+REFUSED_FOR = 3600
+"""Seconds for which a refused callback counts."""
+
+SHOWN_NAMES = 3
+"""Names of bots that do not exist and that are shown, those with most callbacks."""
 
 
 def add_commands(commands: Any) -> None:
@@ -57,11 +70,13 @@ def check(stack: relay.Stack, only: str | None, api: LangBotApi | None) -> Itera
         ("concurrency", doctor.concurrency),
         ("API throttle", doctor.throttle),
         ("callback URL", doctor.callback_url),
+        ("callbacks", doctor.unknown_bots),
     ):
         yield from _tried(name, look)
     admin = relay.BotAdmin(stack)
     for name in [only] if only else admin.names():
-        for found in _tried("bot", partial(doctor.bot, name, api)):
+        looks = {"bot": partial(doctor.bot, name, api), "callbacks": partial(doctor.refusals, name)}
+        for found in chain.from_iterable(starmap(_tried, looks.items())):
             yield replace(found, check=f"{name}: {found.check}")
 
 
@@ -139,7 +154,7 @@ class _Doctor:
         yield health.throttle_finding(stages["Items"][0].get("DefaultRouteSettings", {}), account)
 
     def callback_url(self) -> Iterator[Finding]:
-        response = _post(self._stack.default_callback_url, {})
+        response = _post(self._stack.callback_url(PROBE), {})
         if isinstance(response, str):
             yield fault("callback URL", response, "API Gateway must be reachable for LangBot too")
             return
@@ -148,6 +163,23 @@ class _Doctor:
         if self._aws_clock is not None:
             yield health.clock_finding("clock here", -self._aws_clock)
 
+    def unknown_bots(self) -> Iterator[Finding]:
+        """Judge the callbacks for names that no bot has, each of which can be a slip in LangBot's form."""
+        lines = self._stack.open_logs().refusals("reason", Refusal.UNKNOWN_BOT, time.time() - REFUSED_FOR)
+        names = Counter(str(line.fields["bot"]) for line in lines)
+        for name, _ in names.most_common(SHOWN_NAMES):
+            (nearest,) = get_close_matches(name, self._admin.names(), n=1, cutoff=0) or ["default"]
+            of_name = [line for line in lines if line.fields["bot"] == name]
+            yield _refusal_finding(of_name, self._stack.callback_url(nearest))
+
+    def refusals(self, name: str) -> Iterator[Finding]:
+        """Judge the callbacks for a bot that were refused."""
+        lines = self._stack.open_logs().refusals("bot", name, time.time() - REFUSED_FOR)
+        if lines:
+            yield _refusal_finding(lines, self._stack.callback_url(name))
+        else:
+            yield ok("callbacks", "none was refused in the last hour")
+
     def bot(self, name: str, api: LangBotApi | None) -> Iterator[Finding]:
         secret = self._admin.secret(name)
         if secret is None:
@@ -155,9 +187,9 @@ class _Doctor:
             return
         bot = parse_bot(name, secret)
         yield health.secret_finding(bot)
-        yield health.circuit_finding(self._admin.state(name))
+        yield health.circuit_finding(name, self._admin.state(name))
         most = int(self._deployment.parameters["MaxInFlight"])
-        yield health.slots_finding(len(self._admin.open_messages(name)), most)
+        yield health.slots_finding(name, len(self._admin.open_messages(name)), most)
         if bot.url and bot.inbound_secrets:
             yield from self._at_its_url(bot)
         if api is None:
@@ -209,12 +241,15 @@ class _Doctor:
         """Return unanswered messages of a bot that LangBot has accepted."""
         silent = (
             record
-            for record in relay.Messages(self._stack).awaiting_operator()
-            if record.get("bot") == name
-            and record["state"] == State.UNANSWERED
-            and "accepted_message_id" in record
+            for record in relay.Messages(self._stack).awaiting_operator(bot=name)
+            if record["state"] == State.UNANSWERED and "accepted_message_id" in record
         )
         return islice(silent, SILENT_MESSAGES)
+
+
+def _refusal_finding(lines: Sequence[LogLine], callback_url: str) -> Finding:
+    refused = [RefusedCallback(line.fields["bot"], line.fields["reason"]) for line in lines]
+    return health.refusal_finding(refused, callback_url, utc_text(lines[-1].at))
 
 
 def _post(url: str, headers: dict[str, str]) -> requests.Response | str:
