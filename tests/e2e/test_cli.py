@@ -5,12 +5,15 @@ import re
 import shlex
 import subprocess
 import sys
+import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from local.sample_bot import Answer
 from relay import Messages
+from relay_cli.commands.tail import SILENT_AFTER, Transcript
 from support.bots import change_secret
 from support.callbacks import part_body, post_part, reply, signed_headers
 from support.due_items import handle_due, make_overdue
@@ -298,6 +301,22 @@ def test_tail_tells_what_waits_and_what_is_parked(talk, relay, parked):
     assert lines[3].endswith("echo: before  ■")
     assert lines[4] == ">  later"
     assert lines[5].startswith("!  retrying: LangBot has not accepted it, in ")
+
+
+def test_tail_tells_what_stays_silent_and_what_broke_off(talk, relay):
+    talk.deployed.state(talk.push("SILENT"), "delivered")
+    sent = talk.push("LONG:4:1 MIDFAIL")
+    talk.deployed.state(sent, "delivered")
+    eventually(lambda: len(talk.conversation().parts()) == 3)
+    options = Namespace(session=talk.session, bot=talk.name)
+    transcript, parts = Transcript(talk.deployed.stack, options), talk.conversation().parts()
+    now = time.time()
+    assert not [line for line in transcript.lines(parts, now) if "  !  " in line]
+    lines = list(transcript.lines([], now + SILENT_AFTER + 60))
+    first, second = [line for line in lines if "  !  delivered: LangBot accepted it" in line]
+    assert "no part of a reply came yet" in first
+    assert "3 parts of the reply came, the last " in second
+    assert not list(transcript.lines([], now + 2 * SILENT_AFTER + 60))
 
 
 def test_logs_show_the_fields_of_what_the_functions_log(talk, relay):

@@ -8,6 +8,7 @@ from relay.domain.diagnosis import RefusedCallback
 from relay.domain.timestamps import UtcText
 from relay_cli import health
 
+CONNECT = "`relay connect --bot sales`"
 SECRET = {"url": "https://bot.example/1", "inbound_secret": "i" * 43, "outbound_secret": "o" * 43}
 
 
@@ -22,7 +23,7 @@ SECRET = {"url": "https://bot.example/1", "inbound_secret": "i" * 43, "outbound_
     ],
 )
 def test_a_secret_is_judged_without_a_value_of_it(fields, ok, text):
-    finding = health.secret_finding(parse_bot("sales", json.dumps(SECRET | fields)))
+    finding = health.secret_finding(parse_bot("sales", json.dumps(SECRET | fields)), CONNECT)
     assert (finding.ok, text in finding.text) == (ok, True)
     assert not {"iii", "ooo", "kkk"} & {finding.text[at : at + 3] for at in range(len(finding.text))}
 
@@ -46,13 +47,13 @@ def test_a_secret_is_judged_without_a_value_of_it(fields, ok, text):
     ],
 )
 def test_only_langbots_own_answer_proves_that_it_accepts_a_signature(status, body, ok, advice):
-    finding = health.url_finding(status, body)
+    finding = health.url_finding(status, body, CONNECT)
     assert (finding.ok, advice in finding.advice) == (ok, True)
 
 
 def test_langbot_that_takes_what_is_not_signed_is_a_fault():
-    assert health.signature_finding(401).ok is True
-    assert health.signature_finding(400).ok is False
+    assert health.signature_finding(401, CONNECT).ok is True
+    assert health.signature_finding(400, CONNECT).ok is False
 
 
 @pytest.mark.parametrize(("ahead", "ok"), [(0, True), (-2, True), (59, True), (61, False), (-300, False)])
@@ -145,9 +146,9 @@ def test_a_throttle_below_one_langbot_is_a_fault(stage, account, ok):
 
 
 def test_the_form_is_told_of_by_what_would_change():
-    assert [finding.ok for finding in health.form_findings([])] == [True]
+    assert [finding.ok for finding in health.form_findings([], CONNECT)] == [True]
     changes = ["LangBot: Outbound Callback URL: a -> b", "LangBot: Outbound Signing Secret: a new value"]
-    assert [(finding.ok, finding.text) for finding in health.form_findings(changes)] == [
+    assert [(finding.ok, finding.text) for finding in health.form_findings(changes, CONNECT)] == [
         (False, change) for change in changes
     ]
 

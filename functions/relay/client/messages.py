@@ -44,6 +44,13 @@ class Messages:
         # The index is a moment behind.
         return (record for record in records if record and record["state"] in AWAITING_OPERATOR)
 
+    def waiting(self, session_id: str, bot: str = "default") -> list[MessageRecord]:
+        """Return the records of a session's messages that wait for a reply or an operator, in queue order."""
+        # No message that names no bot waits for a reply.
+        open_messages = self._awaiting_index.open_messages(session_key(bot, session_id)) if bot else ()
+        found = [*map(self._messages_table.read, open_messages), *self.awaiting_operator(session_id, bot)]
+        return sorted(filter(None, found), key=lambda record: record["message"])
+
     def of_session(self, session_id: str, bot: str = "default") -> Iterator[MessageRecord]:
         """Return the records of a session's messages, in queue order.
 

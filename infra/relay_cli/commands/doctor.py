@@ -12,11 +12,12 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import chain, islice, starmap
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import relay
 from relay.adapters.queue_size import queue_size
 from relay.domain.bot import Bot, parse_bot
-from relay.domain.diagnosis import RefusedCallback
+from relay.domain.diagnosis import RefusedCallback, command
 from relay.domain.record import MessageRecord
 from relay.domain.signing import Refusal, sign
 from relay.domain.states import State
@@ -24,7 +25,7 @@ from relay.domain.timestamps import utc_text
 from relay.log_fields import PROBE
 from relay_cli import health, langbot_api
 from relay_cli.arguments import STACK
-from relay_cli.connection import RelayBot, find_bot, plan
+from relay_cli.connection import RelayBot, find_bot, plan, without_query
 from relay_cli.deployment import Deployment
 from relay_cli.finding import Finding, fault, note, ok, show
 from relay_cli.langbot_api import LangBotApi, response_fields
@@ -134,13 +135,18 @@ class _Doctor:
         return queue_size(self._stack.client("sqs"), queue_url)
 
     def alarms(self) -> Iterator[Finding]:
-        found = self._stack.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{self._stack.name}-")
+        pages = (
+            self._stack.client("cloudwatch")
+            .get_paginator("describe_alarms")
+            .paginate(AlarmNamePrefix=f"{self._stack.name}-")
+        )
+        alarms = [alarm for page in pages for alarm in page["MetricAlarms"]]
         topic = self._deployment.resources.get("AlarmTopic")
         confirmed = 0
         if topic:
             listed = self._stack.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
             confirmed = sum(one["SubscriptionArn"].startswith("arn:") for one in listed)
-        yield from health.alarm_findings(found["MetricAlarms"], bool(topic), confirmed)
+        yield from health.alarm_findings(alarms, bool(topic), confirmed)
 
     def concurrency(self) -> Iterator[Finding]:
         limit = self._stack.client("lambda").get_account_settings()["AccountLimit"]
@@ -186,12 +192,13 @@ class _Doctor:
             yield fault("secret", "there is none", f"`relay connect --bot {name}` makes it")
             return
         bot = parse_bot(name, secret)
-        yield health.secret_finding(bot)
+        connect = self._connect(bot, api)
+        yield health.secret_finding(bot, connect)
         yield health.circuit_finding(name, self._admin.state(name))
         most = int(self._deployment.parameters["MaxInFlight"])
         yield health.slots_finding(name, len(self._admin.open_messages(name)), most)
         if bot.url and bot.inbound_secrets:
-            yield from self._at_its_url(bot)
+            yield from self._at_its_url(bot, connect)
         if api is None:
             text = f"not read: give --langbot URL, and an API key in {langbot_api.API_KEY}"
             yield note("LangBot's form", text)
@@ -201,7 +208,14 @@ class _Doctor:
         except CommandFailed as failed:
             yield fault("LangBot's API", str(failed))
 
-    def _at_its_url(self, bot: Bot) -> Iterator[Finding]:
+    @staticmethod
+    def _connect(bot: Bot, api: LangBotApi | None) -> str:
+        """Return the command that connects a bot; a LangBot that is not given is most likely at its url."""
+        url = urlsplit(without_query(bot))
+        langbot = api.url if api else f"{url.scheme}://{url.netloc}" if url.netloc else "URL"
+        return command("connect", "--bot", bot.name, "--langbot", langbot)
+
+    def _at_its_url(self, bot: Bot, connect: str) -> Iterator[Finding]:
         now = str(int(time.time()))
         signature = sign(bot.inbound_secrets[0], now, b"{}")
         signed = _post(bot.endpoint(""), {"X-LB-Timestamp": now, "X-LB-Signature": signature})
@@ -209,23 +223,24 @@ class _Doctor:
             text = f"{signed}, seen from this computer"
             yield note("url", text, f"`relay bots test {bot.name}` tells whether Lambda reaches it")
             return
-        found = health.url_finding(signed.status_code, response_fields(signed))
+        found = health.url_finding(signed.status_code, response_fields(signed), connect)
         yield found
         if found.ok:
             unsigned = _post(bot.endpoint(""), {})
             if not isinstance(unsigned, str):
-                yield health.signature_finding(unsigned.status_code)
+                yield health.signature_finding(unsigned.status_code, connect)
         ahead = _ahead_of_here(signed)
         if ahead is not None and self._aws_clock is not None:
             yield health.clock_finding("clock of LangBot", ahead - self._aws_clock)
 
     def _in_langbot(self, relay_bot: RelayBot, api: LangBotApi) -> Iterator[Finding]:
+        connect = self._connect(relay_bot.bot, api)
         found = find_bot(api.http_bots(), relay_bot, f"{self._stack.name}-{relay_bot.name}")
         if found is None:
-            yield fault("LangBot's form", "LangBot has no bot for it", "`relay connect` makes it")
+            yield fault("LangBot's form", "LangBot has no bot for it", f"{connect} makes it")
             return
-        yield from health.form_findings(plan(relay_bot, found).changes)
-        yield from read_routes(api, found)
+        yield from health.form_findings(plan(relay_bot, found).changes, connect)
+        yield from read_routes(api, found, relay_bot.name)
         yield health.log_finding(api.log(found["uuid"]))
         agents = {
             str(route.get("target_uuid"))

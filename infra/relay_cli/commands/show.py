@@ -46,15 +46,14 @@ def run_show(stack: relay.Stack, options: argparse.Namespace) -> None:
     last = listed[0]
     if not options.json and len(listed) > 1:
         say("\n".join([*(summary(messages, one) for one in reversed(listed)), ""]))
-    waiting = {one["message"]: one for one in messages.awaiting_operator(options.session, options.bot)}
-    waiting |= {one["message"]: one for one in listed if one["state"] == State.RETRYING or "awaiting" in one}
-    for key in sorted(waiting.keys() - {last["message"]}):
+    for record in messages.waiting(options.session, options.bot):
+        if record["message"] == last["message"]:
+            continue
         if options.json:
-            tell(stack, waiting[key], options)
+            tell(stack, record, options)
         else:
-            diagnosis = messages.diagnose(waiting[key], options.bot)
-            explained = explanation(waiting[key]["state"], diagnosis)
-            say("\n".join([f"message     {waiting[key]['message_id']}", *explained, ""]))
+            explained = explanation(record["state"], messages.diagnose(record, options.bot))
+            say("\n".join([f"message     {record['message_id']}", *explained, ""]))
     tell(stack, last, options)
 
 
