@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from relay.client.push_queue import PushQueue, SentMessage
     from relay.client.stack import Stack
     from relay.errors import (
+        BotRemoved,
         InvalidMessage,
         InvalidState,
         MessageNotFound,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BotAdmin",
+    "BotRemoved",
     "Conversation",
     "InvalidMessage",
     "InvalidState",

@@ -2,6 +2,7 @@
 
 RelayError
  ├─ StackNotFound
+ ├─ BotRemoved
  ├─ InvalidMessage (also a ValueError)
  ├─ InvalidState
  ├─ MessageNotFound
@@ -18,6 +19,10 @@ class RelayError(Exception):
 
 class StackNotFound(RelayError):
     """There is no such stack, or it is not a LangBot Relay."""
+
+
+class BotRemoved(RelayError):
+    """The bot's secret is scheduled for deletion; the text says how it is restored."""
 
 
 class InvalidMessage(RelayError, ValueError):

@@ -4,7 +4,7 @@ import argparse
 import os
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from relay_cli.terminal import CommandFailed, complain, one_line
 
@@ -185,11 +185,20 @@ class LangBotApi:
                 1, f"LangBot at {self.url} cannot be reached: {type(error).__name__}; check --langbot"
             ) from None
 
+    def _redirected(self, path: str, location: str) -> str:
+        """Return what is wrong, and what to do, if a call for `path` is redirected to `location`."""
+        asked = f"{self.url}/api/v1/{path}"
+        url = urlsplit(urljoin(asked, location))
+        # A query or a user can hold a secret.
+        target = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+        if target.endswith(f"/api/v1/{path}"):
+            return f"LangBot redirects: give --langbot {target.removesuffix(f'/api/v1/{path}')}"
+        return f"{self.url} is not the API of LangBot: it redirects to {target}; look at what is in front"
+
     def _data(self, method: str, path: str, response: "requests.Response") -> Any:
         status = response.status_code
-        target = _origin(response.headers.get("Location", ""))
-        if status in (301, 302, 307, 308) and target:
-            raise CommandFailed(1, f"LangBot redirects to {target}: give that as --langbot")
+        if 300 <= status < 400 and (location := response.headers.get("Location")):
+            raise CommandFailed(1, self._redirected(path, location))
         if status == 401:
             raise CommandFailed(1, "LangBot does not know this API key")
         if status == 403:
@@ -210,12 +219,6 @@ class LangBotApi:
         if fields["code"] != 0:
             raise CommandFailed(1, f"LangBot answered {method} {path} with {status}: {why}")
         return fields.get("data")
-
-
-def _origin(location: str) -> str:
-    """Return the scheme and the host of a URL, or nothing if it has none."""
-    url = urlsplit(location)
-    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else ""
 
 
 def _checked(answer: Any, schema: Json) -> Any:

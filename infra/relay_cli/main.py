@@ -3,6 +3,8 @@
 import argparse
 import signal
 import sys
+import warnings
+from getpass import GetPassWarning
 from typing import NoReturn
 
 from relay.errors import (
@@ -66,6 +68,8 @@ def main() -> int:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     # A character that the output's encoding lacks must not end a command that has sent its message.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # A profile can ask for an MFA code, for which there may be no terminal.
+    warnings.simplefilter("error", GetPassWarning)
     top, commands = parser()
     options = top.parse_args(options_first(sys.argv[1:], commands))
     if options.command == "completion":
@@ -94,8 +98,10 @@ def main() -> int:
         return fail(3, f"parked: {error}")
     except ReplyTimeout as error:
         return fail(4, with_stack(str(error), options.stack))
+    except GetPassWarning:
+        return fail(1, "your AWS profile asks for an MFA code, and there is no terminal to type it on")
     except NoRegionError:
-        return fail(1, "no AWS region is set: set AWS_DEFAULT_REGION, or the region of your AWS profile")
+        return fail(1, "no AWS region is set: set AWS_REGION, or the region of your AWS profile")
     except (RelayError, ClientError, BotoCoreError) as error:
         return fail(1, str(error))
     return code

@@ -4,50 +4,137 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import relay
-from relay.domain.message import parse_message
+from relay.domain import strict_json
 from relay.errors import InvalidMessage
-from relay_cli.terminal import progress
+from relay_cli.terminal import CommandFailed, complain, progress
 
 
-def push_file(stack: relay.Stack, path: Path, bot: str) -> int:
-    """Send the messages of a file in order; return how many were sent now.
+class SentLines(NamedTuple):
+    """How many messages of a file were sent by this run, and by those that it continued."""
 
-    Each line is a message as on the push queue; `bot` is for those that name none. A file beside it, with
-    `.sent` at the end of its name, counts the lines that were sent. It is removed at the end.
+    now: int
+    before: int
 
-    Raise InvalidMessage, which names the line, before anything is sent.
+
+def push_file(stack: relay.Stack, path: Path, bot: str) -> SentLines:
+    """Send the messages of a file in order.
+
+    Each line is a message as on the push queue; `bot` is for those that name none. Empty lines do not count.
+
+    Raise InvalidMessage, which names the line, and CommandFailed, both before anything is sent; and
+    botocore's errors.
     """
-    messages = [_read(number, line, bot) for number, line in enumerate(_lines(path), 1)]
-    counter = path.with_name(path.name + ".sent")
-    sent_before = int(counter.read_text()) if counter.exists() else 0
+    content = _read(path)
+    bodies = [_body(n, line, bot) for n, line in enumerate(content.split("\n"), 1) if line.strip()]
+    run = {"queue": stack.push_queue_url, "bot": bot, "sha256": _digest(content)}
+    # What is given as /dev/stdin can be a file, and then lies elsewhere.
+    file = path.resolve()
+    checkpoint = _Checkpoint(file, run) if file.is_file() else None
+    # A pipe has no place for a checkpoint. Within five minutes, SQS knows what it sent by its content.
+    run_id = checkpoint.run_id if checkpoint else _digest(json.dumps(run))
+    before = sent = checkpoint.sent if checkpoint else 0
     queue = relay.PushQueue(stack)
-    for number, fields in enumerate(messages[sent_before:], sent_before + 1):
-        queue.push(**fields)
-        counter.write_text(str(number))
-        progress(number, len(messages))
-    counter.unlink(missing_ok=True)
-    return len(messages) - sent_before
-
-
-def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text("utf-8").splitlines()
+        for body in bodies[before:]:
+            # If a run ends between a message and its count, the next one sends the message under the same id.
+            queue.push_json(body, _digest(f"{run_id} {sent} {body}"))
+            sent += 1
+            if checkpoint:
+                checkpoint.count(sent)
+            progress(sent, len(bodies))
+    finally:
+        if sent < len(bodies):
+            when = "" if checkpoint else " within five minutes"
+            complain(
+                f"relay: {sent} of {len(bodies)} messages were sent; run the same command{when} to continue"
+            )
+    if checkpoint:
+        checkpoint.remove()
+    return SentLines(sent - before, before)
+
+
+class _Checkpoint:
+    """How much of a file an unfinished run has sent.
+
+    Beside the file, one with `.run` at the end of its name says what is sent where, and one with `.sent`
+    counts the messages that were sent.
+    """
+
+    def __init__(self, file: Path, run: dict[str, str]) -> None:
+        self._run = file.with_name(file.name + ".run")
+        self._counter = file.with_name(file.name + ".sent")
+        try:
+            if self._counter.exists():
+                self.run_id, self.sent = self._earlier(file, run)
+            else:
+                self.run_id, self.sent = uuid.uuid4().hex, 0
+                self._run.write_text(json.dumps({"id": self.run_id} | run))
+                self._counter.touch()
+                self.count(0)
+        except OSError as error:
+            raise CommandFailed(
+                2,
+                f"{self._counter} cannot be written: {error.strerror}. It counts what was sent. "
+                "Copy the file to another folder, or send it through a pipe: --file /dev/stdin",
+            ) from None
+
+    def _earlier(self, file: Path, run: dict[str, str]) -> tuple[str, int]:
+        """Return the id of the run that left the files, and how much it sent. Raise CommandFailed."""
+        advice = f"To send all of it, remove {self._counter}"
+        try:
+            earlier, sent = json.loads(self._run.read_text()), int(self._counter.read_text())
+            run_id, queue, bot = str(earlier.pop("id")), earlier["queue"], earlier["bot"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            raise CommandFailed(
+                2, f"{self._counter} and {self._run} do not say what was sent of {file}. {advice}"
+            ) from None
+        if earlier == run:
+            return run_id, sent
+        if bot != run["bot"]:
+            change = f"for the bot {bot}, and this command is for the bot {run['bot']}"
+        elif queue != run["queue"]:
+            change = f"to {queue}, and this command sends to {run['queue']}"
+        else:
+            change = "and the file was changed since"
+        raise CommandFailed(2, f"{sent} messages of {file} were sent {change}. {advice}")
+
+    def count(self, sent: int) -> None:
+        """Note how many messages were sent, in as many bytes as before: the file is never empty."""
+        with self._counter.open("r+") as counter:
+            counter.write(f"{sent:09}")
+
+    def remove(self) -> None:
+        """Note that all was sent."""
+        self._counter.unlink()
+        self._run.unlink()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise InvalidMessage(f"{path} cannot be read: {error.strerror}") from None
+        raise CommandFailed(2, f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidMessage(f"{path} is not text in UTF-8") from None
+        raise CommandFailed(2, f"{path} is not text in UTF-8") from None
 
 
-def _read(number: int, line: str, bot: str) -> dict[str, Any]:
+def _body(number: int, line: str, bot: str) -> str:
+    """Return what is sent for a line. Raise InvalidMessage."""
     try:
-        parse_message(line)
+        relay.PushQueue.check(line)
+        fields = strict_json.loads(line)
+        if fields.get("bot") is None:
+            line = json.dumps(fields | {"bot": bot}, ensure_ascii=False)
+            relay.PushQueue.check(line)
     except InvalidMessage as fault:
         raise InvalidMessage(f"line {number}: {fault}") from None
-    # If a run ends between a message and its count, the next run sends the message again under the same id.
-    given = hashlib.sha256(f"{number} {line}".encode()).hexdigest()
-    fields: dict[str, Any] = {"bot": bot, "deduplication_id": given} | json.loads(line)
-    return fields
+    return line
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -153,11 +153,80 @@ def test_a_deployed_stack_is_found_by_its_name(talk, relay):
     assert done.stderr.count("\n") == 1
 
 
-def test_missing_region_is_named_by_the_variable_that_boto3_reads(relay):
-    done = relay("push", "--stack", "x", "s", "hello", environment={"AWS_REGION": "us-east-1"})
+def test_missing_region_is_named_by_the_variable_that_gives_it(talk, relay):
+    done = relay("push", "--stack", "relay-local", "s", "hello")
     assert done.returncode == 1
-    advice = "set AWS_DEFAULT_REGION, or the region of your AWS profile"
+    advice = "set AWS_REGION, or the region of your AWS profile"
     assert done.stderr == f"relay: no AWS region is set: {advice}\n"
+    aws = {
+        "AWS_ENDPOINT_URL": talk.deployed.local.outputs["EndpointUrl"],
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    assert relay("bots", "list", "--stack", "relay-local", environment=aws).returncode == 0
+
+
+AWS_CONFIG = """
+[profile sso]
+sso_start_url = https://x.awsapps.com/start
+sso_region = us-east-1
+sso_account_id = 111111111111
+sso_role_name = r
+[profile mfa]
+role_arn = arn:aws:iam::111111111111:role/r
+source_profile = base
+mfa_serial = arn:aws:iam::111111111111:mfa/u
+[profile base]
+aws_access_key_id = a
+aws_secret_access_key = b
+"""
+
+
+@pytest.fixture
+def aws_config(tmp_path):
+    (tmp_path / "config").write_text(AWS_CONFIG)
+    (tmp_path / "broken").write_text("this is no ini file")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"AWS_PROFILE": "gone"},
+        {"AWS_PROFILE": "sso", "AWS_CONFIG_FILE": "config"},
+        {"AWS_PROFILE": "mfa", "AWS_CONFIG_FILE": "config"},
+        {"AWS_CONFIG_FILE": "broken", "AWS_SHARED_CREDENTIALS_FILE": "broken"},
+        {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"},
+        {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+        {"AWS_REGION": "eu-west-1", "AWS_USE_FIPS_ENDPOINT": "true"},
+        {"AWS_CA_BUNDLE": "/nowhere.pem"},
+    ],
+    ids=lambda settings: next(iter(settings.items())),
+)
+def test_settings_for_other_work_do_not_reach_the_local_stack(relay, aws_config, settings):
+    files = {k: str(aws_config / v) for k, v in settings.items() if k.endswith("_FILE")}
+    done = relay("bots", "list", environment=settings | files)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"AWS_EC2_METADATA_DISABLED": "true"},
+        {"AWS_PROFILE": "gone"},
+        {"AWS_PROFILE": "sso", "AWS_CONFIG_FILE": "config"},
+        {"AWS_PROFILE": "mfa", "AWS_CONFIG_FILE": "config"},
+        {"AWS_CONFIG_FILE": "broken"},
+    ],
+    ids=lambda settings: next(iter(settings.items())),
+)
+def test_credentials_that_do_not_work_are_told_in_one_line(relay, aws_config, settings):
+    files = {k: str(aws_config / v) for k, v in settings.items() if k.endswith("_FILE")}
+    done = relay("bots", "list", "--stack", "x", environment={"AWS_REGION": "us-east-1"} | settings | files)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("relay: ")
 
 
 def test_reset_waits_until_langbot_has_done_it(talk, relay):
@@ -215,6 +284,8 @@ def test_a_key_makes_a_repetition_the_same_message(talk, relay):
         (["push", "s"], "give either message or text"),
         (["push"], "give a session and a text, or --file"),
         (["push", "--file", "missing.jsonl"], "missing.jsonl cannot be read: No such file"),
+        (["push", "s", "--file", "missing.jsonl"], "give --file alone, or with --bot"),
+        (["push", "--file", "missing.jsonl", "--sender", "u1"], "give --file alone, or with --bot"),
         (["sync", "s", "hello", "--timeout", "-5"], "'-5' is not a number of seconds above 0"),
     ],
 )
@@ -240,11 +311,12 @@ def test_the_messages_of_a_file_are_sent_in_order(talk, relay, file_of_messages)
     assert talk.texts() == ["text 0", "text 1", "text 2", "last"]
 
 
-def test_a_file_that_was_sent_in_part_goes_on_where_it_was(talk, relay, file_of_messages):
-    file_of_messages.with_name("messages.jsonl.sent").write_text("2")
-    assert relay("push", "--bot", talk.name, "--file", file_of_messages.name).stdout == "messages sent: 1\n"
+def test_a_pipe_is_sent_and_told_as_json(talk, relay):
+    line = json.dumps({"session_id": talk.session, "text": "piped"})
+    done = relay("push", "--bot", talk.name, "--file", "/dev/stdin", "--json", text=line)
+    assert json.loads(done.stdout) == {"sent": 1, "sent_before": 0}
     talk.conversation().wait(talk.push("last"))
-    assert talk.texts() == ["text 2", "last"]
+    assert talk.texts() == ["piped", "last"]
 
 
 def test_a_file_with_a_wrong_line_is_refused_before_anything_is_sent(talk, relay, file_of_messages):

@@ -269,6 +269,9 @@ def test_removed_bot_is_no_longer_listed_and_can_be_restored(talk, relay):
     assert done.returncode == 0
     assert f"aws secretsmanager restore-secret --secret-id {secret_name(talk)}" in done.stdout
     assert talk.name not in relay("bots", "list").stdout
+    again = relay("bots", "set", talk.name, "--url", "http://127.0.0.1:9/bots/1")
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert f"restore it: aws secretsmanager restore-secret --secret-id {secret_name(talk)}" in again.stderr
     talk.deployed.client("secretsmanager").restore_secret(SecretId=secret_name(talk))
     assert talk.name in relay("bots", "list").stdout
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from local.sample_bot import OVERLOADED, Answer
+from relay import BotAdmin, environment
 from relay.adapters.dynamodb import Table
 from relay.domain.admission import LEASES, SLOT_TIMEOUT, Deferred
 from relay.domain.attempt import Outcome, Verdict
@@ -230,6 +231,16 @@ def test_operator_holds_the_messages_of_a_bot_that_works(talk, new_control, cloc
     clock.now += 4
     control.release(admit(control, talk), ACCEPTED)
     assert admitted(admit(control, talk), admit(new_control(5), talk)) == 2
+
+
+def test_a_pause_ends_by_the_clock_of_aws_not_by_the_operators(talk, monkeypatch):
+    for skew in (-60, 60):
+        behind = environment.Environment(clock=lambda skew=skew: time.time() + skew)
+        monkeypatch.setattr(environment, "current", behind)
+        admin = BotAdmin(talk.deployed.stack)
+        admin.pause(talk.name, 30)
+        began = talk.deployed.stack.now()
+        assert 25 < admin.state(talk.name).probe_at - began <= 30
 
 
 def test_a_probe_whose_function_died_is_made_again(talk, new_control, clock):

@@ -3,6 +3,7 @@
 import base64
 import json
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 
 from relay import Stack
@@ -63,6 +64,7 @@ class Deployment:
             self.s3,
             self.events,
             _Logs(),
+            _Sts(world),
         ]
         self._services = {service.name: service for service in services}
         self.functions = Lambda(world, faults, VARIABLES | _settings(self, faults))
@@ -190,6 +192,19 @@ class _Logs:
 
     def filter_log_events(self, **_: Any) -> dict[str, Any]:
         return {"events": []}
+
+
+class _Sts:
+    """The service whose one call needs no permission; people learn from it what time it is."""
+
+    name, throttled = "sts", "Throttling"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def get_caller_identity(self) -> dict[str, Any]:
+        date = formatdate(self._world.now, usegmt=True)
+        return {"ResponseMetadata": {"HTTPHeaders": {"date": date}}}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,6 +74,11 @@ def size_of(item: Item) -> int:
     return sum(len(name) + len(str(content)) for name, value in item.items() for content in value.values())
 
 
+def _check_size(operation: str, item: Item) -> None:
+    if size_of(item) > MAX_ITEM_BYTES:
+        raise refusal("ValidationException", operation, "Item size has exceeded the maximum allowed size")
+
+
 def _order(entry: tuple[str, Key, Item]) -> tuple[str, Key]:
     return entry[:2]
 
@@ -159,8 +164,7 @@ class Dynamodb:
 
     def put_item(self, TableName: str, Item: Item, **more: Any) -> dict[str, Any]:
         table = self.tables[TableName]
-        if sum(len(value["S"]) for value in Item.values() if "S" in value) > MAX_ITEM_BYTES:
-            raise refusal("ValidationException", "PutItem", "Item size has exceeded the maximum allowed size")
+        _check_size("PutItem", Item)
         key = table.key_of(Item)
         self._check("PutItem", table.seen(key), more)
         table.put(key, Item)
@@ -172,6 +176,7 @@ class Dynamodb:
         old = table.seen(key)
         self._check("UpdateItem", old, more)
         new = change_of(more["UpdateExpression"])(old or Key, more.get("ExpressionAttributeValues", {}))
+        _check_size("UpdateItem", new)
         table.put(key, new)
         returned = {"ALL_OLD": old or {}, "ALL_NEW": table.items[key]}.get(more.get("ReturnValues", ""), {})
         return {"Attributes": returned} if returned else {}

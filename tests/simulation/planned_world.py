@@ -151,6 +151,14 @@ class PlannedWorld:
         resend: SentMessage | None = self.do(lambda: messages.resend(cast(MessageRecord, record)))
         return resend
 
+    def drop(self, sent: SentMessage, reason: str) -> None:
+        """Drop a message as an operator does."""
+        self.expect(Trouble.OPERATORS)
+        record = self.record(sent)
+        self.outcome.diary.dropped.add(record["message_id"])
+        messages = Messages(self.deployment.stack)
+        self.do(lambda: messages.drop(cast(MessageRecord, record), reason))
+
     def reply_to(self, sent: SentMessage, timeout: float = 0) -> str:
         """Return the text of the reply that `Conversation.wait` gives. Raise what it raises."""
         conversation = self.conversation(sent.session_id, sent.bot)

@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from relay import BotAdmin, Stack
+from relay import BotAdmin, BotRemoved, Stack
 from relay.domain.admission import SLOT_TIMEOUT
 from relay.domain.bot import parse_bot, secret_fields
 from relay_cli.commands.bots.rotate import run_rotate
@@ -70,7 +70,7 @@ class Drill:
             try:
                 if command.result() == 0:
                     break
-            except (ClientError, BotoCoreError, CommandFailed, ProcessDied) as error:
+            except (ClientError, BotoCoreError, BotRemoved, CommandFailed, ProcessDied) as error:
                 self._world.note("operator", f"sees {error!r}")
             process = Process("relay bots rotate", runs_relay=True)
             self._world.sleep(60)
@@ -104,7 +104,7 @@ class Drill:
         while True:
             try:
                 return action()
-            except (ClientError, BotoCoreError):
+            except (ClientError, BotoCoreError, BotRemoved):
                 self._world.sleep(1)
 
 

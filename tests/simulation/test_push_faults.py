@@ -393,6 +393,20 @@ def test_a_resend_that_failed_before_it_had_its_body_is_sent_later(call: str) ->
         assert len(world.texts) == 2
 
 
+@pytest.mark.parametrize("left", [600, 2_000, 10_000, 20_000])
+def test_a_record_that_is_nearly_full_can_still_change(left: int) -> None:
+    with planned_world() as world:
+        answered = world.say("x" * (MAX_ITEM_BYTES - left))
+        world.run(1)
+        world.responds(UNREADABLE)
+        parked = world.say("y" * (MAX_ITEM_BYTES - left))
+        world.run(1)
+        world.drop(parked, "é" * MAX_ITEM_BYTES)
+        world.end()
+        assert world.state(answered) == "answered"
+        assert world.state(parked) == "dropped"
+
+
 def test_a_key_as_large_as_a_record_is_parked_with_a_short_reason() -> None:
     with planned_world() as world:
         large = world.queue(json.dumps({"k" * 900_000: "\ud800"}))

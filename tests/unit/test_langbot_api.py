@@ -75,8 +75,8 @@ def test_a_refusal_is_told_of_in_words(langbot, status, body, told):
 
 
 def test_a_redirect_does_not_get_the_key(langbot):
-    told = refusal(langbot, 302, Location=f"{langbot.url}/elsewhere?token=x")
-    assert f"redirects to {langbot.url}: give that as --langbot" in told
+    told = refusal(langbot, 302, Location="http://user:key@127.0.0.1:1/api/v1/platform/bots?token=x")
+    assert told == "LangBot redirects: give --langbot http://127.0.0.1:1"
     assert langbot.asked == [("/api/v1/platform/bots", KEY)]
 
 
@@ -185,12 +185,19 @@ def test_an_answer_that_is_nested_too_deeply_is_refused(langbot):
     assert "is not the API of LangBot" in refusal(langbot, 200, b"[" * 200_000)
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize(
     ("location", "told"),
-    [("", "not the API of LangBot"), ("/login", "not the API of LangBot"), ("http://[", "cannot be reached")],
+    [
+        ("", "is not the API of LangBot: GET platform/bots was answered 30"),
+        ("/login", "is not the API of LangBot: it redirects to {url}/login; look at what is in front"),
+        ("https://sso.example/?next=x", "it redirects to https://sso.example/; look at what is in front"),
+        ("/langbot/api/v1/platform/bots", "LangBot redirects: give --langbot {url}/langbot"),
+        ("http://[", "cannot be reached"),
+    ],
 )
-def test_a_redirect_to_no_other_address_is_a_fault(langbot, location, told):
-    assert told in refusal(langbot, 302, Location=location)
+def test_a_redirect_is_told_with_what_to_give(langbot, status, location, told):
+    assert told.format(url=langbot.url) in refusal(langbot, status, Location=location)
 
 
 def test_a_release_with_line_breaks_is_shown_on_one_line(langbot):

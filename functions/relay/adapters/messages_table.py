@@ -11,7 +11,7 @@ from relay.domain import states
 from relay.domain.admission import BotState
 from relay.domain.keys import BOTS, UNANSWERED, RecordKey, record_key
 from relay.domain.message import expiry_of_resent
-from relay.domain.record import FORMER_MARKS, MessageRecord, current
+from relay.domain.record import FORMER_MARKS, MAX_REASON, MessageRecord, current
 from relay.domain.settlement import LOOK_BACK, FinalPart
 from relay.domain.states import AnswerKind, From, Sent, State, Transition
 from relay.domain.timestamps import utc_text
@@ -19,6 +19,9 @@ from relay.errors import InvalidState
 
 _REPLACEABLE = f"{IS_NEW} OR #state = :retrying"
 _FEWER_KEYS = "(attribute_not_exists(keys_used) OR keys_used <= :keys_used)"
+
+MAX_BODY_BYTES = 350_000
+"""Bytes of a body that a record holds. An item has 400 KB, and transitions add some ten to a record."""
 
 _NEWEST_FIRST: dict[str, Any] = {"ScanIndexForward": False}
 
@@ -47,7 +50,7 @@ class MessagesTable:
         return list(map(current, self._table.get_many(keys)))
 
     def write(self, record: MessageRecord, if_new: bool = False) -> bool:
-        """Write a record as a whole; a body that it cannot hold goes to the overflow bucket.
+        """Write a record as a whole; a body over MAX_BODY_BYTES goes to the overflow bucket.
 
         Only a record that says `retrying` is replaced, and with `if_new` none. Return whether it was written:
         SQS can deliver a message twice, and the other delivery may have ended it, or used more keys.
@@ -61,7 +64,7 @@ class MessagesTable:
         without_body = {name: value for name, value in record.items() if name != "body"}
         path = message_path(record["message_id"])
         raw = record["body"].encode()
-        entry = OverflowingItem(record, without_body, raw, path)
+        entry = OverflowingItem(record, without_body, raw, path, MAX_BODY_BYTES)
         return put_item(self._table, self._bucket, entry, condition, values)
 
     def body(self, record: MessageRecord) -> str:
@@ -171,7 +174,9 @@ class MessagesTable:
 
     def drop(self, key: RecordKey, reason: str, now: float) -> bool:
         """Close a parked or unanswered message for good; return False for any other."""
-        return self._change(key, states.DROP, {"drop_reason": reason, "dropped_at": utc_text(now)})[0]
+        return self._change(
+            key, states.DROP, {"drop_reason": reason[:MAX_REASON], "dropped_at": utc_text(now)}
+        )[0]
 
     def _change(
         self, key: RecordKey | MessageRecord, transition: Transition, values: Mapping[str, Any]

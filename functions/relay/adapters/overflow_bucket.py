@@ -1,6 +1,7 @@
 """OverflowBucket: bodies that DynamoDB or a queue cannot hold, and the quarantine. All its paths are here."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,12 +64,16 @@ have two million."""
 
 @dataclass(frozen=True)
 class OverflowingItem:
-    """An item, and what replaces it if DynamoDB cannot hold it: `without_body`, and `raw` at `path`."""
+    """An item, and what replaces it if DynamoDB cannot hold it: `without_body`, and `raw` at `path`.
+
+    With more than `max_bytes` in `raw` it is replaced in any case.
+    """
 
     item: Mapping[str, Any]
     without_body: Mapping[str, Any]
     raw: bytes
     path: str
+    max_bytes: float = math.inf
 
 
 def put_item(
@@ -77,11 +82,11 @@ def put_item(
     """Write an item that may be too large, too deep or too exact for DynamoDB, as `Table.put` does.
 
     DynamoDB itself decides what it can hold: only if it refuses the item as invalid, or the item has over
-    MAX_VALUES values, the body goes into the bucket and then the item, with `overflow` as the path. Raise
-    botocore's errors.
+    MAX_VALUES values or `max_bytes`, the body goes into the bucket and then the item, with `overflow` as the
+    path. Raise botocore's errors.
     """
     try:
-        if _has_at_most(MAX_VALUES, entry.item):
+        if len(entry.raw) <= entry.max_bytes and _has_at_most(MAX_VALUES, entry.item):
             return table.put(entry.item, condition, values)
     except (ArithmeticError, RecursionError):
         pass

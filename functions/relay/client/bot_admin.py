@@ -9,12 +9,14 @@ from relay.client.stack import Stack
 from relay.domain.admission import SLOT_COUNT_TTL, BotState
 from relay.domain.bot import BOT_NAME
 from relay.domain.keys import RecordKey
+from relay.errors import BotRemoved
 
 
 class BotAdmin:
     """The bots of a stack. All methods raise botocore's errors."""
 
     def __init__(self, stack: Stack) -> None:
+        self._stack = stack
         self._secretsmanager = stack.client("secretsmanager")
         self._prefix = stack.bot_secret_prefix
         self._messages_table = stack.open_messages_table()
@@ -41,12 +43,19 @@ class BotAdmin:
         return "DeletedDate" not in found
 
     def secret(self, bot: str) -> str | None:
-        """Return a bot's secret, or None if there is none or it is scheduled for deletion."""
+        """Return a bot's secret, or None if there is none. Raise BotRemoved."""
         errors = self._secretsmanager.exceptions
+        secret = self._prefix + bot
         try:
-            response = self._secretsmanager.get_secret_value(SecretId=self._prefix + bot)
-        except (errors.ResourceNotFoundException, errors.InvalidRequestException):
+            response = self._secretsmanager.get_secret_value(SecretId=secret)
+        except errors.ResourceNotFoundException:
             return None
+        except errors.InvalidRequestException:
+            # Its name is taken until then, so it cannot be made again either.
+            raise BotRemoved(
+                f"bot {bot} was removed, and its secret is scheduled for deletion; restore it: "
+                f"aws secretsmanager restore-secret --secret-id {secret}"
+            ) from None
         text: str = response.get("SecretString", "")
         return text
 
@@ -81,12 +90,12 @@ class BotAdmin:
 
     def pause(self, bot: str, seconds: float) -> None:
         """Keep a bot's messages on the queue for so long, MAX_PAUSE seconds at most."""
-        self._admission_control.set_probe(bot, environment.now() + seconds)
+        self._admission_control.set_probe(bot, self._stack.now() + seconds)
 
     def resume(self, bot: str) -> None:
         """End the pause of a bot, also of a failing one: the next message probes the bot.
 
         It takes SLOT_COUNT_TTL seconds. Until then a function may act on what it has read before.
         """
-        self._admission_control.set_probe(bot, environment.now())
+        self._admission_control.set_probe(bot, self._stack.now())
         environment.sleep(SLOT_COUNT_TTL)

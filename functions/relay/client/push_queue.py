@@ -6,7 +6,7 @@ from typing import TypedDict, Unpack
 
 from relay.client.stack import Stack
 from relay.domain.bot import Bot
-from relay.domain.message import MAX_QUEUED_BYTES, Action, parse_message, request_for
+from relay.domain.message import MAX_QUEUED_BYTES, Action, Message, parse_message, request_for
 from relay.domain.segments import Segment
 from relay.errors import InvalidMessage
 
@@ -52,8 +52,19 @@ class PushQueue:
         minutes is the same message. Raise InvalidMessage, which names the field, and botocore's errors.
         """
         given = {"session_id": session_id, "text": text, **fields}
+        body = json.dumps({k: v for k, v in given.items() if v is not None}, ensure_ascii=False)
+        return self.push_json(body, deduplication_id)
+
+    def push_json(self, body: str, deduplication_id: str | None = None) -> SentMessage:
+        """Send a message that is given as JSON, as `push` does."""
+        message = self.check(body)
+        sent = self._queue.send(message.session, body, deduplication_id or "")
+        return SentMessage(message.bot, message.session_id, sent.message_id, sent.sequence_number)
+
+    @staticmethod
+    def check(body: str) -> Message:
+        """Return the message in a body that SQS takes and LangBot accepts. Raise InvalidMessage."""
         try:
-            body = json.dumps({k: v for k, v in given.items() if v is not None}, ensure_ascii=False)
             size = len(body.encode())
         except UnicodeEncodeError:
             raise InvalidMessage("a text holds a lone surrogate") from None
@@ -61,5 +72,4 @@ class PushQueue:
         request_for(message, Bot(message.bot))
         if size > MAX_QUEUED_BYTES:
             raise InvalidMessage(f"the message is {size} bytes; SQS takes {MAX_QUEUED_BYTES}")
-        sent = self._queue.send(message.session, body, deduplication_id or "")
-        return SentMessage(message.bot, message.session_id, sent.message_id, sent.sequence_number)
+        return message

@@ -1,13 +1,17 @@
 """Stack: where a deployed relay is."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import boto3
+import botocore.session
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from relay.adapters.awaiting_index import AwaitingIndex
@@ -19,6 +23,14 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
 from relay.errors import StackNotFound
+
+_WITHOUT_FILES = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+    "ca_bundle": (None, None, None, None),
+}
+"""botocore's settings by name: what names them in a file and in the environment, and their values."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,8 @@ class Stack:
     @classmethod
     def from_cloudformation(cls, name: str) -> Self:
         """Return a deployed stack, by the credentials and region that boto3 finds. Raise StackNotFound."""
-        cloudformation = boto3.client("cloudformation")
+        # boto3 reads AWS_DEFAULT_REGION alone; the AWS CLI and other SDKs read this one first.
+        cloudformation = boto3.client("cloudformation", region_name=os.environ.get("AWS_REGION") or None)
         try:
             stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
         except ClientError as error:
@@ -99,10 +112,27 @@ class Stack:
     @cache  # noqa: B019 - there are few stacks, and clients are shared on purpose
     def client(self, service: str) -> Any:
         """Return the boto3 client for a service of this stack. It is made once, and threads may share it."""
-        local = {"aws_access_key_id": "test", "aws_secret_access_key": "test"} if self.endpoint_url else {}
-        return boto3.client(  # type: ignore[call-overload]
-            service, region_name=self.region, endpoint_url=self.endpoint_url, **local
+        if self.endpoint_url is None:
+            return boto3.client(service, region_name=self.region)  # type: ignore[call-overload]
+        # Profiles and proxies are for other work: they must not reach a local stack.
+        session = botocore.session.Session(_WITHOUT_FILES)
+        return boto3.Session(botocore_session=session).client(  # type: ignore[call-overload]
+            service,
+            region_name=self.region,
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - no secret
+            config=Config(proxies={}),
         )
+
+    def now(self) -> float:
+        """Return AWS's time in whole Unix seconds: the clock of this computer may be off.
+
+        Raise botocore's errors.
+        """
+        # Nobody needs a permission for this call.
+        response = self.client("sts").get_caller_identity()["ResponseMetadata"]
+        return parsedate_to_datetime(response["HTTPHeaders"]["date"]).timestamp()
 
     def open_messages_table(self) -> MessagesTable:
         """Open MessagesTable for reading and writing."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import relay
+from relay import environment
 from relay.domain.timestamps import utc_text
 from relay_cli.arguments import STACK, positive_seconds
 from relay_cli.commands.show import time_of
@@ -38,7 +38,7 @@ def add_commands(commands: Any) -> None:
 def run_logs(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Print the lines as they come, until interrupted."""
     functions = [options.function] if options.function else FUNCTIONS
-    for line in follow(stack, functions, time.time() - options.since):
+    for line in follow(stack, functions, stack.now() - options.since):
         if options.json:
             say_json({"function": line.function, **(line.fields or {"message": line.text})})
         else:
@@ -53,8 +53,9 @@ def follow(stack: relay.Stack, functions: Sequence[str], moment: float) -> Itera
         lines = [line for line in logs.since(moment, functions) if _is_ours(line)]
         yield from (line for line in lines if line not in seen)
         seen = set(lines)
-        moment = max(moment, time.time() - OVERLAP)
-        time.sleep(POLL_INTERVAL)
+        # Not by the time here: whoever takes the lines may stop to do so for a while.
+        moment = max([moment, *(line.at - OVERLAP for line in lines)])
+        environment.sleep(POLL_INTERVAL)
 
 
 def _is_ours(line: LogLine) -> bool:

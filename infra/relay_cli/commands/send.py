@@ -22,10 +22,12 @@ from relay.errors import InvalidMessage, MessageParked, ReplyTimeout
 from relay_cli.arguments import BOT, MESSAGE, SESSION, TIMEOUT
 from relay_cli.deployment import check_bot
 from relay_cli.push_file import push_file
-from relay_cli.terminal import complain, say, say_json
+from relay_cli.terminal import CommandFailed, complain, say, say_json
 
 POLL_INTERVAL = 0.5
 """Seconds."""
+
+_OF_ONE_MESSAGE = ("session", "text", "message", "image", "sender", "dedup_id", "session_type")
 
 
 def add_commands(commands: Any) -> None:
@@ -68,12 +70,19 @@ def add_content(parser: argparse.ArgumentParser) -> None:
 
 def run_push(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Send a message and print its id, or send the messages of a file and print how many."""
-    if options.file:
-        say(f"messages sent: {push_file(stack, options.file, options.bot)}")
-    elif options.session is None:
+    if options.session is None and options.file is None:
         raise InvalidMessage("give a session and a text, or --file")
-    else:
+    if options.file is None:
         print_id(push(stack, options), options.json)
+        return
+    if any(getattr(options, name) for name in _OF_ONE_MESSAGE):
+        raise CommandFailed(2, "a file's lines say all of their messages: give --file alone, or with --bot")
+    sent = push_file(stack, options.file, options.bot)
+    if options.json:
+        say_json({"sent": sent.now, "sent_before": sent.before})
+    else:
+        before = f" ({sent.before} were sent before)" if sent.before else ""
+        say(f"messages sent: {sent.now}{before}")
 
 
 def run_sync(stack: relay.Stack, options: argparse.Namespace) -> None:
