@@ -171,7 +171,9 @@ class _Doctor:
 
     def unknown_bots(self) -> Iterator[Finding]:
         """Judge the callbacks for names that no bot has, each of which can be a slip in LangBot's form."""
-        lines = self._stack.open_logs().refusals("reason", Refusal.UNKNOWN_BOT, time.time() - REFUSED_FOR)
+        lines = self._stack.open_logs().refusals(
+            "reason", Refusal.UNKNOWN_BOT, self._stack.now() - REFUSED_FOR
+        )
         names = Counter(str(line.fields["bot"]) for line in lines)
         for name, _ in names.most_common(SHOWN_NAMES):
             (nearest,) = get_close_matches(name, self._admin.names(), n=1, cutoff=0) or ["default"]
@@ -180,7 +182,7 @@ class _Doctor:
 
     def refusals(self, name: str) -> Iterator[Finding]:
         """Judge the callbacks for a bot that were refused."""
-        lines = self._stack.open_logs().refusals("bot", name, time.time() - REFUSED_FOR)
+        lines = self._stack.open_logs().refusals("bot", name, self._stack.now() - REFUSED_FOR)
         if lines:
             yield _refusal_finding(lines, self._stack.callback_url(name))
         else:

@@ -50,9 +50,9 @@ def run_tail(stack: relay.Stack, options: argparse.Namespace) -> None:
     if options.json:
         for part in conversation.follow():
             say_json(part)
-    transcript = Transcript(stack, options)
+    transcript, ahead = Transcript(stack, options), stack.now() - time.time()
     for parts in conversation.polls():
-        for told in transcript.lines(parts, time.time()):
+        for told in transcript.lines(parts, time.time() + ahead):
             say(truncate(told, width))
 
 
