@@ -101,6 +101,11 @@ def test_silence_alone_is_told_with_what_can_cause_it():
     assert f"the callback URL is exactly {URL} and that the bot has a route" in told(DEADLINE).advice
 
 
+def test_silence_is_not_told_of_a_session_that_was_searched_in_part():
+    summary = told(DEADLINE, all_parts=False).summary
+    assert summary.endswith("no part of a reply is among the parts that the session got first since then")
+
+
 def test_a_complete_reply_that_settle_has_not_seen_is_told_as_complete():
     diagnosis = told(DEADLINE, parts=[received_part(PART), received_part(FINAL)])
     assert diagnosis.summary.endswith("and its reply is complete")

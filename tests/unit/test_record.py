@@ -185,7 +185,7 @@ def test_a_message_that_cannot_be_read_is_kept_under_its_message_group():
     assert not {"bot", "session_id", "action"} & record.keys()
 
 
-def test_an_invalid_message_is_kept_under_the_bot_and_the_session_that_it_names():
+def test_an_invalid_message_is_kept_under_the_session_that_it_names():
     invalid = queued_message(body='{"session_id": "s-1", "bot": "sales", "text": 1}', group_id="group-1")
     record = parked_record(Delivery(invalid), "text must be string", "text must be string", NOW, KEEP_DAYS)
     assert (record["session"], record["bot"], record["session_id"]) == ("sales#s-1", "sales", "s-1")

@@ -106,7 +106,8 @@ class Conversation:
         """Return the reply to a message, or to its resend, as far as it came; or what answered it instead."""
         if turn := self._first_reply(self._with_resends(record["message"]), likely=True):
             return turn
-        if not (own := own_parts(record, self._replies_table)):
+        own, _ = own_parts(record, self._replies_table)
+        if not own:
             return None
         parts = self._replies_table.turn_up_to(own[-1], own[0]["part"])
         return turns(map(self._replies_table.whole, parts))[0]

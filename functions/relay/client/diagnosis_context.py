@@ -30,10 +30,12 @@ def diagnose_message(stack: Stack, record: MessageRecord | None, bot: str) -> Di
         ended = diagnose_message(stack, resend, bot)
         name = f" as {resend['message_id']}" if resend else ""
         return replace(ended, summary=f"it was sent again{name}, and {ended.summary}")
+    parts, all_parts = own_parts(record, stack.open_replies_table()) if record else ([], True)
     context = DiagnosisContext(
         bot=messages_table.bot_state(bot),
         callback_url=stack.callback_url(bot),
-        parts=own_parts(record, stack.open_replies_table()) if record else [],
+        parts=parts,
+        all_parts=all_parts,
         refused=_refused(stack, record, bot) if record else [],
         bots=_bots(stack, record) if record else [],
     )
@@ -42,13 +44,13 @@ def diagnose_message(stack: Stack, record: MessageRecord | None, bot: str) -> Di
     return replace(diagnosis, advice=with_stack(diagnosis.advice, deployed))
 
 
-def own_parts(record: MessageRecord, replies_table: RepliesTable) -> list[ReplyPart]:
-    """Return the parts of a message's own reply, in order and without their text."""
+def own_parts(record: MessageRecord, replies_table: RepliesTable) -> tuple[list[ReplyPart], bool]:
+    """Return the parts of a message's own reply, in order without their text, and whether those are all."""
     reply_to = record.get("accepted_message_id")
     if not reply_to:
-        return []
-    parts, _ = replies_table.parts_around(record["session"], record["delivered_at"])
-    return [part for part in parts if part["reply_to"] == reply_to]
+        return [], True
+    parts, complete = replies_table.parts_around(record["session"], record["delivered_at"])
+    return [part for part in parts if part["reply_to"] == reply_to], complete
 
 
 def _refused(stack: Stack, record: MessageRecord, bot: str) -> list[RefusedCallback]:

@@ -43,7 +43,8 @@ class RefusedCallback:
 class DiagnosisContext:
     """What is known beside a message's record.
 
-    `callback_url` is that of its bot. `parts` are the parts of its own turn, in order, with or without text.
+    `callback_url` is that of its bot. `parts` are the parts of its own turn, in order, with or without text;
+    without `all_parts`, the session has more since than were searched.
     `refused` are the requests that callback refused while it waited, in order: those for its bot, or if there
     are none, for names that no bot has. `bots` are the names of the bots, as far as they were looked up.
     """
@@ -51,6 +52,7 @@ class DiagnosisContext:
     bot: BotState
     callback_url: str
     parts: Sequence[ReplyPart] = ()
+    all_parts: bool = True
     refused: Sequence[RefusedCallback] = ()
     bots: Sequence[str] = ()
 
@@ -152,8 +154,9 @@ def _delivered(record: MessageRecord, context: DiagnosisContext, now: float) -> 
     if context.refused:
         refused = diagnose_refusals(context.refused, context.callback_url)
         return Diagnosis(summary, refused.summary, deadline, refused.advice)
+    seen = "came yet" if context.all_parts else "is among the parts that the session got first since then"
     return Diagnosis(
-        f"{summary}, and no part of a reply came yet",
+        f"{summary}, and no part of a reply {seen}",
         next=deadline,
         advice=f"wait; if nothing comes, {_silence_advice(record, context)}",
     )
