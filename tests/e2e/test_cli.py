@@ -525,6 +525,8 @@ def test_an_invalid_message_is_found_by_the_session_that_it_names(talk, relay):
     body = json.dumps({"session_id": talk.session, "bot": talk.name, "text": 1})
     sent = send_raw(talk, body, group_id="any")
     eventually(lambda: sent in relay("waiting", talk.session).stdout)
+    advice = f"Others wait for an operator in a session of that name: `relay waiting {talk.session}`"
+    assert advice in relay("show", talk.session).stderr
     shown = relay("show", "--bot", talk.name, talk.session).stdout
     assert "why         text must be string" in shown
     (drop,) = commands_in(shown)

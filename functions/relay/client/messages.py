@@ -7,7 +7,7 @@ from relay import environment
 from relay.client.diagnosis_context import diagnose_message
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
-from relay.domain.diagnosis import Diagnosis
+from relay.domain.diagnosis import Diagnosis, command
 from relay.domain.keys import RecordKey, bot_of, is_message_key, record_key, session_id_of, session_key
 from relay.domain.message import for_bot, parse_message
 from relay.domain.part import ReplyPart
@@ -90,6 +90,10 @@ class Messages:
         text = f"{name} has no record, and SQS does not tell what is on a queue. "
         if not self.is_known(bot):
             text += f"No message for a bot {bot!r} was tried yet, so look at its name. "
+        if next(self.awaiting_operator(session_id), None):
+            text += (
+                f"Others wait for an operator in a session of that name: {command('waiting', session_id)}. "
+            )
         printed = "that id" if message_id else "the id of a message to it"
         return MessageNotFound(
             f"{text}If `relay push` printed {printed}, {self.diagnose(None, bot).line()}; else there is none"

@@ -122,9 +122,9 @@ def diagnose_refusals(refused: Sequence[RefusedCallback], callback_url: str) -> 
 def _waiting(context: DiagnosisContext, now: float) -> Diagnosis:
     summary, bot = "it is on the push queue and was not tried yet", context.bot
     if bot.failures:
-        why = f"{_times(bot.failures)} at the bot failed in a row" + (
-            f", the last with {bot.last_error}" if bot.last_error else ""
-        )
+        why = f"{_times(bot.failures)} at the bot failed in a row"
+        if bot.last_error:
+            why += f", the last error was: {bot.last_error}"
         return Diagnosis(summary, why, f"push tries the bot {_when(bot.probe_at, now)}", _UNREACHABLE)
     return Diagnosis(summary, next="push sends it when the bot and its session are free")
 

@@ -67,9 +67,8 @@ def tell(stack: relay.Stack, record: MessageRecord, options: argparse.Namespace)
         say_json({"record": record, "diagnosis": vars(diagnosis), "reply": reply})
         return
     say("\n".join(story(record, said(messages, record), diagnosis, turn)))
-    if record["state"] == State.RETRYING and (others := on_queue(stack) - 1) > 0:
-        queued = f"about {pluralize(others, 'more message')} of all sessions"
-        say(f"behind it   {queued} on the push queue: those of this session wait for this one")
+    if record["state"] == State.RETRYING and (queued := on_queue(stack)) > 1:
+        say(f"behind it   its session's messages; the push queue has about {queued}, of all sessions")
 
 
 def on_queue(stack: relay.Stack) -> int:

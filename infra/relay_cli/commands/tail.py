@@ -45,7 +45,6 @@ def run_tail(stack: relay.Stack, options: argparse.Namespace) -> None:
     """
     if not relay.Messages(stack).is_known(options.bot):
         complain(f"relay: no message was sent to the bot {options.bot!r} yet; waiting for the first reply")
-    width = os.get_terminal_size().columns if sys.stdout.isatty() else None
     conversation = relay.Conversation(stack, options.session, options.bot)
     if options.json:
         for part in conversation.follow():
@@ -53,11 +52,11 @@ def run_tail(stack: relay.Stack, options: argparse.Namespace) -> None:
     transcript, ahead = Transcript(stack, options), stack.now() - time.time()
     for parts in conversation.polls():
         for told in transcript.lines(parts, time.time() + ahead):
-            say(truncate(told, width))
+            say(told)
 
 
 class Transcript:
-    """The lines for people, of which each is told once."""
+    """The lines for people, of which each is told once. Only what a session says is cut to the terminal."""
 
     def __init__(self, stack: relay.Stack, options: argparse.Namespace) -> None:
         self._messages = relay.Messages(stack)
@@ -71,6 +70,7 @@ class Transcript:
         self._turn = ""
         """The turn that the line before is about, or the key of its message."""
         self._read_at = 0.0
+        self._width = os.get_terminal_size().columns if sys.stdout.isatty() else None
 
     def lines(self, parts: list[ReplyPart], now: float) -> Iterator[str]:
         """Return the lines of new parts, and of what became of the messages meanwhile, in order."""
@@ -140,10 +140,10 @@ class Transcript:
             if self._turn and (record := self._messages.begun_by(part)):
                 self._told.setdefault(record["message"], ())
                 yield self._said(record)
-        yield line(part)
+        yield truncate(line(part), self._width)
 
     def _said(self, record: MessageRecord) -> str:
-        return f"{time_of(record['queued_at'])}    >  {said(self._messages, record)}"
+        return truncate(f"{time_of(record['queued_at'])}    >  {said(self._messages, record)}", self._width)
 
 
 def line(part: ReplyPart) -> str:
