@@ -147,6 +147,8 @@ def test_a_deployed_stack_is_found_by_its_name(talk, relay):
     }
     done = relay("sync", "--stack", "relay-local", "--bot", talk.name, talk.session, "hello", environment=aws)
     assert (done.returncode, done.stdout) == (0, "echo: hello\n")
+    unknown = relay("show", "--stack", "relay-local", talk.session, "nothing", environment=aws)
+    assert "If `relay push --stack relay-local` printed that id" in unknown.stderr
     done = relay("push", "--stack", "no-such", talk.session, "hello", environment=aws)
     assert done.returncode == 1
     assert done.stderr.startswith("relay: stack no-such: ")
