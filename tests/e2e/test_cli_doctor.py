@@ -107,6 +107,15 @@ def test_callbacks_for_a_bot_that_does_not_exist_are_named(talk, tmp_path):
     assert f"must be exactly {talk.deployed.callback_url(talk.name)}\n" in shown
 
 
+def test_refusals_of_a_time_are_those_of_the_bot_between_its_ends(talk):
+    refuse(talk, talk.name)
+    logs = talk.deployed.stack.open_logs()
+    (line,) = eventually(lambda: logs.refusals("bot", talk.name, 0))
+    assert logs.refusals("bot", talk.name, line.at, line.at + 1) == [line]
+    assert logs.refusals("bot", talk.name, 0, line.at - 1) == []
+    assert logs.refusals("bot", talk.name, line.at + 1) == []
+
+
 def refuse(talk, bot):
     """Have callback refuse a request for a bot, or a name that no bot has."""
     raw = part_body(talk)
