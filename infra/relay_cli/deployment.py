@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import relay
 from relay.domain.bot import BOT_NAME
@@ -20,8 +21,17 @@ class Deployment:
     @cached_property
     def parameters(self) -> dict[str, str]:
         """The parameters with which the stack was deployed."""
-        stack = self._cloudformation.describe_stacks(StackName=self._name)["Stacks"][0]
-        return {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", [])}
+        return {one["ParameterKey"]: one["ParameterValue"] for one in self._stack.get("Parameters", [])}
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether CloudFormation refuses to delete the stack."""
+        return bool(self._stack.get("EnableTerminationProtection"))
+
+    @cached_property
+    def _stack(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._cloudformation.describe_stacks(StackName=self._name)["Stacks"][0]
+        return found
 
     @cached_property
     def resources(self) -> dict[str, str]:

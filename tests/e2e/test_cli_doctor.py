@@ -42,6 +42,7 @@ def test_each_part_of_a_stack_has_its_line(doctor):
     found = doctor()
     of_the_stack = found.keys() - set(OF_A_BOT)
     assert of_the_stack == {
+        "deletion",
         "event bus",
         "push queue",
         "parked",

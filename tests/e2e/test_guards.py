@@ -10,6 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from local.local_stack import ROOT
 from support.permissions import listed
 from support.second_stack import as_list, physical_ids, processed_template, second_stack, wait_for_stack
 
@@ -186,14 +187,30 @@ def test_a_customer_key_that_is_set_later_keeps_the_bots_secrets(deployed):
         assert secrets.get_secret_value(SecretId=f"{name}/bots/default")["SecretString"] == before
 
 
-def test_a_deleted_prod_stack_leaves_the_queues_with_messages(deployed):
-    sqs, cloudformation = deployed.client("sqs"), deployed.client("cloudformation")
-    with second_stack(deployed, "relay-prod", Environment="prod") as name:
-        queues = physical_ids(deployed, name, "AWS::SQS::Queue")
+def test_a_deleted_stack_leaves_nothing(deployed):
+    cloudformation = deployed.client("cloudformation")
+    with second_stack(deployed, "relay-deleted") as name:
         stack_id = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackId"]
         cloudformation.delete_stack(StackName=name)
         wait_for_stack(deployed, stack_id, "DELETE_COMPLETE")
-        assert set(sqs.list_queues(QueueNamePrefix=f"{name}-")["QueueUrls"]) == set(queues.values())
+        assert deployed.client("sqs").list_queues(QueueNamePrefix=f"{name}-").get("QueueUrls", []) == []
+        assert not [
+            table for table in deployed.client("dynamodb").list_tables()["TableNames"] if name in table
+        ]
+
+
+def test_a_stack_with_termination_protection_is_not_deleted(deployed):
+    cloudformation = deployed.client("cloudformation")
+    with second_stack(deployed, "relay-protected") as name:
+        cloudformation.update_termination_protection(StackName=name, EnableTerminationProtection=True)
+        with pytest.raises(ClientError, match="TerminationProtection is enabled"):
+            cloudformation.delete_stack(StackName=name)
+        cloudformation.update_termination_protection(StackName=name, EnableTerminationProtection=False)
+
+
+def test_the_template_needs_no_transform_but_sams():
+    template = (ROOT / "template.yaml").read_text("utf-8")
+    assert re.findall("^Transform: (.+)$", template, re.MULTILINE) == ["AWS::Serverless-2016-10-31"]
 
 
 def test_lambda_takes_the_roles_only_for_functions_of_this_account(deployed):

@@ -31,6 +31,8 @@ IMAGE = {"type": "Image", "base64": "data:image/png;base64,AAAA"}
             plain("Let me look", "Let me look it up", "It", "It is 5", "It is 5"),
             plain("Let me look it up", "It is 5"),
         ),
+        # It was cut within an emoji.
+        (plain("Good \ufffd", "Good 👍"), plain("Good 👍")),
         ([], []),
         ([IMAGE, IMAGE], [IMAGE, IMAGE]),
     ],

@@ -133,6 +133,10 @@ def test_a_blank_part_in_the_midst_of_a_text_does_not_divide_it():
     assert streamed([plain("a")], [], [plain("ab")]) == [plain("ab")]
 
 
+def test_a_snapshot_that_ends_within_an_emoji_is_replaced_by_the_next():
+    assert streamed([plain("Good \ufffd")], [plain("Good 👍")]) == [plain("Good 👍")]
+
+
 def test_a_snapshot_without_an_earlier_attachment_erases_nothing():
     first, second = [plain("a"), IMAGE], [plain("ab")]
     assert streamed(first, second) == first + second

@@ -17,6 +17,14 @@ def readable(segments: Iterable[Segment]) -> str:
     return "".join(shown)
 
 
+def begins_with(text: str, earlier: str) -> bool:
+    """Tell whether a text goes on from an earlier snapshot of it, which can end within a character.
+
+    What is left of that character was read as U+FFFD.
+    """
+    return text.startswith(earlier.rstrip("\N{REPLACEMENT CHARACTER}"))
+
+
 def collapse(segments: list[Segment]) -> list[Segment]:
     """Return the reply in the response to a sync call.
 
@@ -31,7 +39,7 @@ def collapse(segments: list[Segment]) -> list[Segment]:
             if (
                 plain >= len(lead)
                 and reply[plain - len(lead) : plain] == lead
-                and str(segment.get("text")).startswith(str(reply[plain].get("text")))
+                and begins_with(str(segment.get("text")), str(reply[plain].get("text")))
             ):
                 del reply[plain:]
             plain = len(reply)

@@ -7,7 +7,7 @@ from math import inf
 from typing import Self
 
 from relay.domain.part import ReplyPart
-from relay.domain.segments import Segment, readable, text_of
+from relay.domain.segments import Segment, begins_with, readable, text_of
 
 MAX_OPEN = 8
 """Parts that a streamed part may continue: the latest that are neither final nor replaced. There are several
@@ -89,7 +89,7 @@ def looks_complete(last_parts: Sequence[ReplyPart]) -> bool:
     if not last_parts or "overflow" in last_parts[-1]:
         return bool(last_parts)
     *before, last = (part.get("text", "") for part in last_parts)
-    return bool(last) and all(last.startswith(text) for text in before)
+    return bool(last) and all(begins_with(last, text) for text in before)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class _Snapshot:
         return cls(number, text_of(message), [s for s in message if s.get("type") != "Plain"])
 
     def continues(self, earlier: "_Snapshot") -> bool:
-        return self.text.startswith(earlier.text) and _in_order(earlier.others, self.others)
+        return begins_with(self.text, earlier.text) and _in_order(earlier.others, self.others)
 
 
 def _in_order(some: Iterable[Segment], segments: Iterable[Segment]) -> bool:

@@ -65,6 +65,7 @@ def check(stack: relay.Stack, only: str | None, api: LangBotApi | None) -> Itera
     """Check a stack, and one of its bots or all."""
     doctor = _Doctor(stack)
     for name, look in (
+        ("deletion", doctor.deletion),
         ("event bus", doctor.event_bus),
         ("queues", doctor.queues),
         ("alarms", doctor.alarms),
@@ -102,6 +103,14 @@ class _Doctor:
         self._deployment = Deployment(stack)
         self._admin = relay.BotAdmin(stack)
         self._aws_clock: float | None = None
+
+    def deletion(self) -> Iterator[Finding]:
+        if self._deployment.is_protected:
+            yield ok("deletion", "CloudFormation refuses it")
+            return
+        command = "aws cloudformation update-termination-protection --enable-termination-protection"
+        advice = f"for production: {command} --stack-name {self._stack.name}"
+        yield note("deletion", "a deletion by mistake would take all tables, queues and secrets", advice)
 
     def event_bus(self) -> Iterator[Finding]:
         events = self._stack.client("events")
