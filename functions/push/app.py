@@ -68,7 +68,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 def queued_message(record: dict[str, Any]) -> QueuedMessage:
     """Read a record of an SQS event."""
-    attributes = record["attributes"]
+    attributes, given = record["attributes"], record.get("messageAttributes", {})
     return QueuedMessage(
         message_id=record["messageId"],
         body=record["body"],
@@ -77,5 +77,6 @@ def queued_message(record: dict[str, Any]) -> QueuedMessage:
         receive_count=int(attributes["ApproximateReceiveCount"]),
         queued_at=int(attributes["SentTimestamp"]) / 1000,
         receipt_handle=record["receiptHandle"],
-        resend_of=record.get("messageAttributes", {}).get("resend_of", {}).get("stringValue"),
+        resend_of=given.get("resend_of", {}).get("stringValue"),
+        reads_secret="read_secret" in given,
     )

@@ -104,6 +104,8 @@ class Dispatcher:
         queued, history = delivery.queued, delivery.history
         if seconds_left() < max_attempt_seconds(message.action):
             return Conclusion(retry_in=0)
+        if queued.reads_secret:
+            self.sender.bot_registry.refresh(message.bot)
         if self._waits_for_its_session(message, queued):
             return self._wait(delivery, slot_poll_delay(queued.receive_count))
         attempt = self.sender.send(message, idempotency_key(queued.message_id, history), history)
@@ -231,8 +233,8 @@ class Dispatcher:
         if conclusion.attempt:
             outcome = conclusion.attempt.outcome
             fields |= {"status": outcome.response.status} if outcome.response else {"error": outcome.reason}
-            fields |= {"verdict": outcome.verdict, "latency_ms": round(waited * 1000)}
-            fields["retry_in"] = conclusion.retry_in
+            fields |= {"verdict": outcome.verdict, "attempt_ms": round(outcome.seconds * 1000)}
+            fields |= {"since_queued_ms": round(waited * 1000), "retry_in": conclusion.retry_in}
         elif "last_error" in record:
             fields["error"] = record["last_error"]
         text = str(record["state"])

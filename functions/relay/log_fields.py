@@ -5,6 +5,9 @@ import traceback
 REFUSED = "a request was refused"
 """What callback logs for a request that is not authentic, with its bot and the reason."""
 
+PROBE = "-doctor"
+"""The bot in the requests by which the command doctor probes callback; no bot can have this name."""
+
 
 def error_text(error: Exception) -> str:
     """Return what a record says of an exception: AWS's code and call, or its kind, and never its own text."""

@@ -44,9 +44,13 @@ TIMEOUT.add_argument(
 YES = argparse.ArgumentParser(add_help=False)
 YES.add_argument("--yes", action="store_true", help="do not ask")
 
+_HELP = ("-h", "--help")
+
 
 def options_first(words: list[str], commands: dict[str, argparse.ArgumentParser]) -> list[str]:
     """Put the options before the other words, so that a session or a text may begin with a dash."""
+    if words == ["bots"] or (words[:1] == ["bots"] and words[1][0] == "-" and words[1] not in _HELP):
+        return ["bots", "list", *words[1:]]
     if not words or words[0] not in commands or commands[words[0]]._subparsers:
         return words
     known = commands[words[0]]._option_string_actions

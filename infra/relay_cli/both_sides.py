@@ -110,7 +110,7 @@ class BothSides:
         self.report(f"messages go to {without_query(bot)}")
         if weak := weakness(bot):
             self.report(f"warning: {weak}; `relay bots rotate {self.name}` renews it")
-        show(read_routes(self.api, found), self._options)
+        show(read_routes(self.api, found, self.name), self._options)
         if self.admin.state(self.name).probe_at:
             self.admin.resume(self.name)
         return show(run_test(self.stack, bot, self._options.timeout), self._options)

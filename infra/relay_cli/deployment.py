@@ -6,7 +6,9 @@ from functools import cached_property
 from typing import Any
 
 import relay
+from relay.domain.bot import BOT_NAME
 from relay_cli.bot_secret import changed_meanwhile
+from relay_cli.terminal import CommandFailed
 
 
 class Deployment:
@@ -49,3 +51,24 @@ def write_secret(stack: relay.Stack, bot: str, before: str | None, after: str) -
         admin.create_secret(bot, after, Deployment(stack).parameters.get("KmsKeyArn", ""))
     elif not admin.replace_secret(bot, before, after):
         raise changed_meanwhile(bot)
+
+
+def no_bot(bot: str) -> CommandFailed:
+    """Return the error for a bot that does not exist."""
+    return CommandFailed(
+        2,
+        f"there is no bot {bot!r}: `relay bots list` shows the bots, `relay connect --bot {bot}` makes it",
+    )
+
+
+def check_bot(stack: relay.Stack, bot: str) -> None:
+    """Raise CommandFailed if there is no such bot, as far as the operator may look."""
+    from botocore.exceptions import ClientError
+
+    try:
+        if BOT_NAME.fullmatch(bot) and not relay.BotAdmin(stack).exists(bot):
+            raise no_bot(bot)
+    except ClientError as error:
+        # Who may send need not be allowed to read the names of secrets.
+        if error.response["Error"]["Code"] != "AccessDeniedException":
+            raise

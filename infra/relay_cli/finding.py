@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from relay.domain.diagnosis import with_stack
 from relay_cli.terminal import one_line, say, say_json
 
 
@@ -37,11 +38,12 @@ def show(findings: Iterable[Finding], options: argparse.Namespace) -> bool:
     all_well = True
     for finding in findings:
         all_well = all_well and finding.ok is not False
+        advice = with_stack(finding.advice, options.stack)
         if options.json:
-            say_json(asdict(finding))
+            say_json(asdict(finding) | {"advice": advice})
             continue
         mark = {True: "ok  ", False: "FAIL", None: "note"}[finding.ok]
         say(f"{mark}  {finding.check:26} {one_line(finding.text)}")
-        if finding.advice:
-            say(f"{'':32} -> {one_line(finding.advice)}")
+        if advice:
+            say(f"{'':32} -> {one_line(advice)}")
     return all_well

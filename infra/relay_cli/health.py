@@ -5,8 +5,9 @@ from typing import Any
 
 from relay.domain.admission import BotState
 from relay.domain.bot import Bot, weakness
-from relay.domain.diagnosis import pluralize
-from relay.domain.signing import SIGNATURE_TOLERANCE
+from relay.domain.diagnosis import RefusedCallback, command, diagnose_refusals, pluralize
+from relay.domain.signing import SIGNATURE_TOLERANCE, Refusal
+from relay.domain.timestamps import UtcText
 from relay_cli.finding import Finding, fault, note, ok
 from relay_cli.langbot_api import Json
 
@@ -22,12 +23,13 @@ CALLBACKS_A_SECOND = 15
 """What one LangBot posts while it streams, as measured."""
 
 
-def secret_finding(bot: Bot) -> Finding:
-    """Judge a bot's secret."""
+def secret_finding(bot: Bot, connect: str) -> Finding:
+    """Judge a bot's secret; `connect` is the command that connects the bot."""
     if bot.unusable:
-        return fault("secret", bot.unusable, "correct it with `relay bots set` or `relay connect`")
+        advice = f"correct it with {command('bots', 'set', bot.name)} or {connect}"
+        return fault("secret", bot.unusable, advice)
     if not bot.url:
-        return fault("secret", "it has no url", "`relay connect` sets it")
+        return fault("secret", "it has no url", f"{connect} sets it")
     if weak := weakness(bot):
         return note("secret", f"weak: {weak}", f"`relay bots rotate {bot.name}` renews it")
     if len(bot.inbound_secrets) > 1 or len(bot.outbound_secrets) > 1:
@@ -35,7 +37,7 @@ def secret_finding(bot: Bot) -> Finding:
     return ok("secret", "valid")
 
 
-def url_finding(status: int, body: Json) -> Finding:
+def url_finding(status: int, body: Json, connect: str) -> Finding:
     """Judge the response to a signed request without a message.
 
     LangBot checks the signature first. Then it misses the message, so it accepts nothing.
@@ -48,21 +50,21 @@ def url_finding(status: int, body: Json) -> Finding:
         case 401, 40101 if "expired" in text:
             return fault("url", answered, "set the clock of LangBot's host, or of this computer")
         case 401, 40101:
-            advice = f"LangBot has another Inbound Signing Secret; `relay connect` sets it. {SAVE_AGAIN}"
+            advice = f"LangBot has another Inbound Signing Secret; {connect} sets it. {SAVE_AGAIN}"
             return fault("url", answered, advice)
         case 404, _ if text == "Bot not found":
-            advice = f"the bot is off, or the url names none; `relay connect` sets both right. {SAVE_AGAIN}"
+            advice = f"the bot is off, or the url names none; {connect} sets both right. {SAVE_AGAIN}"
             return fault("url", answered, advice)
         case 405, _:
             return fault("url", answered, "it must be the Inbound Webhook URL, without a slash at its end")
     return fault("url", f"{answered}, and not as LangBot does", "look at what is in front of LangBot")
 
 
-def signature_finding(status: int) -> Finding:
+def signature_finding(status: int, connect: str) -> Finding:
     """Judge the response to the same request without a signature."""
     if status == 401:
         return ok("signatures", "LangBot refuses a message without one")
-    advice = "switch Require Inbound Signature on; `relay connect` does it"
+    advice = f"switch Require Inbound Signature on; {connect} does it"
     return fault("signatures", f"LangBot answered {status} to a request without one", advice)
 
 
@@ -77,18 +79,18 @@ def clock_finding(check: str, ahead: float) -> Finding:
     return fault(check, text, advice)
 
 
-def circuit_finding(state: BotState) -> Finding:
+def circuit_finding(bot: str, state: BotState) -> Finding:
     """Judge a bot's circuit breaker."""
     if state.probe_at and state.failures:
         text = f"{pluralize(state.failures, 'attempt')} in a row failed: {state.last_error}"
-        return fault("circuit", text, "fix the cause, then `relay bots retry NAME`")
+        return fault("circuit", text, f"fix the cause, then {command('bots', 'retry', bot)}")
     return ok("circuit", "closed")
 
 
-def slots_finding(in_flight: int, most: int) -> Finding:
+def slots_finding(bot: str, in_flight: int, most: int) -> Finding:
     """Judge how many messages of a bot wait for a reply."""
     if most and in_flight >= most:
-        advice = "LangBot is slow or silent; `relay bots test NAME` tells which"
+        advice = f"LangBot is slow or silent; {command('bots', 'test', bot)} tells which"
         return fault("slots", f"all {most} are taken, so other messages wait", advice)
     return ok("slots", f"{in_flight} of {most} taken" if most else f"{in_flight} taken, no limit")
 
@@ -99,6 +101,18 @@ def callback_finding(status: int) -> Finding:
         return ok("callback URL", "reachable, and refuses what is not signed")
     advice = "look into the log of callback; 403, 404 and 429 come from API Gateway"
     return fault("callback URL", f"answered {status} instead of 401", advice)
+
+
+def refusal_finding(refused: Sequence[RefusedCallback], callback_url: str, last: UtcText) -> Finding:
+    """Judge what callback refused in the last hour for one bot, which need not exist; the last was at `last`.
+
+    `callback_url` is that of the bot, or of the one that its name is most like.
+    """
+    diagnosis = diagnose_refusals(refused, callback_url)
+    text = f"{diagnosis.summary}; the last at {last[:10]} {last[11:19]} UTC"
+    # Anybody can post what is not signed.
+    is_signed = refused[-1].reason not in (Refusal.NO_TIMESTAMP, Refusal.NO_SIGNATURE)
+    return (fault if is_signed else note)("callbacks", text, diagnosis.advice)
 
 
 def queue_finding(check: str, waiting: int, advice: str) -> Finding:
@@ -164,20 +178,20 @@ def throttle_finding(stage: Mapping[str, Any], account: float) -> Finding:
     return ok("API throttle", text)
 
 
-def form_findings(changes: Sequence[str]) -> Iterator[Finding]:
+def form_findings(changes: Sequence[str], connect: str) -> Iterator[Finding]:
     """Judge what `relay connect` would change in LangBot."""
     if not changes:
         yield ok("LangBot's form", "callback URL and both secrets are the relay's")
     for change in changes:
-        yield fault("LangBot's form", change, "`relay connect` sets it")
+        yield fault("LangBot's form", change, f"{connect} sets it")
 
 
 def log_finding(lines: Sequence[Json]) -> Finding:
-    """Judge LangBot's log of a bot by the callbacks that it gave up."""
+    """Judge LangBot's log of a bot, whose last lines these are, by the callbacks that it gave up."""
     lost = [str(line.get("text")) for line in lines if "http_bot callback" in str(line.get("text"))]
     if lost:
         return fault("LangBot's log", lost[-1], "those parts are lost; fix the cause first")
-    return ok("LangBot's log", "no callback was given up since the bot was saved")
+    return ok("LangBot's log", f"no callback was given up in its last {pluralize(len(lines), 'line')}")
 
 
 def run_finding(message_id: str, accepted_id: str, runs: Sequence[Json]) -> Finding:

@@ -81,6 +81,7 @@ def main() -> int:
     from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
     from relay import Stack
+    from relay.domain.diagnosis import with_stack
 
     try:
         stack = Stack.from_cloudformation(options.stack) if options.stack else Stack.from_file()
@@ -88,15 +89,15 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0 if options.command in ("tail", "logs", "console") else 130
     except CommandFailed as error:
-        return fail(error.code, str(error))
+        return fail(error.code, with_stack(str(error), options.stack))
     except InvalidMessage as error:
         return fail(2, f"not a valid message: {error}")
     except (InvalidState, MessageNotFound) as error:
-        return fail(2, str(error))
+        return fail(2, with_stack(str(error), options.stack))
     except MessageParked as error:
-        return fail(3, f"parked: {error}; fix the cause, then `relay resend` or `relay drop` it")
+        return fail(3, f"parked: {error}")
     except ReplyTimeout as error:
-        return fail(4, str(error))
+        return fail(4, with_stack(str(error), options.stack))
     except GetPassWarning:
         return fail(1, "your AWS profile asks for an MFA code, and there is no terminal to type it on")
     except NoRegionError:

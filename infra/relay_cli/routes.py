@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from relay.domain.diagnosis import command
 from relay_cli.finding import Finding, fault, note, ok
 from relay_cli.langbot_api import Json, LangBotApi
 
@@ -16,8 +17,11 @@ KINDS: dict[str, Json] = {
 """The kinds of messages that LangBot's default routes tell apart."""
 
 
-def read_routes(api: LangBotApi, bot: Json) -> Iterator[Finding]:
-    """Return what the routes of a bot in LangBot mean for its replies. Raise CommandFailed."""
+def read_routes(api: LangBotApi, bot: Json, name: str) -> Iterator[Finding]:
+    """Return what the routes of a bot in LangBot mean for its replies; `name` is its name here.
+
+    Raise CommandFailed.
+    """
     results = {kind: api.route(bot["uuid"], event) for kind, event in KINDS.items()}
     if None in results.values():
         return iter([pipeline_of(bot)])
@@ -27,7 +31,7 @@ def read_routes(api: LangBotApi, bot: Json) -> Iterator[Finding]:
         for result in taken.values()
         if result["target_type"] == "agent" and result["matched"] and (uuid := result.get("target_uuid"))
     }
-    return route_findings(bot, taken, agents)
+    return route_findings(bot, taken, agents, name)
 
 
 def pipeline_of(bot: Json) -> Finding:
@@ -37,19 +41,21 @@ def pipeline_of(bot: Json) -> Finding:
     return fault("route", "the bot has no pipeline", "choose one in LangBot, in the bot's form")
 
 
-def route_findings(bot: Json, results: dict[str, Json], agents: dict[str, Json]) -> Iterator[Finding]:
+def route_findings(
+    bot: Json, results: dict[str, Json], agents: dict[str, Json], name: str
+) -> Iterator[Finding]:
     """Return what LangBot's dry-runs of each kind of message mean.
 
     `agents` are the agents among the targets. A group message that needs the At is no fault, but people must
     know.
     """
     for kind in ("person", "group, addressed"):
-        yield _of_kind(f"route ({kind})", results[kind], agents)
+        yield _of_kind(f"route ({kind})", results[kind], agents, name)
     if results["group, addressed"]["matched"] and not results["group"]["matched"]:
         yield note(
             "route (group)",
             "LangBot ignores a message to a group without an At",
-            "`relay bots set NAME --group-at` adds it to each message to a group",
+            f"{command('bots', 'set', name, '--group-at')} adds it to each message to a group",
         )
     if any(one.get("enabled", True) for one in bot.get("plugin_processors") or []):
         yield note(
@@ -59,7 +65,7 @@ def route_findings(bot: Json, results: dict[str, Json], agents: dict[str, Json])
         )
 
 
-def _of_kind(check: str, result: Json, agents: dict[str, Any]) -> Finding:
+def _of_kind(check: str, result: Json, agents: dict[str, Any], bot: str) -> Finding:
     kind, uuid, reason = result.get("target_type"), result.get("target_uuid"), result.get("reason", "")
     if kind == "discard":
         return fault(check, "LangBot discards it", "change the bot's route in LangBot")
@@ -79,5 +85,5 @@ def _of_kind(check: str, result: Json, agents: dict[str, Any]) -> Finding:
     return note(
         check,
         f"to the agent {name}, whose replies can be pushes that name no message",
-        "`relay bots set NAME --replies push` lets each push find its message",
+        f"{command('bots', 'set', bot, '--replies', 'push')} lets each push find its message",
     )

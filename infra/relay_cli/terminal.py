@@ -8,6 +8,7 @@ import sys
 import traceback
 import unicodedata
 from bisect import bisect_right
+from getpass import getpass
 from itertools import accumulate
 from types import TracebackType
 from typing import Any, NoReturn, TextIO
@@ -89,6 +90,14 @@ def confirmed(question: str, yes: bool) -> bool:
         return input().strip().lower() in ("y", "yes")
     except EOFError:
         raise CommandFailed(2, "there was no answer; --yes says yes beforehand") from None
+
+
+def ask_secret(name: str) -> str:
+    """Return a secret that is typed unseen, or the next line of standard input. Raise CommandFailed."""
+    secret = getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.readline()
+    if not secret.strip():
+        raise CommandFailed(2, f"{name} is empty; nothing was changed")
+    return secret.strip()
 
 
 def shell_quote(word: str) -> str:

@@ -1,13 +1,19 @@
 """The command `relay`, as it is typed."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
+import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from local.sample_bot import Answer
+from relay import Messages
+from relay_cli.commands.tail import SILENT_AFTER, Transcript
 from support.bots import change_secret
 from support.callbacks import part_body, post_part, reply, signed_headers
 from support.due_items import handle_due, make_overdue
@@ -63,8 +69,11 @@ def test_a_parked_message_has_its_exit_code_and_one_line(talk, relay):
     talk.bot.answer_with(Answer(400, {"code": 40001, "msg": "failed to parse"}))
     done = relay("sync", "--bot", talk.name, talk.session, "hello")
     assert done.returncode == 3
-    advice = "fix the cause, then `relay resend` or `relay drop` it"
-    assert done.stderr == f"relay: parked: answered 400: failed to parse; {advice}\n"
+    reason, _, advice = done.stderr.partition("; ")
+    assert reason == "relay: parked: answered 400: failed to parse"
+    assert re.fullmatch(
+        rf"fix the cause, then `relay resend --bot {talk.name} {talk.session} \S+` .*\n", advice
+    )
 
 
 def test_no_answer_in_time_has_its_exit_code_and_one_line(talk, relay):
@@ -74,9 +83,35 @@ def test_no_answer_in_time_has_its_exit_code_and_one_line(talk, relay):
     assert done.returncode == 4
     begin = "relay: no finished reply within 5 s: LangBot has not accepted it, in "
     assert done.stderr.startswith(begin)
-    for told in ("answered 502", "push tries it again", "check that LangBot runs"):
+    for told in ("answered 502", "push tries it again", "check that LangBot runs", "waits for it again"):
         assert told in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_an_interrupted_sync_prints_the_command_that_waits_again(talk, relay):
+    with relay.running("sync", "--bot", talk.name, talk.session, "SLEEP:3 hello") as sync:
+        eventually(lambda: talk.bot.received)
+        sync.send_signal(2)
+        assert sync.wait(60) == 130
+        (advised,) = commands_in(sync.stderr.read())
+    assert relay(*advised).stdout == "echo: SLEEP:3 hello\n"
+
+
+def commands_in(text):
+    """Return the commands that a text advises, each as its words."""
+    return [shlex.split(command) for command in re.findall("`relay ([^`]*)`", text)]
+
+
+@pytest.mark.parametrize("command", [["push", "s", "hello"], ["sync", "s", "hello"], ["reset", "s"]])
+def test_a_message_to_a_bot_that_does_not_exist_is_not_sent(talk, relay, command):
+    done = relay(*command, "--bot", f"{talk.name}x")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"relay: there is no bot '{talk.name}x': `relay bots list` shows the bots")
+    assert not list(relay_messages(talk).of_session("s", f"{talk.name}x"))
+
+
+def relay_messages(talk):
+    return Messages(talk.deployed.stack)
 
 
 def test_an_invalid_message_is_refused_before_it_is_sent(talk, relay):
@@ -112,6 +147,8 @@ def test_a_deployed_stack_is_found_by_its_name(talk, relay):
     }
     done = relay("sync", "--stack", "relay-local", "--bot", talk.name, talk.session, "hello", environment=aws)
     assert (done.returncode, done.stdout) == (0, "echo: hello\n")
+    unknown = relay("show", "--stack", "relay-local", talk.session, "nothing", environment=aws)
+    assert "If `relay push --stack relay-local` printed that id" in unknown.stderr
     done = relay("push", "--stack", "no-such", talk.session, "hello", environment=aws)
     assert done.returncode == 1
     assert done.stderr.startswith("relay: stack no-such: ")
@@ -216,7 +253,9 @@ def test_wait_takes_what_push_printed(talk, relay):
 def test_a_wait_for_no_message_ends_with_what_that_can_mean(talk, relay):
     done = relay("wait", "--timeout", "0.1", "--bot", talk.name, talk.session, "nothing")
     assert done.returncode == 4
-    assert "it is on the push queue and was not tried yet" in done.stderr
+    assert f"message nothing of session {talk.session} of bot '{talk.name}' has no record" in done.stderr
+    assert "If `relay push` printed that id, it is on the push queue" in done.stderr
+    assert done.stderr.endswith("; else there is none\n")
 
 
 def test_a_message_can_be_segments_and_an_image(talk, relay):
@@ -241,7 +280,8 @@ def test_a_key_makes_a_repetition_the_same_message(talk, relay):
     [
         (["push", "s", "--message", "{}"], "--message must be a list"),
         (["push", "s", "--message", "nothing"], "--message is not JSON"),
-        (["push", "s", "--image", "note.txt"], "note.txt has no name of an image"),
+        (["push", "s", "--image", ".local/outputs.json"], "needs a name that ends like one"),
+        (["push", "s", "--image", "missing"], "image missing cannot be read: No such file"),
         (["push", "s", "--image", "missing.png"], "missing.png cannot be read: No such file"),
         (["push", "s"], "give either message or text"),
         (["push"], "give a session and a text, or --file"),
@@ -323,6 +363,36 @@ def test_tail_for_people_shows_the_message_and_the_end_of_its_reply(talk, relay)
     assert lines[2].endswith("  2  w001 w002  ■\n")
 
 
+def test_tail_tells_what_waits_and_what_is_parked(talk, relay, parked):
+    talk.conversation().wait(talk.push("before"))
+    talk.bot.answer_with(*[Answer(502)] * 20)
+    talk.deployed.state(talk.push("later"), "retrying")
+    with relay.running("tail", "--bot", talk.name, talk.session) as tail:
+        lines = [tail.stdout.readline().split("  ", 1)[1].strip() for _ in range(6)]
+    assert lines[0] == ">  private words"
+    assert lines[1].startswith("!  parked: push does not try it again: answered 400")
+    assert lines[2] == ">  before"
+    assert lines[3].endswith("echo: before  ■")
+    assert lines[4] == ">  later"
+    assert lines[5].startswith("!  retrying: LangBot has not accepted it, in ")
+
+
+def test_tail_tells_what_stays_silent_and_what_broke_off(talk, relay):
+    talk.deployed.state(talk.push("SILENT"), "delivered")
+    sent = talk.push("LONG:4:1 MIDFAIL")
+    talk.deployed.state(sent, "delivered")
+    eventually(lambda: len(talk.conversation().parts()) == 3)
+    options = Namespace(session=talk.session, bot=talk.name)
+    transcript, parts = Transcript(talk.deployed.stack, options), talk.conversation().parts()
+    now = time.time()
+    assert not [line for line in transcript.lines(parts, now) if "  !  " in line]
+    lines = list(transcript.lines([], now + SILENT_AFTER + 60))
+    first, second = [line for line in lines if "  !  delivered: LangBot accepted it" in line]
+    assert "no part of a reply came yet" in first
+    assert "3 parts of the reply came, the last " in second
+    assert not list(transcript.lines([], now + 2 * SILENT_AFTER + 60))
+
+
 def test_logs_show_the_fields_of_what_the_functions_log(talk, relay):
     raw = part_body(talk)
     assert post_part(talk, raw, signed_headers(raw, "guess")).status_code == 401
@@ -367,7 +437,11 @@ def test_unanswered_messages_are_listed_with_the_parked_ones(talk, relay):
 def test_the_list_can_be_that_of_one_session(talk, relay, parked):
     (line,) = relay("waiting", "--bot", talk.name, talk.session).stdout.splitlines()
     assert parked.message_id in line
-    assert relay("waiting", "--bot", talk.name, "another").stdout == ""
+    (line,) = relay("waiting", talk.session).stdout.splitlines()
+    assert parked.message_id in line
+    done = relay("waiting", "--bot", talk.name, "another")
+    assert (done.stdout, done.stderr) == ("", "relay: no message waits for an operator\n")
+    assert relay("waiting", "--bot", talk.name, "another", "--json").stderr == ""
 
 
 def test_parked_messages_are_listed_for_programs(talk, relay, parked):
@@ -380,10 +454,11 @@ def test_parked_messages_are_listed_for_programs(talk, relay, parked):
 def test_show_tells_the_story_of_the_last_message(talk, relay, parked):
     talk.conversation().wait(talk.push("second"))
     shown = relay("show", "--bot", talk.name, talk.session, parked.message_id).stdout
-    for known in (parked.message_id, "private words", "refused   400", "failed to parse", "resend or drop"):
+    for known in (parked.message_id, "private words", "refused   400", "failed to parse", "`relay resend"):
         assert known in shown
     listed, _, last = relay("show", "--bot", talk.name, talk.session).stdout.partition("\n\n")
     assert [line.split()[2] for line in listed.splitlines()] == ["parked", "answered"]
+    assert last.startswith(f"message     {parked.message_id}\nstate       parked\n")
     assert last.endswith("            echo: second\n")
 
 
@@ -403,7 +478,10 @@ def test_show_names_the_callbacks_that_were_refused(talk, relay):
     talk.deployed.state(sent, "delivered")
     shown = eventually(lambda: out if "refused" in (out := show(talk, relay)) else None)
     assert "why         callback refused 1 request for the bot: signature_mismatch" in shown
-    assert "do          set outbound_secret" in shown
+    (advised,) = commands_in(shown)
+    done = relay(*advised, text=f"{talk.bot.outbound_secret}\n")
+    assert done.stdout.startswith(f"bot {talk.name}: outbound_secret changed")
+    assert talk.conversation().wait(talk.push("again")).text == "echo: again"
 
 
 def show(talk, relay):
@@ -413,7 +491,8 @@ def show(talk, relay):
 def test_show_of_a_session_without_a_record_says_what_that_means(talk, relay):
     done = relay("show", "--bot", talk.name, talk.session)
     assert done.returncode == 2
-    assert "has no record: it is on the push queue and was not tried yet" in done.stderr
+    assert "has no record, and SQS does not tell what is on a queue" in done.stderr
+    assert f"No message for a bot '{talk.name}' was tried yet, so look at its name" in done.stderr
 
 
 def test_resend_prints_the_new_id_and_then_that_it_was_resent(talk, relay, parked):
@@ -424,6 +503,36 @@ def test_resend_prints_the_new_id_and_then_that_it_was_resent(talk, relay, parke
     assert talk.keys()[-1] == f"{done.stdout.strip()}.0"
     again = relay("resend", "--bot", talk.name, talk.session, parked.message_id)
     assert (again.returncode, again.stdout) == (0, f"resent before, as {done.stdout.strip()}\n")
+
+
+def test_a_message_to_no_bot_is_resent_to_another_as_show_advises(talk, relay):
+    sent = talk.push("hello", bot=f"{talk.name}x")
+    record = eventually(lambda: relay_messages(talk).find(talk.session, sent.message_id, sent.bot))
+    assert record["state"] == "parked"
+    resend, drop = commands_in(relay("show", "--bot", sent.bot, talk.session).stdout)
+    assert resend == ["resend", "--bot", talk.name, talk.session, sent.message_id]
+    assert drop[:2] == ["drop", "--bot"]
+    new = relay(*resend).stdout.strip()
+    assert relay("wait", "--bot", talk.name, talk.session, new).stdout == "echo: hello\n"
+    assert talk.deployed.record(sent)["drop_reason"] == f"sent to bot '{talk.name}' as {new}"
+
+
+def test_a_message_of_a_bot_that_exists_is_not_resent_to_another(talk, relay, parked):
+    done = relay("resend", "--bot", "default", talk.session, parked.message_id)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert talk.deployed.record(parked)["state"] == "parked"
+
+
+def test_an_invalid_message_is_found_by_the_session_that_it_names(talk, relay):
+    body = json.dumps({"session_id": talk.session, "bot": talk.name, "text": 1})
+    sent = send_raw(talk, body, group_id="any")
+    eventually(lambda: sent in relay("waiting", talk.session).stdout)
+    advice = f"Others wait for an operator in a session of that name: `relay waiting {talk.session}`"
+    assert advice in relay("show", talk.session).stderr
+    shown = relay("show", "--bot", talk.name, talk.session).stdout
+    assert "why         text must be string" in shown
+    (drop,) = commands_in(shown)
+    assert relay(*drop).stdout == f"dropped {sent}\n"
 
 
 def test_drop_closes_a_message_with_its_reason(talk, relay, parked):

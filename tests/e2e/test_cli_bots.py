@@ -40,6 +40,11 @@ def test_bots_are_listed_without_their_secrets(talk, relay):
     assert not any(secret in done.stdout for secret in SECRETS.values())
 
 
+def test_bots_alone_lists_them(talk, relay):
+    assert line_of(talk, relay("bots")).split() == line_of(talk, relay("bots", "list")).split()
+    assert json.loads(relay("bots", "--json").stdout.splitlines()[0])["bot"]
+
+
 def test_secret_that_is_no_bots_is_not_listed(talk, relay):
     manager = talk.deployed.client("secretsmanager")
     manager.create_secret(Name=secret_name(talk, "sales/backup"), SecretString="{}")
@@ -148,6 +153,15 @@ def test_bot_that_set_makes_has_the_key_of_its_stack(talk, relay, guarded):
     assert len(set(keys)) == 1
 
 
+def test_set_takes_secrets_from_standard_input(talk, relay):
+    secrets = {"inbound_secret": "i" * 40, "outbound_secret": "o" * 40}
+    words = "bots", "set", talk.name, "--inbound-secret", "--outbound-secret"
+    done = relay(*words, text="\n".join(secrets.values()))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read(talk)[1] == {"url": talk.bot.url, **secrets}
+    assert relay(*words, text="\n").stderr == "relay: inbound_secret is empty; nothing was changed\n"
+
+
 def test_set_without_a_field_says_which_there_are(talk, relay):
     done = relay("bots", "set", talk.name)
     assert (done.returncode, "--url" in done.stderr) == (2, True)
@@ -179,15 +193,29 @@ def test_wrong_outbound_secret_is_a_fault_on_the_way_back(talk, relay):
     done = relay("bots", "test", talk.name, "--timeout", "5", "--json")
     there, back = map(json.loads, done.stdout.splitlines())
     assert (done.returncode, there["ok"], back["ok"]) == (4, True, False)
-    assert "refused 1 request for it: signature_mismatch" in back["text"]
-    assert "Outbound Signing Secret" in back["advice"]
+    assert "callback refused 1 request for the bot: signature_mismatch" in back["text"]
+    assert f"`relay bots set {talk.name} --outbound-secret` asks for" in back["advice"]
 
 
 def test_wrong_callback_url_is_a_fault_on_the_way_back(talk, relay):
     talk.bot.callback_url += "/"
     done = relay("bots", "test", talk.name, "--timeout", "5")
     assert done.returncode == 4
-    assert f"exactly {talk.deployed.callback_url(talk.name)}," in done.stdout
+    assert f"exactly {talk.deployed.callback_url(talk.name)} and" in done.stdout
+
+
+def test_callback_url_of_a_bot_that_does_not_exist_is_named(talk, relay):
+    talk.bot.callback_url += "x"
+    done = relay("bots", "test", talk.name, "--timeout", "5")
+    assert f"for a bot '{talk.name}x', which does not exist" in done.stdout
+    assert f"it must be exactly {talk.deployed.callback_url(talk.name)}\n" in done.stdout
+
+
+def test_url_that_was_just_changed_is_the_one_that_is_tested(talk, relay):
+    talk.conversation().wait(talk.push("before"))  # push has the secret in its cache
+    assert relay("bots", "set", talk.name, "--url", talk.bot.url + "x").returncode == 0
+    done = relay("bots", "test", talk.name, "--timeout", "5")
+    assert (done.returncode, "answered 404: Bot not found" in done.stdout) == (4, True)
 
 
 def test_test_message_that_is_parked_is_dropped_again(talk, relay):
@@ -252,7 +280,7 @@ def test_removed_bot_is_no_longer_listed_and_can_be_restored(talk, relay):
 def test_unknown_bot_is_refused(relay, action):
     done = relay("bots", action, "nobody")
     assert done.returncode == 2
-    assert done.stderr == "relay: there is no bot 'nobody'; `relay connect --bot nobody` makes it\n"
+    assert done.stderr.startswith("relay: there is no bot 'nobody': `relay bots list` shows the bots")
 
 
 def test_name_that_no_bot_can_have_is_refused(relay):

@@ -3,11 +3,24 @@
 import json
 
 import pytest
+import requests
 
+from relay.log_fields import PROBE
 from support.bots import change_secret
+from support.callbacks import part_body, signed_headers
 from support.command_line import CommandLine
+from support.waiting import eventually
 
-OF_A_BOT = ("secret", "circuit", "slots", "url", "signatures", "clock of LangBot", "LangBot's form")
+OF_A_BOT = (
+    "secret",
+    "circuit",
+    "slots",
+    "url",
+    "signatures",
+    "clock of LangBot",
+    "LangBot's form",
+    "callbacks",
+)
 
 
 @pytest.fixture
@@ -66,6 +79,7 @@ def test_bot_that_works_has_no_fault(talk, doctor):
         "signatures": True,
         "clock of LangBot": True,
         "LangBot's form": None,
+        "callbacks": True,
     }
     assert talk.bot.emitted == []  # no message was sent
 
@@ -88,6 +102,47 @@ def test_bot_that_cannot_be_reached_from_here_is_left_to_the_test(talk, doctor):
     url = doctor()["url"]
     assert (url["ok"], "seen from this computer" in url["text"]) == (None, True)
     assert f"`relay bots test {talk.name}`" in url["advice"]
+
+
+def test_refused_callbacks_are_named_with_the_command_that_helps(talk, doctor):
+    refuse(talk, talk.name)
+    callbacks = eventually(lambda: one if not (one := doctor()["callbacks"])["ok"] else None)
+    assert callbacks["text"].startswith(
+        "callback refused 1 request for the bot: signature_mismatch; the last at"
+    )
+    assert f"`relay bots set {talk.name} --outbound-secret`" in callbacks["advice"]
+
+
+def test_callbacks_for_a_bot_that_does_not_exist_are_named(talk, tmp_path):
+    refuse(talk, f"{talk.name}x")
+    relay = CommandLine(talk.deployed, tmp_path)
+    said = f"for a bot '{talk.name}x', which does not exist"
+    shown = eventually(lambda: out if said in (out := relay("doctor", "--bot", talk.name).stdout) else None)
+    assert f"must be exactly {talk.deployed.callback_url(talk.name)}\n" in shown
+
+
+def test_refusals_of_a_time_are_those_of_the_bot_between_its_ends(talk):
+    refuse(talk, talk.name)
+    logs = talk.deployed.stack.open_logs()
+    (line,) = eventually(lambda: logs.refusals("bot", talk.name, 0))
+    assert logs.refusals("bot", talk.name, line.at, line.at + 1) == [line]
+    assert logs.refusals("bot", talk.name, 0, line.at - 1) == []
+    assert logs.refusals("bot", talk.name, line.at + 1) == []
+
+
+def refuse(talk, bot):
+    """Have callback refuse a request for a bot, or a name that no bot has."""
+    raw = part_body(talk)
+    url = talk.deployed.callback_url(bot)
+    assert requests.post(url, raw, headers=signed_headers(raw, "guess"), timeout=60).status_code == 401
+
+
+def test_doctors_own_probe_is_nobodys_refusal(talk, tmp_path):
+    CommandLine(talk.deployed, tmp_path)("doctor", "--bot", talk.name)
+    refused = talk.deployed.stack.open_logs().refused(0, 10_000)
+    assert "timestamp_missing" not in {
+        line.fields["reason"] for line in refused if line.fields["bot"] in ("default", PROBE)
+    }
 
 
 def test_unusable_secret_is_named(talk, doctor):

@@ -2,7 +2,8 @@
 
 from uuid import uuid4
 
-from relay.domain.keys import message_key, record_key
+from relay import Messages
+from relay.domain.keys import OPERATOR, message_key, record_key
 from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from support.samples import NOW, message_record
@@ -49,3 +50,29 @@ def test_the_newest_messages_of_a_day_are_read_page_by_page(workers):
         workers.messages_table.write(record)
     found = workers.messages_table.recent(day, 2)
     assert [key["message"] for key in found if key["session"] == session] == keys[::-1]
+
+
+def test_a_message_is_found_by_its_id_in_a_session_of_any_length(deployed, workers):
+    session = f"pages#{uuid4().hex}"
+    keys = [message_key(str(number)) for number in range(1, 1103)]
+    for key in keys:
+        workers.overwrite(message_record(session=session, message=key, message_id=f"id-{key}"))
+    messages, session_id = Messages(deployed.stack), session.partition("#")[2]
+    for key in (keys[0], keys[-1]):
+        assert messages.find(session_id, f"id-{key}", "pages")["message"] == key
+        assert messages.find(session_id, key, "pages")["message_id"] == f"id-{key}"
+    assert messages.find(session_id, f"id-{keys[0]}", "pages", after=keys[0]) is None
+    assert messages.find(session_id, f"id-{keys[1]}", "pages", after=keys[0])["message"] == keys[1]
+
+
+def test_what_waits_in_a_session_is_found_however_long_it_is(deployed, workers):
+    session = f"pages#{uuid4().hex}"
+    states = {1: State.PARKED, 2: State.DELIVERED, **dict.fromkeys(range(3, 20), State.ANSWERED)}
+    awaiting = {State.PARKED: OPERATOR, State.DELIVERED: "pages"}
+    for number, state in states.items():
+        record = message_record(session=session, message=message_key(str(number)), state=state)
+        if state in awaiting:
+            record |= {"awaiting": awaiting[state], "due_at": utc_text(NOW)}
+        workers.overwrite(record)
+    found = Messages(deployed.stack).waiting(session.partition("#")[2], "pages")
+    assert [record["message"] for record in found] == [message_key("1"), message_key("2")]

@@ -1,5 +1,7 @@
 """Push uses an inbound secret that was set after it read the bot's secret, in the same attempt."""
 
+from dataclasses import replace
+
 import pytest
 
 from relay.domain.states import State
@@ -36,3 +38,12 @@ def test_a_refusal_stays_one_if_the_secret_cannot_be_read_again(talk, workers, d
     assert deliver(dispatcher, message) == [message.message_id]
     record = workers.record(message)
     assert (record["state"], record["last_response"]["status"]) == (State.RETRYING, 401)
+
+
+def test_a_test_message_is_sent_with_the_secret_of_now(talk, workers, dispatcher):
+    assert deliver(dispatcher, queued(talk)) == []
+    change_secret(talk, url=talk.bot.url + "x")
+    cached, tested = queued(talk), replace(queued(talk), reads_secret=True)
+    assert deliver(dispatcher, cached, tested) == [tested.message_id]
+    record = workers.record(tested)
+    assert (record["state"], record["last_error"]) == (State.RETRYING, "answered 404: Bot not found")

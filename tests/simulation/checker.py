@@ -484,7 +484,7 @@ def parks_for_good_reasons(findings: Findings) -> Iterator[str]:
             if record["bot"] not in ("nobody", *findings.outcome.diary.secret_gone):
                 yield f"{parked} was parked though its bot is known: {reason}"
         elif record["attempts"] == 0:
-            if "bot" in record and not findings.had_to_leave(record):
+            if "action" in record and not findings.had_to_leave(record):
                 yield f"{parked} was parked without an attempt: {reason}"
         elif reason.startswith("answered 413"):
             continue  # it is about this message, also from a proxy

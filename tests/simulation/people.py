@@ -145,8 +145,8 @@ class People:
             MessageDeduplicationId=text,
         )
         sent = SentMessage(
-            "nobody" if kind == "unknown bot" else "" if kind == "no JSON" or kind == "no text" else bot,
-            session_id if kind in ("refused", "unknown bot") else group,
+            "nobody" if kind == "unknown bot" else "" if kind == "no JSON" else bot,
+            group if kind == "no JSON" else session_id,
             response["MessageId"],
             response["SequenceNumber"],
         )

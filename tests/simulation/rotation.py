@@ -59,7 +59,7 @@ class Drill:
 
     def by_command(self) -> None:
         """Run the command until it says that it is done. It can be interrupted at any side effect."""
-        options = Namespace(name=self.bot.name, yes=True, json=False, timeout=90)
+        options = Namespace(name=self.bot.name, yes=True, json=False, timeout=90, stack=None)
         options.api = _Api(self._world, self.bot)
         process = Process("relay bots rotate", runs_relay=True)
         if self._chance.random() < 0.4:

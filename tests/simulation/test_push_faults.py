@@ -62,7 +62,7 @@ def test_a_message_that_fails_is_delivered_once_wherever_push_dies(when: When) -
 def test_an_invalid_message_is_parked_wherever_push_dies(when: When) -> None:
     for world, die in deaths("push", when, effects=1):
         die()
-        invalid = world.queue(f'{{"bot": "{BOT}", "session_id": "s"}}')
+        invalid = world.queue(f'{{"bot": "{BOT}", "session_id": "s"}}', BOT, "s")
         world.end()
         assert world.record(invalid)["reason"] == "give either message or text"
 

@@ -72,6 +72,7 @@ class CommandLine:
             cwd=self.folder,
             env=self._environment,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             # A process in the background of a shell would ignore it.
             preexec_fn=_obey_ctrl_c,

@@ -1,21 +1,27 @@
 import pytest
 
 from relay.domain.admission import BotState
-from relay.domain.diagnosis import DiagnosisContext, diagnose
+from relay.domain.diagnosis import DiagnosisContext, RefusedCallback, diagnose, with_stack
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import utc_text
 from support.samples import NOW, message_record, received_part
 
 WORKING = BotState.of({"slots": 50})
 FAILING = BotState.of({"failures": 3, "probe_at": utc_text(NOW + 40)})
+URL = "https://relay.example/callbacks/default"
 DEADLINE = {"expect_reply": True, "due_at": utc_text(NOW + 900)}
+FINAL = b'{"session_id": "s-1", "reply_to": "in_1", "message": [], "is_final": true, "sequence": 2}'
 PART = b'{"session_id": "s-1", "reply_to": "in_1", "message": [], "is_final": false, "sequence": 1}'
 
 
 def told(fields, bot=WORKING, now=NOW, **context):
     """Return what is told of a message whose record has these fields, at NOW."""
     record = message_record(**fields) if fields is not None else None
-    return diagnose(record, DiagnosisContext(bot, **context), now)
+    return diagnose(record, DiagnosisContext(bot, URL, **context), now)
+
+
+def refused(*reasons, bot="default"):
+    return [RefusedCallback(bot, reason) for reason in reasons]
 
 
 def retrying(**fields):
@@ -56,7 +62,7 @@ def test_an_attempt_that_is_due_comes_at_any_moment():
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (401, "set inbound_secret"),
+        (401, "`relay bots set default --inbound-secret` asks for"),
         (404, "check the bot's url"),
         (502, "check that LangBot runs"),
         (None, "check that LangBot runs"),
@@ -74,19 +80,35 @@ def test_a_reply_under_way_is_told_by_its_last_part():
 
 
 def test_silence_is_told_with_the_requests_that_callback_refused():
-    diagnosis = told(DEADLINE, refused=["signature_mismatch"] * 2)
+    diagnosis = told(DEADLINE, refused=refused("signature_mismatch", "signature_mismatch"))
     assert diagnosis.why == "callback refused 2 requests for the bot: signature_mismatch"
-    assert diagnosis.advice.startswith("set outbound_secret")
+    assert diagnosis.advice.startswith("`relay bots set default --outbound-secret` asks for")
 
 
 def test_the_last_refusal_decides_what_to_do():
-    reasons = ["signature_mismatch", "timestamp_expired"]
+    reasons = refused("signature_mismatch", "timestamp_expired")
     assert told(DEADLINE, refused=reasons).advice == "set the clock of LangBot's host"
-    assert told(DEADLINE, refused=["timestamp_malformed"]).advice == "see `relay logs callback`"
+    assert told(DEADLINE, refused=refused("timestamp_malformed")).advice == "see `relay logs callback`"
+
+
+def test_callbacks_for_a_bot_that_does_not_exist_are_told_with_its_name():
+    diagnosis = told(DEADLINE, refused=refused("unknown_bot", "unknown_bot", bot="defualt"))
+    assert diagnosis.why == "callback refused 2 requests for a bot 'defualt', which does not exist"
+    assert diagnosis.advice == f"look at the end of LangBot's callback URL: it must be exactly {URL}"
 
 
 def test_silence_alone_is_told_with_what_can_cause_it():
-    assert "check the callback URL, the outbound secret and the route" in told(DEADLINE).advice
+    assert f"the callback URL is exactly {URL} and that the bot has a route" in told(DEADLINE).advice
+
+
+def test_silence_is_not_told_of_a_session_that_was_searched_in_part():
+    summary = told(DEADLINE, all_parts=False).summary
+    assert summary.endswith("no part of a reply is among the parts that the session got first since then")
+
+
+def test_a_complete_reply_that_settle_has_not_seen_is_told_as_complete():
+    diagnosis = told(DEADLINE, parts=[received_part(PART), received_part(FINAL)])
+    assert diagnosis.summary.endswith("and its reply is complete")
 
 
 def test_a_message_that_expects_no_reply_is_not_waited_for():
@@ -113,7 +135,27 @@ def test_an_answered_message_is_told_by_what_answered_it(fields, summary):
 def test_an_unanswered_message_is_told_with_its_reason_and_what_to_do():
     diagnosis = told({"state": State.UNANSWERED, "last_error": "no reply"})
     assert diagnosis.why == "no reply"
-    assert diagnosis.advice.endswith("then resend or drop the message")
+    assert "`relay resend s-1 id-1` sends it again" in diagnosis.advice
+    assert "`relay drop s-1 id-1 'no reply came'` closes it" in diagnosis.advice
+
+
+def test_a_message_to_no_bot_is_told_with_the_bot_whose_name_is_nearest():
+    fields = {"state": State.PARKED, "reason": "no bot 'slaes': there is no secret", "session": "slaes#s 1"}
+    advice = told(fields, bots=["default", "sales"]).advice
+    assert advice.startswith("`relay resend --bot sales 's 1' id-1` sends it to the bot sales")
+
+
+def test_an_invalid_message_is_not_told_to_be_resent():
+    record = message_record(state=State.PARKED, reason="text must be string")
+    del record["action"]
+    diagnosis = diagnose(record, DiagnosisContext(WORKING, URL), NOW)
+    assert diagnosis.advice.startswith("send a corrected message, then `relay drop s-1 id-1")
+
+
+def test_a_command_of_a_deployed_stack_names_it_once():
+    text = with_stack("`relay show a`, then `relay show b --stack prod`", "prod")
+    assert text == "`relay show a --stack prod`, then `relay show b --stack prod`"
+    assert with_stack("`relay show a`", None) == "`relay show a`"
 
 
 @pytest.mark.parametrize(
@@ -121,9 +163,10 @@ def test_an_unanswered_message_is_told_with_its_reason_and_what_to_do():
     [
         (
             {"state": State.PARKED, "reason": "answered 400"},
-            "push does not try it again: answered 400; fix the cause, then resend or drop it",
+            "push does not try it again: answered 400; fix the cause, then `relay resend s-1 id-1` sends it "
+            "again, or `relay drop s-1 id-1 'not needed'` closes it",
         ),
-        ({"state": State.RESENT, "resent_as": "7"}, "it was sent again as 7"),
+        ({"state": State.RESENT, "resent_as": "7"}, "it was sent again"),
         ({"state": State.DROPPED, "drop_reason": "by phone"}, "it was closed for good: by phone"),
     ],
 )

@@ -10,13 +10,14 @@ from relay_cli.main import EXIT_CODES, parser
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGE = (ROOT / "docs/commands.md").read_text("utf-8")
-ROWS = dict(re.findall(r"^\| `relay (\w+)` \|(.*)$", PAGE, re.MULTILINE))
+LISTED = re.findall(r"^\| `relay (\w+)` \|(.*)$", PAGE, re.MULTILINE)
+ROWS = dict(LISTED)
 SHARED = {"--help", *re.findall(r"^\| `(--[a-z-]+)` \|", PAGE, re.MULTILINE)}
 COMMANDS = parser()[1]
 
 
 def test_the_table_has_each_command_in_the_order_of_the_help():
-    assert list(ROWS) == list(COMMANDS)
+    assert [command for command, _ in LISTED] == list(COMMANDS)
 
 
 @pytest.mark.parametrize("command", ROWS)

@@ -4,8 +4,11 @@ import pytest
 
 from relay.domain.admission import BotState
 from relay.domain.bot import parse_bot
+from relay.domain.diagnosis import RefusedCallback
+from relay.domain.timestamps import UtcText
 from relay_cli import health
 
+CONNECT = "`relay connect --bot sales`"
 SECRET = {"url": "https://bot.example/1", "inbound_secret": "i" * 43, "outbound_secret": "o" * 43}
 
 
@@ -20,7 +23,7 @@ SECRET = {"url": "https://bot.example/1", "inbound_secret": "i" * 43, "outbound_
     ],
 )
 def test_a_secret_is_judged_without_a_value_of_it(fields, ok, text):
-    finding = health.secret_finding(parse_bot("sales", json.dumps(SECRET | fields)))
+    finding = health.secret_finding(parse_bot("sales", json.dumps(SECRET | fields)), CONNECT)
     assert (finding.ok, text in finding.text) == (ok, True)
     assert not {"iii", "ooo", "kkk"} & {finding.text[at : at + 3] for at in range(len(finding.text))}
 
@@ -44,13 +47,13 @@ def test_a_secret_is_judged_without_a_value_of_it(fields, ok, text):
     ],
 )
 def test_only_langbots_own_answer_proves_that_it_accepts_a_signature(status, body, ok, advice):
-    finding = health.url_finding(status, body)
+    finding = health.url_finding(status, body, CONNECT)
     assert (finding.ok, advice in finding.advice) == (ok, True)
 
 
 def test_langbot_that_takes_what_is_not_signed_is_a_fault():
-    assert health.signature_finding(401).ok is True
-    assert health.signature_finding(400).ok is False
+    assert health.signature_finding(401, CONNECT).ok is True
+    assert health.signature_finding(400, CONNECT).ok is False
 
 
 @pytest.mark.parametrize(("ahead", "ok"), [(0, True), (-2, True), (59, True), (61, False), (-300, False)])
@@ -67,16 +70,16 @@ def test_an_open_circuit_is_told_of_with_its_last_error():
     state = BotState.of(
         {"probe_at": "2026-11-22T13:00:48.000000Z", "failures": 1, "last_error": "answered 502"}
     )
-    finding = health.circuit_finding(state)
+    finding = health.circuit_finding("sales", state)
     assert (finding.ok, finding.text) == (False, "1 attempt in a row failed: answered 502")
-    assert health.circuit_finding(BotState.of({})).ok is True
+    assert health.circuit_finding("sales", BotState.of({})).ok is True
 
 
 @pytest.mark.parametrize(
     ("in_flight", "most", "ok"), [(0, 50, True), (49, 50, True), (50, 50, False), (500, 0, True)]
 )
 def test_a_bot_without_a_free_slot_is_a_fault(in_flight, most, ok):
-    assert health.slots_finding(in_flight, most).ok is ok
+    assert health.slots_finding("sales", in_flight, most).ok is ok
 
 
 @pytest.mark.parametrize(("ages", "ok"), [([], None), ([3.0, 1800.0], True), ([3.0, 1801.0, 2.0], False)])
@@ -88,6 +91,26 @@ def test_the_push_queue_is_judged_by_its_oldest_message(ages, ok):
 def test_a_queue_that_must_be_empty_is_a_fault_if_it_is_not(waiting, ok):
     finding = health.queue_finding("parked", waiting, "look at them")
     assert (finding.ok, finding.advice) == (ok, "" if ok else "look at them")
+
+
+@pytest.mark.parametrize(
+    ("reason", "ok", "text", "advice"),
+    [
+        ("signature_mismatch", False, "2 requests for the bot: signature_mismatch", "--outbound-secret`"),
+        (
+            "unknown_bot",
+            False,
+            "2 requests for a bot 'slaes', which does not exist",
+            "exactly https://x/sales",
+        ),
+        ("timestamp_missing", None, "2 requests for the bot: timestamp_missing", "Outbound Signing Secret"),
+    ],
+)
+def test_refused_callbacks_are_judged_by_the_last_reason(reason, ok, text, advice):
+    refused = [RefusedCallback("slaes", "other"), *[RefusedCallback("slaes", reason)] * 2]
+    finding = health.refusal_finding(refused, "https://x/sales", UtcText("2026-11-22T13:00:48.000000Z"))
+    assert (finding.ok, text in finding.text, advice in finding.advice) == (ok, True, True)
+    assert finding.text.endswith("the last at 2026-11-22 13:00:48 UTC")
 
 
 ALARM = {"AlarmName": "stack-ParkedAlarm-1", "StateValue": "OK", "AlarmDescription": "A message is parked."}
@@ -123,9 +146,9 @@ def test_a_throttle_below_one_langbot_is_a_fault(stage, account, ok):
 
 
 def test_the_form_is_told_of_by_what_would_change():
-    assert [finding.ok for finding in health.form_findings([])] == [True]
+    assert [finding.ok for finding in health.form_findings([], CONNECT)] == [True]
     changes = ["LangBot: Outbound Callback URL: a -> b", "LangBot: Outbound Signing Secret: a new value"]
-    assert [(finding.ok, finding.text) for finding in health.form_findings(changes)] == [
+    assert [(finding.ok, finding.text) for finding in health.form_findings(changes, CONNECT)] == [
         (False, change) for change in changes
     ]
 

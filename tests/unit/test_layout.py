@@ -36,6 +36,7 @@ MAY_IMPORT = {
     **{f"functions/{name}/*.py": {name, *SHARED} for name in FUNCTIONS},
     "infra/relay_cli/**/*.py": PUBLIC
     | {"relay_cli", "relay.adapters.function_logs", "relay.adapters.queue_size", "relay.environment"}
+    | {"relay.log_fields"}
     | {"relay_console.app", "relay_console.guard"},  # the command that starts the console
     "infra/relay_console/**/*.py": PUBLIC
     | {"relay_console", "relay.adapters.function_logs", "relay.log_fields"}

@@ -5,6 +5,7 @@ import pytest
 from relay.domain.bot import Bot
 from relay.domain.message import (
     MAX_REQUEST_BYTES,
+    named_session,
     parse_message,
     parse_session_body,
     request_for,
@@ -32,6 +33,14 @@ def request(sent, bots_session_type=None, group_at=False):
         ("", "not valid JSON"),
         ("hello", "not valid JSON"),
         ("[]", "it must be object"),
+        (
+            '{"Type": "Notification", "MessageId": "1", "TopicArn": "arn", "Message": "{}"}',
+            "looks like an envelope of SNS: turn on raw message delivery",
+        ),
+        (
+            '["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": "b", "s3Key": "k"}]',
+            "looks like a pointer to S3",
+        ),
         ('"text"', "it must be object"),
         ("{}", "session_id is required"),
         ('{"session_id": 7, "text": "x"}', "session_id must be string"),
@@ -119,6 +128,24 @@ def test_the_body_of_a_session_is_refused_if_it_names_none(body):
 
 def test_a_byte_order_mark_before_a_message_is_ignored():
     assert parse_message('\ufeff{"session_id": "t-1", "text": "hi"}') == message()
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ('{"session_id": "t-1", "bot": "sales", "text": 1}', ("sales", "t-1")),
+        ('{"session_id": "t-1", "bot": null, "text": NaN}', ("default", "t-1")),
+        ('{"session_id": "t-1", "text": "\\ud800"}', ("default", "t-1")),
+        ('{"session_id": "t-1", "bot": "No Bot", "text": "x"}', ("", "t-1")),
+        ('{"session_id": "t-1", "bot": 7, "text": "x"}', ("", "t-1")),
+        ('{"session_id": 7, "bot": "sales", "text": "x"}', None),
+        ('{"session_id": "", "text": "x"}', None),
+        ("[]", None),
+        ("no JSON", None),
+    ],
+)
+def test_the_session_of_an_invalid_message_is_read_if_it_names_one(body, named):
+    assert named_session(body) == named
 
 
 AT_BOT = {"type": "At", "target": "http_bot"}

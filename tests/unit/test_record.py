@@ -185,6 +185,19 @@ def test_a_message_that_cannot_be_read_is_kept_under_its_message_group():
     assert not {"bot", "session_id", "action"} & record.keys()
 
 
+def test_an_invalid_message_is_kept_under_the_session_that_it_names():
+    invalid = queued_message(body='{"session_id": "s-1", "bot": "sales", "text": 1}', group_id="group-1")
+    record = parked_record(Delivery(invalid), "text must be string", "text must be string", NOW, KEEP_DAYS)
+    assert (record["session"], record["bot"], record["session_id"]) == ("sales#s-1", "sales", "s-1")
+    assert "action" not in record
+
+
+def test_an_invalid_message_whose_bot_can_be_none_keeps_its_session():
+    invalid = queued_message(body='{"session_id": "s-1", "bot": "No Bot", "text": "x"}', group_id="group-1")
+    record = parked_record(Delivery(invalid), "bot", "bot", NOW, KEEP_DAYS)
+    assert (record["session"], record["session_id"], "bot" in record) == ("#s-1", "s-1", False)
+
+
 def test_a_resend_names_its_original_and_the_first_of_the_row():
     resend = delivery(resend_of="1" * 39, resends=2, original_message_id="id-0")
     record = retrying_record(resend, "answered 502", NOW, KEEP_DAYS)

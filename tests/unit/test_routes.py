@@ -17,7 +17,7 @@ DEAD = PIPELINE | {"matched": False, "reason": "Pipeline target not found"}
 
 def found(person=PIPELINE, addressed=PIPELINE, group=PIPELINE, agents=None, **bot):
     results = {"person": person, "group, addressed": addressed, "group": group}
-    return {finding.check: finding for finding in route_findings(bot, results, agents or {})}
+    return {finding.check: finding for finding in route_findings(bot, results, agents or {}, "sales")}
 
 
 def test_pipeline_is_well():

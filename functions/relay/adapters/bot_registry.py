@@ -16,7 +16,7 @@ from relay.adapters.bot_cache import (
     LookupRateLimited,
     TokenBucket,
 )
-from relay.domain.bot import BOT_NAME, Bot, parse_bot, weakness
+from relay.domain.bot import BOT_NAME, NO_BOT, Bot, parse_bot, weakness
 from relay.domain.timestamps import Clock
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class BotRegistry:
 
     def _get(self, name: str, refresh: bool) -> Bot:
         if not BOT_NAME.fullmatch(name):
-            raise UnknownBot(f"no bot {name[:MAX_NAME_SHOWN]!r}: not a bot's name")
+            raise UnknownBot(f"{NO_BOT}{name[:MAX_NAME_SHOWN]!r}: not a bot's name")
         now = self._clock()
         entry, bucket = self._cache.entry(name)
         if entry.is_due(refresh, now):
@@ -119,7 +119,7 @@ class BotRegistry:
     def _read(self, entry: CachedBot, bucket: TokenBucket) -> Bot:
         """Read a bot's secret. Raise UnknownBot, and botocore's errors."""
         secret = self._prefix + entry.name
-        unknown = UnknownBot(f"no bot {entry.name!r}: there is no secret {secret}")
+        unknown = UnknownBot(f"{NO_BOT}{entry.name!r}: there is no secret {secret}")
         try:
             response = self._secretsmanager.get_secret_value(SecretId=secret)
         except (

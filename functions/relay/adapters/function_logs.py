@@ -7,7 +7,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from relay.log_fields import REFUSED
+from relay.log_fields import PROBE, REFUSED
 
 
 @dataclass(frozen=True, order=True)
@@ -41,16 +41,24 @@ class FunctionLogs:
 
     def refused(self, moment: float, limit: int) -> list[LogLine]:
         """Return the lines of what callback refused since `moment` (Unix seconds), at most `limit`."""
-        found = self._lines("callback", moment, filterPattern=f'"{REFUSED}"')
-        return list(islice((line for line in found if line.fields.get("message") == REFUSED), limit))
+        return list(islice(self._refused(moment), limit))
 
-    def refusals(self, bot: str, moment: float, limit: int = 100) -> list[str]:
-        """Return why callback refused requests for a bot since `moment` (Unix seconds), at most `limit`."""
-        found = self._lines("callback", moment, filterPattern=f'"{REFUSED}" "{bot}"')
-        own = (line.fields["reason"] for line in found if line.fields.get("bot") == bot)
-        return list(islice(own, limit))
+    def refusals(self, field: str, value: str, moment: float, until: float | None = None) -> list[LogLine]:
+        """Return the lines of what callback refused between two times (Unix seconds), at most a thousand.
 
-    def _lines(self, function: str, moment: float, **more: str) -> Iterator[LogLine]:
+        They are those with this value of a field, `bot` or `reason`.
+        """
+        end = {} if until is None else {"endTime": int(until * 1000)}
+        found = self._refused(moment, value, **end)
+        return list(islice((line for line in found if line.fields.get(field) == value), 1000))
+
+    def _refused(self, moment: float, *words: str, **more: Any) -> Iterator[LogLine]:
+        pattern = " ".join(f'"{word}"' for word in (REFUSED, *words))
+        for line in self._lines("callback", moment, filterPattern=pattern, **more):
+            if line.fields.get("message") == REFUSED and line.fields.get("bot") != PROBE:
+                yield line
+
+    def _lines(self, function: str, moment: float, **more: Any) -> Iterator[LogLine]:
         pages = self._logs.get_paginator("filter_log_events").paginate(
             logGroupName=self._groups[function], startTime=int(moment * 1000), **more
         )

@@ -42,15 +42,21 @@ class MessageQueue:
 
     def resend(self, record: MessageRecord) -> Queued:
         """Put a message on the queue again, by its record, which has the body."""
-        return self.send(
-            record["session"],
-            session_body(record["bot"], record["session_id"]),
-            # Whoever can send to the queue could use up an id that can be guessed.
-            MessageAttributes={"resend_of": {"DataType": "String", "StringValue": record["message"]}},
-        )
+        # Whoever can send to the queue could use up an id that can be guessed.
+        body = session_body(record["bot"], record["session_id"])
+        resend_of = _attribute("resend_of", record["message"])
+        return self.send(record["session"], body, MessageAttributes=resend_of)
+
+    def send_test(self, session: str, body: str) -> Queued:
+        """Put a message on the queue that push sends with the bot's secret as it is then, not as cached."""
+        return self.send(session, body, MessageAttributes=_attribute("read_secret", "now"))
 
     def set_visibility(self, queued: QueuedMessage, seconds: int) -> None:
         """Make a received message visible again after so many seconds."""
         self._sqs.change_message_visibility(
             QueueUrl=self._url, ReceiptHandle=queued.receipt_handle, VisibilityTimeout=seconds
         )
+
+
+def _attribute(name: str, value: str) -> dict[str, Any]:
+    return {name: {"DataType": "String", "StringValue": value}}

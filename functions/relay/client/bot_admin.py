@@ -34,6 +34,14 @@ class BotAdmin:
         bots = [name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)]
         return sorted(filter(BOT_NAME.fullmatch, bots))
 
+    def exists(self, bot: str) -> bool:
+        """Tell whether there is a bot, by the name of its secret; the secret is not read."""
+        try:
+            found = self._secretsmanager.describe_secret(SecretId=self._prefix + bot)
+        except self._secretsmanager.exceptions.ResourceNotFoundException:
+            return False
+        return "DeletedDate" not in found
+
     def secret(self, bot: str) -> str | None:
         """Return a bot's secret, or None if there is none. Raise BotRemoved."""
         errors = self._secretsmanager.exceptions

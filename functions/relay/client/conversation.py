@@ -1,12 +1,12 @@
 """Conversation: the replies of one session."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from relay import environment
-from relay.client.diagnosis_context import context_of, own_parts
+from relay.client.diagnosis_context import diagnose_message, own_parts
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
-from relay.domain.diagnosis import diagnose
 from relay.domain.event import begins_after
 from relay.domain.keys import message_key, record_key, session_key
 from relay.domain.part import ReplyPart
@@ -30,6 +30,7 @@ class Conversation:
     """
 
     def __init__(self, stack: Stack, session_id: str, bot: str = "default") -> None:
+        self._stack = stack
         self._session = session_key(bot, session_id)
         self._messages_table = stack.open_messages_table()
         self._replies_table = stack.open_replies_table()
@@ -47,13 +48,19 @@ class Conversation:
 
         A part can be stored after parts with a later stamp. It is returned if those are fewer than ten.
         """
+        return chain.from_iterable(self.polls())
+
+    def polls(self) -> Iterator[list[ReplyPart]]:
+        """Return what `follow` does, by the reads of the table: what each has found, which may be nothing."""
         parts: Iterable[ReplyPart] = self._replies_table.newest(self._session, _RECENT)
         recent: list[str] = []
         while True:
+            found = []
             for part in parts:
                 if part["part"] not in recent:
                     recent = sorted([*recent, part["part"]])[-_RECENT:]
-                    yield self._replies_table.whole(part)
+                    found.append(self._replies_table.whole(part))
+            yield found
             environment.sleep(_POLL_INTERVAL)
             after = recent[0] if len(recent) == _RECENT else ""
             parts = self._replies_table.parts_after(self._session, after)
@@ -80,9 +87,8 @@ class Conversation:
             if environment.monotonic() >= deadline:
                 if turn := self._first_reply(records, likely=True):
                     return turn
-                context = context_of(record, message.bot, self._messages_table, self._replies_table)
-                ended = diagnose(record, context, environment.now()).line()
-                raise ReplyTimeout(f"no finished reply within {timeout:g} s: {ended}")
+                ended = diagnose_message(self._stack, record, message.bot).line()
+                raise ReplyTimeout(f"no finished reply within {round(timeout, 1):g} s: {ended}")
             environment.sleep(_POLL_INTERVAL)
 
     def _with_resends(self, key: str) -> Iterator[MessageRecord]:
@@ -100,7 +106,8 @@ class Conversation:
         """Return the reply to a message, or to its resend, as far as it came; or what answered it instead."""
         if turn := self._first_reply(self._with_resends(record["message"]), likely=True):
             return turn
-        if not (own := own_parts(record, self._replies_table)):
+        own, _ = own_parts(record, self._replies_table)
+        if not own:
             return None
         parts = self._replies_table.turn_up_to(own[-1], own[0]["part"])
         return turns(map(self._replies_table.whole, parts))[0]

@@ -1,20 +1,18 @@
 """Messages: what became of messages, and what an operator can do about them."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from itertools import islice
+from itertools import takewhile
 
 from relay import environment
-from relay.client.diagnosis_context import context_of
+from relay.client.diagnosis_context import diagnose_message
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
-from relay.domain.diagnosis import Diagnosis, diagnose
-from relay.domain.keys import RecordKey, record_key, session_key
-from relay.domain.message import parse_message
+from relay.domain.diagnosis import Diagnosis, command
+from relay.domain.keys import RecordKey, bot_of, is_message_key, record_key, session_id_of, session_key
+from relay.domain.message import for_bot, parse_message
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 from relay.domain.states import AWAITING_OPERATOR, State
-from relay.domain.timestamps import unix_seconds
 from relay.errors import InvalidState, MessageNotFound
 
 
@@ -25,22 +23,38 @@ class Messages:
     """
 
     def __init__(self, stack: Stack) -> None:
+        self._stack = stack
         self._messages_table = stack.open_messages_table()
-        self._replies_table = stack.open_replies_table()
         self._awaiting_index = stack.open_awaiting_index()
-        self._logs = stack.open_logs()
         self._message_queue = stack.open_message_queue()
 
-    def awaiting_operator(self) -> Iterator[MessageRecord]:
-        """Return the records of the parked and unanswered messages of all sessions, the oldest first."""
-        records = map(self._messages_table.read, self._awaiting_index.awaiting_operator())
+    def awaiting_operator(
+        self, session_id: str | None = None, bot: str | None = None
+    ) -> Iterator[MessageRecord]:
+        """Return the records of the parked and unanswered messages, the oldest first.
+
+        They are those of all sessions and bots, or of the ones named.
+        """
+        keys = (
+            key
+            for key in self._awaiting_index.awaiting_operator()
+            if bot in (None, bot_of(key["session"])) and session_id in (None, session_id_of(key["session"]))
+        )
+        records = map(self._messages_table.read, keys)
         # The index is a moment behind.
         return (record for record in records if record and record["state"] in AWAITING_OPERATOR)
+
+    def waiting(self, session_id: str, bot: str = "default") -> list[MessageRecord]:
+        """Return the records of a session's messages that wait for a reply or an operator, in queue order."""
+        # No message that names no bot waits for a reply.
+        open_messages = self._awaiting_index.open_messages(session_key(bot, session_id)) if bot else ()
+        found = [*map(self._messages_table.read, open_messages), *self.awaiting_operator(session_id, bot)]
+        return sorted(filter(None, found), key=lambda record: record["message"])
 
     def of_session(self, session_id: str, bot: str = "default") -> Iterator[MessageRecord]:
         """Return the records of a session's messages, in queue order.
 
-        If a message cannot be read, its session is its message group and its bot is "".
+        If no session can be read from a message, its session is its message group and its bot is "".
         """
         return self._messages_table.of_session(session_key(bot, session_id))
 
@@ -48,36 +62,46 @@ class Messages:
         """Return the records of a session's messages, the last one first."""
         return self._messages_table.newest_first(session_key(bot, session_id))
 
-    def find(self, session_id: str, message_id: str, bot: str = "default") -> MessageRecord | None:
-        """Return the record of one of a session's last thousand messages, by its id or its key.
+    def find(
+        self, session_id: str, message_id: str, bot: str = "default", after: str = ""
+    ) -> MessageRecord | None:
+        """Return the record of a session's message, by its id or its key, or None if there is none.
 
-        None if there is none: the message is on the push queue and was not tried yet, or does not exist.
+        Only messages behind the one with the key `after` are searched.
         """
-        records = islice(self.newest_first(session_id, bot), 1000)
-        return next((r for r in records if message_id in (r["message_id"], r["message"])), None)
+        session = session_key(bot, session_id)
+        if is_message_key(message_id):
+            return self._messages_table.read(record_key(session, message_id))
+        newest_first = self._messages_table.newest_first(session, page=100)
+        later = takewhile(lambda record: record["message"] > after, newest_first)
+        return next((record for record in later if record["message_id"] == message_id), None)
 
     def known(self, session_id: str, message_id: str, bot: str = "default") -> MessageRecord:
         """Return the record that `find` finds. Raise MessageNotFound."""
         if record := self.find(session_id, message_id, bot):
             return record
-        raise MessageNotFound(
-            f"message {message_id} of session {session_id} of bot {bot!r} has no record: "
-            f"there is no such message, or {self.diagnose(None, bot).line()}"
+        raise self.not_found(session_id, bot, message_id)
+
+    def not_found(self, session_id: str, bot: str, message_id: str = "") -> MessageNotFound:
+        """Return the error for a message without a record, or for a session without one."""
+        name = f"session {session_id} of bot {bot!r}"
+        if message_id:
+            name = f"message {message_id} of {name}"
+        text = f"{name} has no record, and SQS does not tell what is on a queue. "
+        if not self.is_known(bot):
+            text += f"No message for a bot {bot!r} was tried yet, so look at its name. "
+        if next(self.awaiting_operator(session_id), None):
+            text += (
+                f"Others wait for an operator in a session of that name: {command('waiting', session_id)}. "
+            )
+        printed = "that id" if message_id else "the id of a message to it"
+        return MessageNotFound(
+            f"{text}If `relay push` printed {printed}, {self.diagnose(None, bot).line()}; else there is none"
         )
 
     def diagnose(self, record: MessageRecord | None, bot: str) -> Diagnosis:
-        """Return what became of a message, and what to do; `record` is None if nothing was written yet."""
-        if record and record["state"] == State.RESENT:
-            resend = self._messages_table.read(record_key(record["session"], record["resent_as"]))
-            ended = self.diagnose(resend, bot)
-            name = resend["message_id"] if resend else record["resent_as"]
-            return replace(ended, summary=f"it was sent again as {name}, and {ended.summary}")
-        context = context_of(record, bot, self._messages_table, self._replies_table)
-        if record and record["state"] in (State.DELIVERED, State.UNANSWERED) and not context.parts:
-            # A callback can be faster than the record of its message.
-            since = unix_seconds(record["queued_at"])
-            context = replace(context, refused=self._logs.refusals(bot, since))
-        return diagnose(record, context, environment.now())
+        """Return what became of a message that was sent, and what to do; `record` is None without one yet."""
+        return diagnose_message(self._stack, record, bot)
 
     def begun_by(self, part: ReplyPart) -> MessageRecord | None:
         """Return the record of the message that a part's turn answers."""
@@ -99,10 +123,7 @@ class Messages:
         """
         if record["state"] == State.RESENT:
             return None
-        if record["state"] not in AWAITING_OPERATOR:
-            raise InvalidState(
-                f"the message is {record['state']}: only a parked or unanswered one can be resent"
-            )
+        _check_can_be_resent(record)
         parse_message(self.body(record))
         resend = self._message_queue.resend(record)
         try:
@@ -114,12 +135,28 @@ class Messages:
             raise
         return SentMessage(record["bot"], record["session_id"], resend.message_id, resend.sequence_number)
 
+    def resend_to(self, record: MessageRecord, bot: str) -> SentMessage:
+        """Send a parked or unanswered message to another bot, and close it with the new id as the reason.
+
+        If it is run again within five minutes, it is the same message. Raise as `resend` does.
+        """
+        _check_can_be_resent(record)
+        message, body = for_bot(self.body(record), bot)
+        sent = self._message_queue.send(message.session, body, f"{record['message_id']}-{bot}")
+        self.drop(record, f"sent to bot {bot!r} as {sent.message_id}")
+        return SentMessage(bot, message.session_id, sent.message_id, sent.sequence_number)
+
     def drop(self, record: MessageRecord, reason: str) -> None:
         """Close a parked or unanswered message for good, with a reason. Raise InvalidState."""
         if not self._messages_table.drop(_key(record), reason, environment.now()):
             state = (self._messages_table.read(_key(record)) or record)["state"]
             if state != State.DROPPED:
                 raise InvalidState(f"the message is {state}: only a parked or unanswered one can be dropped")
+
+
+def _check_can_be_resent(record: MessageRecord) -> None:
+    if record["state"] not in AWAITING_OPERATOR:
+        raise InvalidState(f"the message is {record['state']}: only a parked or unanswered one can be resent")
 
 
 def _key(record: MessageRecord) -> RecordKey:

@@ -12,6 +12,9 @@ from relay.domain.strict_json import BYTE_ORDER_MARK
 
 BOT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
+NO_BOT = "no bot "
+"""How the reason of a message begins that was parked because there is no bot of the name."""
+
 MIN_SECRET_CHARACTERS = 16
 """Characters of a secret, below which a program can guess it from one signed callback, without a request."""
 

@@ -1,24 +1,19 @@
 """What became of a message, for people: what summary, why, what happens next, and what to do."""
 
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from relay.domain.admission import BotState
+from relay.domain.bot import NO_BOT
+from relay.domain.keys import bot_of, session_id_of
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 from relay.domain.signing import Refusal
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import UtcText, unix_seconds, utc_text
-
-_ADVICE = {
-    401: "set inbound_secret of the bot's secret to what LangBot has as Inbound Signing Secret",
-    403: "switch the bot on in LangBot",
-    404: "check the bot's url, and that the bot exists in LangBot and is on",
-    405: "check the bot's url: LangBot has another path",
-    429: "wait: LangBot has too many requests at once",
-    503: "wait: LangBot has too many messages in flight",
-}
-"""What to do after a response with this status."""
 
 
 @dataclass(frozen=True)
@@ -37,63 +32,110 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class RefusedCallback:
+    """A request that callback refused: the bot in its URL, which need not exist, and the reason."""
+
+    bot: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class DiagnosisContext:
     """What is known beside a message's record.
 
-    `parts` are the parts of its own turn, in order, with or without text. `refused` says why callback refused
-    requests for its bot since the message was accepted; each reason stands for one request.
+    `callback_url` is that of its bot. `parts` are the parts of its own turn, in order, with or without text;
+    without `all_parts`, the session has more since than were searched.
+    `refused` are the requests that callback refused while it waited, in order: those for its bot, or if there
+    are none, for names that no bot has. `bots` are the names of the bots, as far as they were looked up.
     """
 
     bot: BotState
+    callback_url: str
     parts: Sequence[ReplyPart] = ()
-    refused: Sequence[str] = ()
+    all_parts: bool = True
+    refused: Sequence[RefusedCallback] = ()
+    bots: Sequence[str] = ()
+
+
+def command(*words: str) -> str:
+    """Return a command to paste."""
+    return f"`{shlex.join(['relay', *words])}`"
+
+
+def command_about(session: str, message_id: str, name: str, *more: str) -> str:
+    """Return a command about a message; `session` is its session's key in the tables."""
+    of_bot = [] if bot_of(session) == "default" else ["--bot", bot_of(session)]
+    return command(name, *of_bot, session_id_of(session), message_id, *more)
+
+
+def with_stack(text: str, stack: str | None) -> str:
+    """Return a text whose commands name a deployed stack; None is the local one."""
+    return re.sub(r"`(relay (?:(?!--stack)[^`])*)`", rf"`\1 --stack {stack}`", text) if stack else text
 
 
 def diagnose(record: MessageRecord | None, context: DiagnosisContext, now: float) -> Diagnosis:
-    """Return what became of a message at `now` (Unix seconds); without a record nothing was written yet."""
+    """Return what became of a message that was sent, at `now` (Unix seconds).
+
+    Without a record nothing was written yet.
+    """
     if record is None:
-        return _waiting(context.bot, now)
+        return _waiting(context, now)
     match record["state"]:
         case State.RETRYING:
-            return _retrying(record, context.bot, now)
+            return _retrying(record, context, now)
         case State.DELIVERED:
             return _delivered(record, context, now)
         case State.ANSWERED:
             return _answered(record)
         case State.UNANSWERED:
-            advice = _silence_advice(context) + ", then resend or drop the message"
-            summary = "it is unanswered: no complete reply came in time"
-            return Diagnosis(summary, record["last_error"], "a late reply still counts", advice)
+            return _unanswered(record, context)
         case State.PARKED:
-            return Diagnosis(
-                "push does not try it again", record["reason"], advice="fix the cause, then resend or drop it"
-            )
+            return _parked(record, context)
         case State.RESENT:
-            return Diagnosis(f"it was sent again as {record['resent_as']}")
+            return Diagnosis("it was sent again")
         case State.DROPPED:
             return Diagnosis("it was closed for good", record["drop_reason"])
 
 
-def refusal_advice(reasons: Sequence[str]) -> str:
-    """Return what to do after callback refused requests for these reasons, of which the last one counts."""
-    return _REFUSAL_ADVICE.get(reasons[-1], "see `relay logs callback`")
+def diagnose_refusals(refused: Sequence[RefusedCallback], callback_url: str) -> Diagnosis:
+    """Return what callback refused, of which the last request counts, and what to do about it.
+
+    `callback_url` is that of the bot for which they may have been.
+    """
+    last = refused[-1]
+    same = pluralize(refused.count(last), "request")
+    set_secret = command("bots", "set", last.bot, "--outbound-secret")
+    advice: dict[str, str] = {
+        Refusal.MISMATCH: f"{set_secret} asks for LangBot's Outbound Signing Secret and sets it",
+        Refusal.NO_SIGNATURE: "set an Outbound Signing Secret in LangBot",
+        Refusal.NO_TIMESTAMP: "set an Outbound Signing Secret in LangBot",
+        Refusal.EXPIRED: "set the clock of LangBot's host",
+        Refusal.UNKNOWN_BOT: f"look at the end of LangBot's callback URL: it must be exactly {callback_url}",
+    }
+    summary = f"callback refused {same} for the bot: {last.reason}"
+    if last.reason == Refusal.UNKNOWN_BOT:
+        summary = f"callback refused {same} for a bot {last.bot!r}, which does not exist"
+    see_logs = f"see {command('logs', 'callback')}"
+    return Diagnosis(summary, advice=advice.get(last.reason, see_logs))
 
 
-def _waiting(bot: BotState, now: float) -> Diagnosis:
-    summary = "it is on the push queue and was not tried yet"
+def _waiting(context: DiagnosisContext, now: float) -> Diagnosis:
+    summary, bot = "it is on the push queue and was not tried yet", context.bot
     if bot.failures:
         why = f"{_times(bot.failures)} at the bot failed in a row"
+        if bot.last_error:
+            why += f", the last error was: {bot.last_error}"
         return Diagnosis(summary, why, f"push tries the bot {_when(bot.probe_at, now)}", _UNREACHABLE)
     return Diagnosis(summary, next="push sends it when the bot and its session are free")
 
 
-def _retrying(record: MessageRecord, bot: BotState, now: float) -> Diagnosis:
+def _retrying(record: MessageRecord, context: DiagnosisContext, now: float) -> Diagnosis:
     summary = f"LangBot has not accepted it, in {_times(record['attempts'])}"
     if "next_attempt_at" not in record:
         return Diagnosis("it was not tried yet", record["last_error"])
-    due = max(unix_seconds(record["next_attempt_at"]), bot.probe_at)
+    due = max(unix_seconds(record["next_attempt_at"]), context.bot.probe_at)
     then = f"push tries it again {_when(due, now)}, and parks it at {_clock(record['retry_until'])}"
-    return Diagnosis(summary, record["last_error"], then, _advice(record))
+    return Diagnosis(summary, record["last_error"], then, _retry_advice(record, context))
 
 
 def _delivered(record: MessageRecord, context: DiagnosisContext, now: float) -> Diagnosis:
@@ -102,15 +144,21 @@ def _delivered(record: MessageRecord, context: DiagnosisContext, now: float) -> 
         return Diagnosis(summary, next="no reply is expected")
     deadline = f"without a complete reply it is unanswered at {_clock(record['due_at'])}"
     if context.parts:
-        last = unix_seconds(context.parts[-1]["received_at"])
-        since = f"{pluralize(len(context.parts), 'part')} of the reply came, the last {now - last:.0f} s ago"
+        last = context.parts[-1]
+        if last["is_final"]:
+            then = "settle marks it as answered in a moment"
+            return Diagnosis(f"{summary}, and its reply is complete", next=then)
+        age = now - unix_seconds(last["received_at"])
+        since = f"{pluralize(len(context.parts), 'part')} of the reply came, the last {age:.0f} s ago"
         return Diagnosis(f"{summary}, and {since}", next=deadline, advice="wait for the rest")
     if context.refused:
-        return Diagnosis(summary, _refusals(context.refused), deadline, refusal_advice(context.refused))
+        refused = diagnose_refusals(context.refused, context.callback_url)
+        return Diagnosis(summary, refused.summary, deadline, refused.advice)
+    seen = "came yet" if context.all_parts else "is among the parts that the session got first since then"
     return Diagnosis(
-        f"{summary}, and no part of a reply came yet",
+        f"{summary}, and no part of a reply {seen}",
         next=deadline,
-        advice=f"wait; if nothing comes, {_silence_advice(context)}",
+        advice=f"wait; if nothing comes, {_silence_advice(record, context)}",
     )
 
 
@@ -127,30 +175,72 @@ def _answered(record: MessageRecord) -> Diagnosis:
     return Diagnosis("it is answered")
 
 
-_REFUSAL_ADVICE: dict[str, str] = {
-    Refusal.MISMATCH: "set outbound_secret of the bot's secret to LangBot's Outbound Signing Secret",
-    Refusal.NO_SIGNATURE: "set an Outbound Signing Secret in LangBot",
-    Refusal.NO_TIMESTAMP: "set an Outbound Signing Secret in LangBot",
-    Refusal.EXPIRED: "set the clock of LangBot's host",
-}
+def _unanswered(record: MessageRecord, context: DiagnosisContext) -> Diagnosis:
+    why = record["last_error"]
+    if context.refused:
+        why += f", and {diagnose_refusals(context.refused, context.callback_url).summary}"
+    resend = _about(record, "resend")
+    drop = _about(record, "drop", "no reply came")
+    return Diagnosis(
+        "it is unanswered: no complete reply came in time",
+        why,
+        "a late reply still counts",
+        f"{_silence_advice(record, context)}; then {resend} sends it again, or {drop} closes it",
+    )
+
+
+def _parked(record: MessageRecord, context: DiagnosisContext) -> Diagnosis:
+    summary, reason = "push does not try it again", record["reason"]
+    resend, drop = _about(record, "resend"), _about(record, "drop", "not needed")
+    advice = f"fix the cause, then {resend} sends it again, or {drop} closes it"
+    if "action" not in record:  # the message is not valid
+        advice = f"send a corrected message, then {drop} closes this one"
+    elif reason.startswith(NO_BOT):
+        session = record["session"]
+        (nearest,) = get_close_matches(bot_of(session), context.bots, n=1, cutoff=0) or ["NAME"]
+        resend = command("resend", "--bot", nearest, session_id_of(session), record["message_id"])
+        advice = f"{resend} sends it to the bot {nearest}, or {drop} closes it"
+    return Diagnosis(summary, reason, advice=advice)
+
+
 _UNREACHABLE = "check that LangBot runs, and that AWS Lambda reaches the bot's url"
 
 
-def _advice(record: MessageRecord) -> str:
-    statuses = [entry.get("status", 0) for entry in record.get("last_attempts", ())]
-    return _ADVICE.get(statuses[-1], _UNREACHABLE) if statuses else _UNREACHABLE
+def _retry_advice(record: MessageRecord, context: DiagnosisContext) -> str:
+    """Return what to do after the last attempt failed, by the status of its response."""
+    bot = bot_of(record["session"])
+    entries = record.get("last_attempts", ())
+    match entries[-1].get("status") if entries else None:
+        case 401:
+            set_secret = command("bots", "set", bot, "--inbound-secret")
+            return f"{set_secret} asks for LangBot's Inbound Signing Secret and sets it"
+        case 403:
+            return "switch the bot on in LangBot"
+        case 404:
+            return "check the bot's url, and that the bot exists in LangBot and is on"
+        case 405:
+            return "check the bot's url: LangBot has another path"
+        case 429:
+            return "wait: LangBot has too many requests at once"
+        case 503:
+            return "wait: LangBot has too many messages in flight"
+    return _UNREACHABLE
 
 
-def _silence_advice(context: DiagnosisContext) -> str:
+def _silence_advice(record: MessageRecord, context: DiagnosisContext) -> str:
     if context.refused:
-        return f"{_refusals(context.refused)}: {refusal_advice(context.refused)}"
+        return diagnose_refusals(context.refused, context.callback_url).advice
     if context.parts:
         return "look into LangBot's log"
-    return "check the callback URL, the outbound secret and the route in LangBot"
+    doctor = command("doctor", "--bot", bot_of(record["session"]))
+    return (
+        f"check in LangBot that the callback URL is exactly {context.callback_url} and that the bot has a "
+        f"route; {doctor} checks the rest"
+    )
 
 
-def _refusals(reasons: Sequence[str]) -> str:
-    return f"callback refused {pluralize(len(reasons), 'request')} for the bot: {reasons[-1]}"
+def _about(record: MessageRecord, name: str, *more: str) -> str:
+    return command_about(record["session"], record["message_id"], name, *more)
 
 
 def pluralize(number: int, thing: str) -> str:

@@ -44,6 +44,11 @@ def bot_of(session: str) -> str:
     return session.partition("#")[0]
 
 
+def session_id_of(session: str) -> str:
+    """Return the id of a session, by its partition key."""
+    return session.partition("#")[2]
+
+
 def unreadable_session(group_id: str) -> str:
     """Return the partition key of a message whose session cannot be read: its message group, with no bot."""
     return f"#{group_id}"

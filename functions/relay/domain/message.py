@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from relay.domain import strict_json
-from relay.domain.bot import Bot
+from relay.domain import lenient_json, strict_json
+from relay.domain.bot import BOT_NAME, Bot
 from relay.domain.keys import session_key
 from relay.domain.schemas import message_fault
 from relay.domain.segments import Segment
@@ -46,7 +46,8 @@ class QueuedMessage:
 
     `resend_of` is the key of the message of its session that it sends again. Then `body` is a `session_body`
     until push has read that message's record, which also says its `original_message_id`, the SQS id of the
-    message that was sent first, and of how many `resends` it is the last.
+    message that was sent first, and of how many `resends` it is the last. With `reads_secret` it is sent with
+    the bot's secret as it is now: it tests the connection.
     """
 
     message_id: str
@@ -59,6 +60,7 @@ class QueuedMessage:
     resend_of: str | None = None
     resends: int = 0
     original_message_id: str | None = None
+    reads_secret: bool = False
 
     def must_leave_at(self) -> float:
         """Return when it must be off the queue, half a day before SQS deletes it, in Unix seconds."""
@@ -106,12 +108,38 @@ def parse_session_body(body: str) -> Message:
     return _parse(body, {"action": "reset"})
 
 
+def for_bot(body: str, bot: str) -> tuple[Message, str]:
+    """Return the message in a body as one for another bot, and its body. Raise InvalidMessage."""
+    message = _parse(body, {"bot": bot})
+    return message, json.dumps(strict_json.loads(body) | {"bot": bot}, ensure_ascii=False)
+
+
+def named_session(body: str) -> tuple[str, str] | None:
+    """Return the bot and the session id that a body names, whether or not it is a valid message.
+
+    The bot is "" if no bot can have its name. None if the body names no session.
+    """
+    try:
+        fields, _ = lenient_json.loads(body.encode(errors="replace"))
+    except strict_json.Malformed:
+        return None
+    if not isinstance(fields, dict):
+        return None
+    session_id, bot = fields.get("session_id"), fields.get("bot")
+    if message_fault({"session_id": session_id, "action": "reset"}):
+        return None
+    name = "default" if bot is None else bot
+    return (name if isinstance(name, str) and BOT_NAME.fullmatch(name) else ""), cast(str, session_id)
+
+
 def _parse(body: str, more: dict[str, Any]) -> Message:
     try:
         fields = strict_json.loads(body)
     except strict_json.Malformed as fault:
         raise InvalidMessage(str(fault)) from None
     fields = _without_nulls(fields)
+    if looks_like := _other_format(fields):
+        raise InvalidMessage(f"it is no message, but looks like {looks_like}")
     if isinstance(fields, dict):
         fields |= more
     if wrong := message_fault(fields):
@@ -127,6 +155,16 @@ def _parse(body: str, more: dict[str, Any]) -> Message:
         sender=fields.get("sender"),
         expect_reply=fields.get("expect_reply"),
     )
+
+
+def _other_format(fields: Any) -> str | None:
+    """Return which known format a body has in place of a message's, and how to send the message itself."""
+    match fields:
+        case {"Type": "Notification", "TopicArn": _, "Message": _}:
+            return "an envelope of SNS: turn on raw message delivery for the subscription"
+        case [str(kind), {"s3BucketName": _, "s3Key": _}] if "PayloadS3Pointer" in kind:
+            return "a pointer to S3 of SQS's Extended Client Library, which the relay does not follow"
+    return None
 
 
 def _without_nulls(fields: Any) -> Any:

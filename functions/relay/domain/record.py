@@ -17,9 +17,10 @@ from relay.domain.keys import (
     RecordKey,
     message_key,
     record_key,
+    session_key,
     unreadable_session,
 )
-from relay.domain.message import Message, QueuedMessage
+from relay.domain.message import Message, QueuedMessage, named_session
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import UtcText, days_after, unix_seconds, utc_text
 
@@ -98,7 +99,12 @@ def current(item: Mapping[str, Any]) -> MessageRecord:
 
 def key_of(queued: QueuedMessage, message: Message | None) -> RecordKey:
     """Return the key of a message's record; `message` is None if the body is not valid."""
-    session = message.session if message else unreadable_session(queued.group_id)
+    if message:
+        session = message.session
+    elif named := named_session(queued.body):
+        session = session_key(*named)
+    else:
+        session = unreadable_session(queued.group_id)
     return record_key(session, message_key(queued.sequence_number))
 
 
@@ -211,6 +217,10 @@ def _common(delivery: Delivery, state: State, now: float, keep_days: int) -> Mes
         record["bot"] = message.bot
         record["session_id"] = message.session_id
         record["action"] = message.action
+    elif named := named_session(queued.body):
+        bot, record["session_id"] = named
+        if bot:
+            record["bot"] = bot
     if delivery.history.entries:
         record["last_attempts"] = list(delivery.history.entries)
     if queued.resend_of:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
 from functools import partial
-from itertools import islice
+from itertools import chain, islice, starmap
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import relay
 from relay.adapters.queue_size import queue_size
 from relay.domain.bot import Bot, parse_bot
+from relay.domain.diagnosis import RefusedCallback, command
 from relay.domain.record import MessageRecord
-from relay.domain.signing import sign
+from relay.domain.signing import Refusal, sign
 from relay.domain.states import State
+from relay.domain.timestamps import utc_text
+from relay.log_fields import PROBE
 from relay_cli import health, langbot_api
 from relay_cli.arguments import STACK
-from relay_cli.connection import RelayBot, find_bot, plan
+from relay_cli.connection import RelayBot, find_bot, plan, without_query
 from relay_cli.deployment import Deployment
 from relay_cli.finding import Finding, fault, note, ok, show
 from relay_cli.langbot_api import Json, LangBotApi, response_fields
@@ -29,8 +35,16 @@ from relay_cli.terminal import CommandFailed
 if TYPE_CHECKING:  # it is imported when a command needs it
     import requests
 
+    from relay.adapters.function_logs import LogLine
+
 SILENT_MESSAGES = 3
 """Unanswered messages of an agent whose runs are looked for."""
+
+REFUSED_FOR = 3600
+"""Seconds for which a refused callback counts."""
+
+SHOWN_NAMES = 3
+"""Names of bots that do not exist and that are shown, those with most callbacks."""
 
 
 def add_commands(commands: Any) -> None:
@@ -59,11 +73,13 @@ def check(stack: relay.Stack, only: str | None, api: LangBotApi | None) -> Itera
         ("concurrency", doctor.concurrency),
         ("API throttle", doctor.throttle),
         ("callback URL", doctor.callback_url),
+        ("callbacks", doctor.unknown_bots),
     ):
         yield from _tried(name, look)
     admin = relay.BotAdmin(stack)
     for name in [only] if only else admin.names():
-        for found in _tried("bot", partial(doctor.bot, name, api)):
+        looks = {"bot": partial(doctor.bot, name, api), "callbacks": partial(doctor.refusals, name)}
+        for found in chain.from_iterable(starmap(_tried, looks.items())):
             yield replace(found, check=f"{name}: {found.check}")
 
 
@@ -159,7 +175,7 @@ class _Doctor:
         yield health.throttle_finding(stages["Items"][0].get("DefaultRouteSettings", {}), account)
 
     def callback_url(self) -> Iterator[Finding]:
-        response = _post(self._stack.default_callback_url, {})
+        response = _post(self._stack.callback_url(PROBE), {})
         if isinstance(response, str):
             yield fault("callback URL", response, "API Gateway must be reachable for LangBot too")
             return
@@ -168,18 +184,38 @@ class _Doctor:
         if self._aws_clock is not None:
             yield health.clock_finding("clock here", -self._aws_clock)
 
+    def unknown_bots(self) -> Iterator[Finding]:
+        """Judge the callbacks for names that no bot has, each of which can be a slip in LangBot's form."""
+        lines = self._stack.open_logs().refusals(
+            "reason", Refusal.UNKNOWN_BOT, self._stack.now() - REFUSED_FOR
+        )
+        names = Counter(str(line.fields["bot"]) for line in lines)
+        for name, _ in names.most_common(SHOWN_NAMES):
+            (nearest,) = get_close_matches(name, self._admin.names(), n=1, cutoff=0) or ["default"]
+            of_name = [line for line in lines if line.fields["bot"] == name]
+            yield _refusal_finding(of_name, self._stack.callback_url(nearest))
+
+    def refusals(self, name: str) -> Iterator[Finding]:
+        """Judge the callbacks for a bot that were refused."""
+        lines = self._stack.open_logs().refusals("bot", name, self._stack.now() - REFUSED_FOR)
+        if lines:
+            yield _refusal_finding(lines, self._stack.callback_url(name))
+        else:
+            yield ok("callbacks", "none was refused in the last hour")
+
     def bot(self, name: str, api: LangBotApi | None) -> Iterator[Finding]:
         secret = self._admin.secret(name)
         if secret is None:
             yield fault("secret", "there is none", f"`relay connect --bot {name}` makes it")
             return
         bot = parse_bot(name, secret)
-        yield health.secret_finding(bot)
-        yield health.circuit_finding(self._admin.state(name))
+        connect = self._connect(bot, api)
+        yield health.secret_finding(bot, connect)
+        yield health.circuit_finding(name, self._admin.state(name))
         most = int(self._deployment.parameters["MaxInFlight"])
-        yield health.slots_finding(len(self._admin.open_messages(name)), most)
+        yield health.slots_finding(name, len(self._admin.open_messages(name)), most)
         if bot.url and bot.inbound_secrets:
-            yield from self._at_its_url(bot)
+            yield from self._at_its_url(bot, connect)
         if api is None:
             text = f"not read: give --langbot URL, and an API key in {langbot_api.API_KEY}"
             yield note("LangBot's form", text)
@@ -189,7 +225,14 @@ class _Doctor:
         except CommandFailed as failed:
             yield fault("LangBot's API", str(failed))
 
-    def _at_its_url(self, bot: Bot) -> Iterator[Finding]:
+    @staticmethod
+    def _connect(bot: Bot, api: LangBotApi | None) -> str:
+        """Return the command that connects a bot; a LangBot that is not given is most likely at its url."""
+        url = urlsplit(without_query(bot))
+        langbot = api.url if api else f"{url.scheme}://{url.netloc}" if url.netloc else "URL"
+        return command("connect", "--bot", bot.name, "--langbot", langbot)
+
+    def _at_its_url(self, bot: Bot, connect: str) -> Iterator[Finding]:
         now = str(int(time.time()))
         signature = sign(bot.inbound_secrets[0], now, b"{}")
         signed = _post(bot.endpoint(""), {"X-LB-Timestamp": now, "X-LB-Signature": signature})
@@ -197,23 +240,24 @@ class _Doctor:
             text = f"{signed}, seen from this computer"
             yield note("url", text, f"`relay bots test {bot.name}` tells whether Lambda reaches it")
             return
-        found = health.url_finding(signed.status_code, response_fields(signed))
+        found = health.url_finding(signed.status_code, response_fields(signed), connect)
         yield found
         if found.ok:
             unsigned = _post(bot.endpoint(""), {})
             if not isinstance(unsigned, str):
-                yield health.signature_finding(unsigned.status_code)
+                yield health.signature_finding(unsigned.status_code, connect)
         ahead = _ahead_of_here(signed)
         if ahead is not None and self._aws_clock is not None:
             yield health.clock_finding("clock of LangBot", ahead - self._aws_clock)
 
     def _in_langbot(self, relay_bot: RelayBot, api: LangBotApi) -> Iterator[Finding]:
+        connect = self._connect(relay_bot.bot, api)
         found = find_bot(api.http_bots(), relay_bot, f"{self._stack.name}-{relay_bot.name}")
         if found is None:
-            yield fault("LangBot's form", "LangBot has no bot for it", "`relay connect` makes it")
+            yield fault("LangBot's form", "LangBot has no bot for it", f"{connect} makes it")
             return
-        yield from health.form_findings(plan(relay_bot, found).changes)
-        yield from read_routes(api, found)
+        yield from health.form_findings(plan(relay_bot, found).changes, connect)
+        yield from read_routes(api, found, relay_bot.name)
         yield health.log_finding(api.log(found["uuid"]))
         agents = {
             str(route.get("target_uuid"))
@@ -229,12 +273,15 @@ class _Doctor:
         """Return unanswered messages of a bot that LangBot has accepted."""
         silent = (
             record
-            for record in relay.Messages(self._stack).awaiting_operator()
-            if record.get("bot") == name
-            and record["state"] == State.UNANSWERED
-            and "accepted_message_id" in record
+            for record in relay.Messages(self._stack).awaiting_operator(bot=name)
+            if record["state"] == State.UNANSWERED and "accepted_message_id" in record
         )
         return islice(silent, SILENT_MESSAGES)
+
+
+def _refusal_finding(lines: Sequence[LogLine], callback_url: str) -> Finding:
+    refused = [RefusedCallback(line.fields["bot"], line.fields["reason"]) for line in lines]
+    return health.refusal_finding(refused, callback_url, utc_text(lines[-1].at))
 
 
 def _post(url: str, headers: dict[str, str]) -> requests.Response | str:

@@ -8,19 +8,21 @@ import json
 import mimetypes
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import relay
+from relay.domain.diagnosis import command_about, with_stack
+from relay.domain.keys import bot_of, message_key, session_key
 from relay.domain.record import MessageRecord
 from relay.domain.segments import Segment
 from relay.domain.states import State
 from relay.domain.turn import Turn
 from relay.errors import InvalidMessage, MessageParked, ReplyTimeout
 from relay_cli.arguments import BOT, MESSAGE, SESSION, TIMEOUT
+from relay_cli.deployment import check_bot
 from relay_cli.push_file import push_file
-from relay_cli.terminal import CommandFailed, say, say_json
+from relay_cli.terminal import CommandFailed, complain, say, say_json
 
 POLL_INTERVAL = 0.5
 """Seconds."""
@@ -86,51 +88,74 @@ def run_push(stack: relay.Stack, options: argparse.Namespace) -> None:
 def run_sync(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Send a message, wait for its reply and print it."""
     # No function waits for the reply of a push, and it is not lost with a response.
-    sent = push(stack, options)
-    print_turn(
-        relay.Conversation(stack, options.session, options.bot).wait(sent, options.timeout), options.json
-    )
+    print_turn(wait_for(stack, push(stack, options), options.timeout), options.json)
 
 
 def run_reset(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Reset a session and wait until LangBot has done it. Raise MessageParked if it cannot."""
+    check_bot(stack, options.bot)
     sent = relay.PushQueue(stack).push(
         options.session, bot=options.bot, action="reset", session_type=options.session_type
     )
     print_id(sent, options.json)
-    record = when(stack, options, lambda record: record["state"] != State.RETRYING, sent.message_id)
+    messages, key = relay.Messages(stack), message_key(sent.sequence_number)
+    deadline = time.monotonic() + options.timeout
+    while True:
+        record = messages.find(options.session, key, options.bot)
+        if record and record["state"] != State.RETRYING:
+            break
+        if time.monotonic() > deadline:
+            diagnosis = messages.diagnose(record, options.bot).line()
+            raise ReplyTimeout(f"nothing within {options.timeout:g} s: {diagnosis}")
+        time.sleep(POLL_INTERVAL)
     if record["state"] == State.PARKED:
         # LangBot 4.11.2 cannot reset any session.
-        raise MessageParked(record["reason"])
+        raise MessageParked(_with_advice(messages, record, record["reason"]))
 
 
 def run_wait(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Wait for the reply of a message that was sent before, and print it."""
     deadline = time.monotonic() + options.timeout
-    record = when(stack, options, lambda record: True, options.message)
-    sent = relay.SentMessage(options.bot, options.session, record["message_id"], record["message"])
-    left = max(deadline - time.monotonic(), 0)
-    print_turn(relay.Conversation(stack, options.session, options.bot).wait(sent, left), options.json)
-
-
-def when(
-    stack: relay.Stack, options: argparse.Namespace, met: Callable[[MessageRecord], bool], message_id: str
-) -> MessageRecord:
-    """Return the record of a message once it meets a condition. Raise ReplyTimeout."""
-    deadline = time.monotonic() + options.timeout
-    messages = relay.Messages(stack)
+    messages, searched = relay.Messages(stack), ""
     while True:
-        record = messages.find(options.session, message_id, options.bot)
-        if record and met(record):
-            return record
+        newest = next(messages.newest_first(options.session, options.bot), None)
+        record = messages.find(options.session, options.message, options.bot, after=searched)
+        if record:
+            break
         if time.monotonic() > deadline:
-            diagnosis = messages.diagnose(record, options.bot).line()
-            raise ReplyTimeout(f"nothing within {options.timeout:g} s: {diagnosis}")
+            missing = messages.not_found(options.session, options.bot, options.message)
+            raise ReplyTimeout(f"nothing within {options.timeout:g} s: {missing}")
+        searched = newest["message"] if newest else ""
         time.sleep(POLL_INTERVAL)
+    sent = relay.SentMessage(options.bot, options.session, record["message_id"], record["message"])
+    print_turn(wait_for(stack, sent, max(deadline - time.monotonic(), 0)), options.json)
+
+
+def wait_for(stack: relay.Stack, sent: relay.SentMessage, timeout: float) -> Turn:
+    """Return the reply to a message. An error, and Ctrl-C, come with a command that continues."""
+    session = session_key(sent.bot, sent.session_id)
+    again = f"{command_about(session, sent.message_id, 'wait')} waits for it again"
+    try:
+        return relay.Conversation(stack, sent.session_id, sent.bot).wait(sent, timeout)
+    except KeyboardInterrupt:
+        complain(f"relay: {with_stack(again, None if stack.endpoint_url else stack.name)}")
+        raise
+    except ReplyTimeout as error:
+        raise ReplyTimeout(f"{error}; {again}") from None
+    except MessageParked as error:
+        messages = relay.Messages(stack)
+        record = messages.known(sent.session_id, message_key(sent.sequence_number), sent.bot)
+        raise MessageParked(_with_advice(messages, record, str(error))) from None
+
+
+def _with_advice(messages: relay.Messages, record: MessageRecord, reason: str) -> str:
+    advice = messages.diagnose(record, bot_of(record["session"])).advice
+    return f"{reason}; {advice}" if advice else reason
 
 
 def push(stack: relay.Stack, options: argparse.Namespace) -> relay.SentMessage:
     """Send the message that the options describe. Raise InvalidMessage."""
+    check_bot(stack, options.bot)
     segments = [*given_segments(options.message), *map(image, options.image)]
     text = options.text
     if text == "-":
@@ -171,13 +196,13 @@ def given_segments(text: str | None) -> list[Segment]:
 
 def image(path: str) -> Segment:
     """Return the segment of an image file. Raise InvalidMessage."""
-    kind, _ = mimetypes.guess_type(path)
-    if not (kind or "").startswith("image/"):
-        raise InvalidMessage(f"{path} has no name of an image, such as photo.png")
     try:
         content = base64.b64encode(Path(path).read_bytes()).decode()
     except OSError as error:
-        raise InvalidMessage(f"{path} cannot be read: {error.strerror}") from None
+        raise InvalidMessage(f"image {path} cannot be read: {error.strerror}") from None
+    kind, _ = mimetypes.guess_type(path)
+    if not (kind or "").startswith("image/"):
+        raise InvalidMessage(f"image {path} needs a name that ends like one, such as photo.png")
     return {"type": "Image", "base64": f"data:{kind};base64,{content}"}
 
 

@@ -8,14 +8,16 @@ from itertools import islice
 from typing import Any
 
 import relay
-from relay.domain.attempt import AttemptEntry
+from relay.adapters.queue_size import queue_size
+from relay.domain.attempt import AttemptEntry, Verdict
 from relay.domain.diagnosis import Diagnosis, pluralize
 from relay.domain.message import parse_message
 from relay.domain.record import MessageRecord
 from relay.domain.segments import readable
+from relay.domain.states import State
 from relay.domain.timestamps import UtcText
 from relay.domain.turn import Turn
-from relay.errors import InvalidMessage, MessageNotFound
+from relay.errors import InvalidMessage
 from relay_cli.arguments import SESSION
 from relay_cli.terminal import one_line, say, say_json
 
@@ -36,22 +38,50 @@ def run_show(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Tell the story of a message; of a session without a message, list its last ones first."""
     messages = relay.Messages(stack)
     if options.message:
-        record = messages.known(options.session, options.message, options.bot)
-    else:
-        listed = list(islice(messages.newest_first(options.session, options.bot), LISTED))
-        if not listed:
-            waits = messages.diagnose(None, options.bot).line()
-            raise MessageNotFound(f"session {options.session} of bot {options.bot!r} has no record: {waits}")
-        record = listed[0]
-        if not options.json and len(listed) > 1:
-            say("\n".join([*(summary(messages, one) for one in reversed(listed)), ""]))
+        tell(stack, messages.known(options.session, options.message, options.bot), options)
+        return
+    listed = list(islice(messages.newest_first(options.session, options.bot), LISTED))
+    if not listed:
+        raise messages.not_found(options.session, options.bot)
+    last = listed[0]
+    if not options.json and len(listed) > 1:
+        say("\n".join([*(summary(messages, one) for one in reversed(listed)), ""]))
+    for record in messages.waiting(options.session, options.bot):
+        if record["message"] == last["message"]:
+            continue
+        if options.json:
+            tell(stack, record, options)
+        else:
+            explained = explanation(record["state"], messages.diagnose(record, options.bot))
+            say("\n".join([f"message     {record['message_id']}", *explained, ""]))
+    tell(stack, last, options)
+
+
+def tell(stack: relay.Stack, record: MessageRecord, options: argparse.Namespace) -> None:
+    """Tell the story of a message."""
+    messages = relay.Messages(stack)
     diagnosis = messages.diagnose(record, options.bot)
     turn = relay.Conversation(stack, options.session, options.bot).reply(record)
     if options.json:
         reply = turn.message if turn else None
         say_json({"record": record, "diagnosis": vars(diagnosis), "reply": reply})
-    else:
-        say("\n".join(story(record, said(messages, record), diagnosis, turn)))
+        return
+    say("\n".join(story(record, said(messages, record), diagnosis, turn)))
+    if record["state"] == State.RETRYING and (queued := on_queue(stack)) > 1:
+        say(f"behind it   its session's messages; the push queue has about {queued}, of all sessions")
+
+
+def on_queue(stack: relay.Stack) -> int:
+    """Return how many messages are on the push queue, 0 if the operator may not look.
+
+    SQS does not count those of one session.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        return queue_size(stack.client("sqs"), stack.push_queue_url)
+    except ClientError:
+        return 0
 
 
 def summary(messages: relay.Messages, record: MessageRecord) -> str:
@@ -95,7 +125,8 @@ def attempt(entry: AttemptEntry) -> str:
     words = [
         time_of(entry["at"]),
         f"{entry['ms']:>6} ms",
-        f"{entry['verdict']:8}",
+        # Without a response a refusal is the relay's own: nothing was sent.
+        f"{entry['verdict'] if 'status' in entry or entry['verdict'] != Verdict.REFUSED else 'not sent':8}",
         f"{entry.get('status', '-'):>3}",
         entry["key"],
         one_line(entry.get("error", "")),

@@ -17,11 +17,12 @@ from relay_cli.bot_secret import changed, changed_fields
 from relay_cli.commands.bots.rotate import run_rotate
 from relay_cli.connection import without_query
 from relay_cli.connection_test import run_test
-from relay_cli.deployment import Deployment, write_secret
+from relay_cli.deployment import Deployment, no_bot, write_secret
 from relay_cli.finding import show
-from relay_cli.terminal import CommandFailed, confirmed, say, say_json
+from relay_cli.terminal import CommandFailed, ask_secret, confirmed, say, say_json
 
 _FIELDS = ("url", "session_type", "timezone", "replies", "group_at")
+_SECRETS = ("inbound_secret", "outbound_secret")
 _COLUMNS = ("BOT", "URL", "CIRCUIT", "IN FLIGHT", "FAILURES", "LAST ERROR")
 
 
@@ -46,6 +47,12 @@ def add_commands(commands: Any) -> None:
     fields.add_argument(
         "--group-at", action=argparse.BooleanOptionalAction, help="address the bot in each message to a group"
     )
+    for direction, label in (("inbound", "Inbound"), ("outbound", "Outbound")):
+        fields.add_argument(
+            f"--{direction}-secret",
+            action="store_true",
+            help=f"ask for LangBot's {label} Signing Secret, or read it from standard input",
+        )
     fields.set_defaults(run=run_set)
     test = actions.add_parser("test", parents=[bot, TIMEOUT], help="send a message, wait for its reply")
     test.set_defaults(run=run_bot_test)
@@ -66,7 +73,7 @@ def existing_secret(admin: relay.BotAdmin, name: str) -> str:
     """Return the secret of a bot that must exist."""
     secret = admin.secret(name)
     if secret is None:
-        raise CommandFailed(2, f"there is no bot {name!r}; `relay connect --bot {name}` makes it")
+        raise no_bot(name)
     return secret
 
 
@@ -128,10 +135,11 @@ def run_set(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Change fields of a bot's secret, and keep the rest of it."""
     given = {name: getattr(options, name) for name in _FIELDS}
     changes = {name: value for name, value in given.items() if value is not None}
-    if not changes:
-        raise CommandFailed(
-            2, "name a field to change: " + ", ".join(f"--{n.replace('_', '-')}" for n in _FIELDS)
-        )
+    secrets = [name for name in _SECRETS if getattr(options, name)]
+    if not changes and not secrets:
+        known = (f"--{name.replace('_', '-')}" for name in (*_FIELDS, *_SECRETS))
+        raise CommandFailed(2, f"name a field to change: {', '.join(known)}")
+    changes |= {name: ask_secret(name) for name in secrets}
     before = relay.BotAdmin(stack).secret(options.name)
     after = changed(options.name, before, changes)
     names = changed_fields(before, after)
