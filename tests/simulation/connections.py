@@ -93,7 +93,7 @@ class HttpSession:
         if broken == "before":
             self._break()
         if self._faults.has(Trouble.PROXY) and crc32(data) % TOO_LARGE == 0:
-            return _Response(413, "<html>")
+            return _Response(413, b"<html>")
         proxy = None
         if self._strikes(bot, Trouble.PROXY, 0.08):
             proxy = Response(chance.choice(PROXY_ANSWERS), "<html>")
