@@ -12,6 +12,7 @@ from relay.domain.admission import BotState
 from relay.domain.keys import RecordKey, bot_of, record_key
 from relay.domain.states import State
 from relay.domain.timestamps import Clock
+from relay_cli.deployment import Deployment
 from relay_console.bot_view import bot_item
 from relay_console.part_view import clock_skew
 from relay_console.session_view import MessageSummary, session_item
@@ -68,6 +69,7 @@ class Overview:
         self._awaiting_index = stack.open_awaiting_index()
         self._replies_table = stack.open_replies_table()
         self._logs = stack.open_logs()
+        self._deployment = Deployment(stack)
         self._sessions: dict[str, dict[str, MessageSummary]] = {}
         self._session_items: dict[str, ViewItem] = {}
         self._pending: dict[tuple[str, str], None] = {}
@@ -171,6 +173,7 @@ class Overview:
 
     def _read_bots(self, now: float) -> None:
         counts_due = self._is_due("in flight", 6, now)
+        most = int(self._deployment.parameters["MaxInFlight"])
         for item in self._messages_table.bot_items():
             name = item["message"]
             before = self._bots.get(f"bot:{name}", {})
@@ -183,7 +186,7 @@ class Overview:
             if last and moved and self._is_due(f"skew {name}", 60, now):
                 newest = self._replies_table.newest(last.session, 1)
                 skew = clock_skew(newest[0]) if newest else skew
-            bot = bot_item(name, BotState.of(item), in_flight, now)
+            bot = bot_item(name, BotState.of(item), in_flight, most)
             self._bots[bot["id"]] = bot | {"last_success": success, "skew": skew}
 
     def _read_queues(self) -> None:

@@ -30,6 +30,7 @@ WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 800}
 OPTIONS: dict[str, Any] = {
     "viewport": WIDE,
     "locale": "en-GB",
+    "timezone_id": "Asia/Shanghai",
     "permissions": ["clipboard-read", "clipboard-write"],
 }
 WITHIN = 30_000

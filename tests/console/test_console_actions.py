@@ -76,6 +76,9 @@ def test_messages_wait_while_the_bot_is_down_and_drain_when_it_is_back(console, 
         expect(console.message("one").locator(".chip")).to_have_attribute("data-state", "retrying")
         expect(console.message("two").locator(".chip")).to_have_attribute("data-state", "queued")
         expect(card).to_have_attribute("data-circuit", re.compile("open|probing"))
+        console.message("two").locator(".open").click()
+        expect(console.protocol()).to_contain_text("at the bot failed in a row")
+        console.page.keyboard.press("Escape")
     for text in ("one", "two"):
         chip = console.message(text).locator(".chip")
         expect(chip).to_have_attribute("data-state", "answered", timeout=4 * WITHIN)
@@ -244,5 +247,8 @@ def test_a_stack_that_cannot_be_read_is_said_and_the_page_recovers(console, talk
         broken.setattr(table, "bot_items", fail)
         expect(console.page.locator("#error")).to_contain_text("ConnectionError")
         assert "private" not in console.page.locator("#error").inner_text()
+        expect(console.page.locator("#live")).to_have_attribute("data-on", "false")
+        expect(console.page.locator("#live")).to_have_text("not live")
     expect(console.page.locator("#error")).to_be_hidden()
+    expect(console.page.locator("#live")).to_have_text("live")
     eventually(lambda: console.session(talk.session).count() == 1)

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from console.console_fixtures import open_console
 from local.sample_bot import Answer
 from relay.domain.part import VerifiedCallback, parse_part, reply_part
+from relay.domain.timestamps import unix_seconds
 from relay_console.segments_view import MAX_SEGMENTS
 from support.bots import change_secret
 from support.callbacks import part_body, post_part, reply, signed_headers
@@ -17,6 +18,7 @@ from support.console_server import serve_console
 from support.deployed import OUT
 from support.parked_messages import park
 from support.queued_messages import deliver, queued
+from support.waiting import eventually
 from support.workers import final_part
 
 HTML = '<img src=x onerror="document.title=1"><script>document.title=1</script><b>bold</b>'
@@ -251,6 +253,25 @@ def test_earlier_messages_are_shown_on_request(console, talk, workers):
 # ---------------------------------------------------------------- the protocol
 
 
+def test_a_waiting_message_says_why_and_what_to_do(console, talk):
+    record = talk.deployed.state(talk.push("SILENT"), "delivered")
+    raw = part_body(talk, reply_to=record["accepted_message_id"])
+    assert post_part(talk, raw, signed_headers(raw, secret="forged")).status_code == 401
+    queued_at = unix_seconds(record["queued_at"])
+    eventually(lambda: talk.deployed.stack.open_logs().refusals(talk.name, queued_at), within=60)
+    console.open(talk.session)
+    console.message("SILENT").locator(".open").click()
+    expect(console.protocol()).to_contain_text("callback refused 1 request for the bot")
+    expect(console.protocol()).to_contain_text("set outbound_secret of the bot's secret")
+
+
+def test_times_are_in_utc_with_their_date_as_the_commands_print_them(console, talk):
+    record = talk.deployed.state(talk.push("hello"), "answered")
+    console.open(talk.session)
+    shown = f"{record['queued_at'][:10]} {record['queued_at'][11:19]} UTC"
+    expect(console.message("hello").locator("time")).to_have_text(shown)
+
+
 def test_the_attempts_of_a_message_are_shown(console, talk):
     refused = {"code": 50301, "data": None, "msg": "too busy"}
     talk.bot.answer_with(Answer(503, refused, takes="key"))
@@ -314,8 +335,7 @@ def test_the_bots_and_the_queues_are_shown(console, talk):
     card = console.page.locator(".card", has_text=talk.name)
     expect(card.locator(".chip")).to_have_text("circuit closed")
     shown = {
-        "in flight": r"\d+",
-        "free slots": r"\d+",
+        "in flight": r"\d+ of 50",
         "failures in a row": "0",
         "last success": r"\d+ s ago",
     }

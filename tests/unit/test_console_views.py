@@ -1,6 +1,8 @@
 """What the console's page shows of records, parts and bots."""
 
 import json
+import os
+import subprocess
 
 import pytest
 
@@ -209,6 +211,24 @@ def test_a_curl_line_posts_to_the_path_of_the_action(action, path):
     assert path in curl_command(json.dumps(fields))
 
 
+@pytest.mark.parametrize("missing", ["BOT_URL", "BOT_INBOUND_SECRET"])
+def test_a_curl_line_without_its_variables_names_them(missing):
+    line = curl_command('{"session_id": "s-1", "text": "x"}')
+    given = {"BOT_URL": "http://127.0.0.1:9", "BOT_INBOUND_SECRET": "x", "PATH": os.environ["PATH"]}
+    del given[missing]
+    done = subprocess.run(["bash", "-c", line], env=given, capture_output=True, text=True, timeout=30)
+    assert done.returncode != 0
+    assert missing in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_curl_line_takes_variables_that_are_not_exported():
+    line = curl_command('{"session_id": "s-1", "text": "x"}')
+    script = f"BOT_URL=http://127.0.0.1:9; BOT_INBOUND_SECRET=x; {line}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
+    assert "curl: (7)" in done.stderr
+
+
 # ---------------------------------------------------------------- bots
 
 
@@ -221,11 +241,5 @@ def test_a_curl_line_posts_to_the_path_of_the_action(action, path):
     ],
 )
 def test_a_bot_shows_its_circuit(item, circuit):
-    shown = bot_item("sales", BotState.of(item), 3, NOW)
+    shown = bot_item("sales", BotState.of(item), 3, 50)
     assert (shown["circuit"], shown["in_flight"], shown["failures"]) == (circuit, 3, item.get("failures", 0))
-
-
-def test_free_slots_that_were_counted_long_ago_are_not_shown():
-    item = {"slots": 5, "slots_taken": 2, "slots_expire_at": utc_text(NOW)}
-    assert bot_item("sales", BotState.of(item), 0, NOW)["free_slots"] == 3
-    assert bot_item("sales", BotState.of(item), 0, NOW + 3600)["free_slots"] is None

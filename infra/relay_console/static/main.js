@@ -11,6 +11,7 @@ import { ask } from "./operator.js";
 import { applyPreference, applyTheme, browserLanguage } from "./preferences.js";
 import { Protocol } from "./protocol.js";
 import { Sessions } from "./sessions.js";
+import { showStack } from "./stack_name.js";
 import { StackState } from "./stack_state.js";
 import { setLanguage } from "./texts.js";
 
@@ -50,6 +51,7 @@ function updateOverview(change) {
   showError("overview", change.error);
   sessions.update(change);
   stackState.update(change);
+  if (change.set.some((item) => item.kind === "refused")) protocol.diagnose();
   if (!protocol.item) stackState.show();
 }
 
@@ -106,6 +108,7 @@ byId("close-protocol").addEventListener("click", back);
 applyPreference("theme", "", applyTheme);
 await applyPreference("language", browserLanguage(), async (name) => {
   await setLanguage(name);
+  showStack();
   for (const list of [sessions.list, conversation.list]) {
     list.redraw();
     list.changed();
@@ -115,10 +118,7 @@ await applyPreference("language", browserLanguage(), async (name) => {
   else stackState.show();
 });
 get("/api/stack", {}).then(
-  (stack) => {
-    byId("stack").textContent = stack.name;
-    document.title = `${stack.name} · LangBot Relay`;
-  },
+  (stack) => showStack(stack),
   (error) => notify(error.message),
 );
 const linked = () => {

@@ -43,8 +43,7 @@ function bot(item) {
       element("span", { class: "chip", dataset: { circuit: item.circuit } }, text(`circuit.${item.circuit}`)),
     ),
     facts([
-      ["in_flight", item.in_flight ?? "–"],
-      ["free_slots", item.free_slots ?? "–"],
+      ["in_flight", inFlight(item)],
       ["failures", item.failures],
       ["last_success", item.last_success ? text("ago", { age: age(item.last_success) }) : "–"],
       ["skew", item.skew === null ? "–" : text("skew.seconds", { n: item.skew })],
@@ -53,6 +52,11 @@ function bot(item) {
       ["probe_at", item.probe_at && time(item.probe_at)],
     ]),
   );
+}
+
+function inFlight({ in_flight: n, max_in_flight: most }) {
+  if (n === null) return "–";
+  return most ? text("in_flight.of", { n, most }) : n;
 }
 
 function queues(items) {
