@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from relay import InvalidMessage, InvalidState, Messages, PushQueue, Stack
+from relay import BotAdmin, InvalidMessage, InvalidState, Messages, PushQueue, Stack
 from relay.domain.keys import bot_of, session_key
 from relay.domain.message import Action
 from relay.domain.record import MessageRecord
@@ -52,6 +52,8 @@ class Console:
                 Mount("/static", StaticFiles(directory=STATIC)),
                 Route("/api/stack", self.stack),
                 Route("/api/changes", self.changes),
+                Route("/api/search", self.search),
+                Route("/api/bots", self.bots),
                 Route("/api/message", self.message),
                 Route("/api/diagnosis", self.diagnosis),
                 Route("/api/part", self.part),
@@ -82,6 +84,14 @@ class Console:
         if "session" in request.query_params:
             pollers["session"] = self._session(request.query_params)
         return StreamingResponse(_changes(pollers), media_type="application/x-ndjson")
+
+    async def search(self, request: Request) -> Response:
+        """Return the sessions that have a message with a text or an id, each with that message."""
+        return JSONResponse(self._overview.source.search(request.query_params.get("text", "")))
+
+    async def bots(self, request: Request) -> Response:
+        """Return the names of the bots that the stack has."""
+        return JSONResponse({"bots": await run_in_threadpool(BotAdmin(self._stack).names)})
 
     async def message(self, request: Request) -> Response:
         """Return the protocol of a message."""

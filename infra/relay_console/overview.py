@@ -105,6 +105,14 @@ class Overview:
             self._read_refused(now)
         return {**self._session_items, **self._bots, **self._others}
 
+    def search(self, text: str) -> dict[str, str]:
+        """Return the sessions that have a message with a text or an id, each with its last such message."""
+        wanted = text.lower()
+        # The copies are whole, though another thread polls.
+        messages = (message for known in list(self._sessions.values()) for message in list(known.values()))
+        found = sorted((message.session, message.message) for message in messages if wanted in message.words)
+        return dict(found)
+
     # ---------------------------------------------------------------- sessions
 
     def _recent_keys(self) -> Iterator[RecordKey]:

@@ -23,14 +23,14 @@ def send(console, text, action="push"):
 
 def start(console, talk):
     """Name a new session of the talk's bot."""
-    console.page.fill("#new-bot", talk.name)
+    console.page.select_option("#new-bot", talk.name)
     console.page.fill("#new-id", talk.session)
 
 
 # ---------------------------------------------------------------- send
 
 
-def test_a_message_is_sent_to_a_new_session_and_answered(console, talk):
+def test_a_message_is_sent_to_a_new_session_and_answered(talk, console):
     start(console, talk)
     send(console, "hello there")
     expect(console.turn("echo: hello there").locator(".chip")).to_have_attribute("data-state", "finished")
@@ -38,7 +38,7 @@ def test_a_message_is_sent_to_a_new_session_and_answered(console, talk):
     expect(console.session(talk.session)).to_have_attribute("aria-current", "true")
 
 
-def test_a_sync_call_is_sent_and_its_reply_has_no_signature(console, talk):
+def test_a_sync_call_is_sent_and_its_reply_has_no_signature(talk, console):
     start(console, talk)
     send(console, "quick question", "sync")
     console.turn("echo: quick question").locator(".open").click()
@@ -46,7 +46,7 @@ def test_a_sync_call_is_sent_and_its_reply_has_no_signature(console, talk):
     expect(console.protocol().locator(".verified")).to_contain_text("no signature of its own")
 
 
-def test_a_reset_is_sent(console, talk):
+def test_a_reset_is_sent(talk, console):
     start(console, talk)
     send(console, "", "reset")
     message = console.page.locator("#conversation-list .message")
@@ -54,8 +54,8 @@ def test_a_reset_is_sent(console, talk):
     expect(message.locator(".chip")).to_have_attribute("data-state", "parked")
 
 
-@pytest.mark.parametrize(("field", "value"), [("#new-bot", "No Bot"), ("#new-id", "x" * 500), ("#text", "")])
-def test_a_message_that_is_not_valid_is_refused_with_its_reason(console, talk, field, value):
+@pytest.mark.parametrize(("field", "value"), [("#new-id", "x" * 500), ("#text", "")])
+def test_a_message_that_is_not_valid_is_refused_with_its_reason(talk, console, field, value):
     console.expected = "400 (Bad Request)"
     start(console, talk)
     console.page.fill("#text", "hello")
@@ -66,7 +66,7 @@ def test_a_message_that_is_not_valid_is_refused_with_its_reason(console, talk, f
     expect(console.page.locator("#text")).to_have_value("" if field == "#text" else "hello")
 
 
-def test_messages_wait_while_the_bot_is_down_and_drain_when_it_is_back(console, talk, monkeypatch):
+def test_messages_wait_while_the_bot_is_down_and_drain_when_it_is_back(talk, console, monkeypatch):
     card = console.page.locator(".card", has_text=talk.name)
     start(console, talk)
     with monkeypatch.context() as down:

@@ -62,6 +62,21 @@ def test_sessions_are_filtered_by_bot_state_and_id(console, talk):
     expect(own).to_have_text([f"good {talk.session}"])
 
 
+def test_a_message_is_found_by_its_text_and_by_its_ids(console, talk):
+    first = talk.deployed.state(talk.push("It's about Order 20391"), "answered")
+    talk.deployed.state(talk.push("another"), "answered")
+    console.session(talk.session).wait_for()
+    found = console.protocol().locator("dt:text-is('message id') + dd")
+    for wanted in ("order 20391", first["message_id"], first["accepted_message_id"]):
+        console.page.fill("#search", wanted)
+        expect(console.page.locator("#session-list li .name").first).to_have_text(talk.session)
+        console.page.press("#search", "Enter")
+        expect(found).to_have_text(first["message_id"])
+        console.page.keyboard.press("Escape")
+    console.page.fill("#search", "said by nobody")
+    expect(console.page.locator("#session-list li")).to_have_count(0)
+
+
 def test_a_session_that_is_not_listed_is_opened_by_its_id(console, talk):
     reply(talk, "", text="said unasked")
     talk.deployed.state(talk.push("hello", session="another"), "answered")
@@ -121,6 +136,39 @@ def test_five_windows_of_a_browser_are_live_and_can_send(console, browser_contex
         console.page.click("#composer button[type=submit]")
         expect(console.turn("echo: again")).to_be_visible()
         expect(window.locator(".turn", has_text="echo: again")).to_be_visible()
+
+
+def test_back_reload_and_another_window_show_the_message_that_was_open(console, browser_context, talk):
+    for text in ("one", "two"):
+        talk.deployed.state(talk.push(text, session=f"{text} {talk.session}"), "answered")
+    opened, title = console.protocol().locator("dt:text-is('message id') + dd"), "#protocol-title"
+    console.open(f"one {talk.session}")
+    console.message("one").locator(".open").click()
+    message_id = opened.inner_text()
+    console.page.reload()
+    expect(opened).to_have_text(message_id)
+    console.turn("echo: one").locator(".open").click()
+    expect(console.page.locator(title)).to_have_text("Reply")
+    console.open(f"two {talk.session}")
+    expect(console.page.locator(title)).to_have_text("State of the stack")
+    console.page.go_back()
+    expect(console.page.locator(title)).to_have_text("Reply")
+    console.page.go_back()
+    expect(opened).to_have_text(message_id)
+    with browser_context.new_page() as window:
+        window.goto(console.page.url)
+        expect(window.locator("#protocol-body dt:text-is('message id') + dd")).to_have_text(message_id)
+    console.page.keyboard.press("Escape")
+    console.page.reload()
+    expect(console.page.locator("#conversation-title")).to_have_text(f"one {talk.session}")
+    expect(console.page.locator(title)).to_have_text("State of the stack")
+
+
+def test_a_link_to_a_message_that_is_not_there_says_so(console, talk):
+    talk.deployed.state(talk.push("hello"), "answered")
+    console.open(talk.session)
+    console.page.evaluate("() => (location.hash += '/message%3A1')")
+    expect(console.page.locator("#notice")).to_have_text("The message is not among the session's last ones.")
 
 
 @pytest.mark.parametrize("address", ["#%", "#%ff", "#"])
@@ -250,6 +298,17 @@ def test_earlier_messages_are_shown_on_request(console, talk, workers):
     expect(console.page.locator("#earlier")).to_be_hidden()
 
 
+def test_a_link_leads_to_an_earlier_message(console, talk, workers):
+    record = talk.deployed.state(talk.push("hello"), "answered")
+    keys = [f"{number:039}" for number in range(110)]
+    for key in keys:
+        workers.messages_table.write({**record, "message": key, "message_id": f"id {key}"})
+    address = f"{talk.name}%23{talk.session}/message%3A{keys[0]}"
+    console.page.evaluate("(address) => (location.hash = address)", address)
+    found = console.protocol().locator("dt:text-is('message id') + dd")
+    expect(found).to_have_text(f"id {keys[0]}")
+
+
 # ---------------------------------------------------------------- the protocol
 
 
@@ -350,6 +409,9 @@ def test_what_waits_for_an_operator_is_in_its_queue_with_its_age(console, talk):
     park(talk)
     row = console.page.locator("[data-queue=parked][data-depth=some]")
     expect(row.locator("td:nth-of-type(2)")).to_have_text(re.compile(r"\d+ (s|min)"))
+    row.locator("button").click()
+    expect(console.page.locator("#state")).to_have_value("parked")
+    expect(console.session(talk.session)).to_be_visible()
 
 
 def test_refused_callbacks_are_counted_by_their_reasons(chromium, talk):

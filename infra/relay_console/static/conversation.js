@@ -21,9 +21,20 @@ export class Conversation {
         compare(one.order, other.order) || compare(one.kind, other.kind) || compare(one.id, other.id),
       changed: () => this.summarize(),
     });
-    byId("earlier").addEventListener("click", () =>
-      post("/api/earlier", { session: this.session }).catch((error) => notify(error.message)),
-    );
+    byId("earlier").addEventListener("click", () => this.showEarlier());
+  }
+
+  showEarlier() {
+    post("/api/earlier", { session: this.session }).catch((error) => notify(error.message));
+  }
+
+  get hasEarlier() {
+    return !byId("earlier").hidden;
+  }
+
+  /** Return the id of a message that was queued, once it has a record. */
+  recorded({ message_id }) {
+    return this.list.order.find((item) => item.message_id === message_id && item.state !== "queued")?.id;
   }
 
   open(session) {

@@ -9,6 +9,11 @@ import { age, time } from "./times.js";
 export class StackState {
   items = new Map();
 
+  /** `showSessions` gets the state of the messages in a queue that the operator chose. */
+  constructor(showSessions) {
+    this.showSessions = showSessions;
+  }
+
   update(change) {
     if (change.reset) this.items.clear();
     for (const id of change.gone) this.items.delete(id);
@@ -23,7 +28,7 @@ export class StackState {
     fill(
       byId("protocol-body"),
       element("h3", {}, text("queues")),
-      this.items.size ? queues(of("queue")) : note("loading"),
+      this.items.size ? queues(of("queue"), this.showSessions) : note("loading"),
       element("h3", {}, text("refused")),
       refused(of("refused")[0]),
       element("h3", {}, text("bots")),
@@ -59,14 +64,14 @@ function inFlight({ in_flight: n, max_in_flight: most }) {
   return most ? text("in_flight.of", { n, most }) : n;
 }
 
-function queues(items) {
+function queues(items, showSessions) {
   const columns = ["queue", "depth", "oldest"].map((key) => element("th", { scope: "col" }, text(key)));
   const rows = items.map((item) =>
     element(
       "tr",
       { dataset: { queue: item.queue, depth: item.depth ? "some" : "none" } },
       element("th", { scope: "row" }, text(`queue.${item.queue}`)),
-      element("td", {}, item.depth),
+      element("td", {}, item.queue === "parked" && item.depth ? parked(item.depth, showSessions) : item.depth),
       element("td", {}, item.oldest && item.depth ? age(item.oldest) : "–"),
     ),
   );
@@ -76,6 +81,12 @@ function queues(items) {
     element("thead", {}, element("tr", {}, columns)),
     element("tbody", {}, rows),
   );
+}
+
+/** Make the number of parked messages, which leads to their sessions. */
+function parked(depth, showSessions) {
+  const onclick = () => showSessions("parked");
+  return element("button", { type: "button", class: "plain", title: text("parked.show"), onclick }, depth);
 }
 
 function refused(item) {
