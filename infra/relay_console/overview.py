@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, takewhile
+from operator import attrgetter
 
 from relay import Stack
 from relay.adapters.function_logs import LogLine
@@ -70,6 +71,10 @@ class Overview:
         self._replies_table = stack.open_replies_table()
         self._logs = stack.open_logs()
         self._deployment = Deployment(stack)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget all that was read."""
         self._sessions: dict[str, dict[str, MessageSummary]] = {}
         self._session_items: dict[str, ViewItem] = {}
         self._pending: dict[tuple[str, str], None] = {}
@@ -81,6 +86,8 @@ class Overview:
         self._bots: dict[str, ViewItem] = {}
         self._others: dict[str, ViewItem] = {}
         self._refused: set[LogLine] = set()
+        self._newest: RecordKey | None = None
+        """The newest message, some time ago."""
 
     @property
     def has_more(self) -> bool:
@@ -90,6 +97,8 @@ class Overview:
     def poll(self) -> dict[str, ViewItem]:
         """Read what is new; return all items."""
         now = self._clock()
+        if self._is_due("newest", 30, now) and self._is_replaced():
+            self._begin()
         try:
             self._read(self._new_keys(now))
         except Exception:
@@ -131,6 +140,14 @@ class Overview:
         if self._is_due("recheck", 30, now):
             return [key for key in islice(newest, _RECHECKED) if not self._knows(key)]
         return list(takewhile(lambda key: not self._knows(key), newest))
+
+    def _is_replaced(self) -> bool:
+        """Tell whether the newest message is gone: a restarted local stack has tables of the same names."""
+        before = self._newest
+        messages = (message for known in self._sessions.values() for message in known.values())
+        newest = max(messages, key=attrgetter("queued_at"), default=None)
+        self._newest = record_key(newest.session, newest.message) if newest else None
+        return before is not None and self._messages_table.read(before) is None
 
     def _knows(self, key: RecordKey) -> bool:
         return key["message"] in self._sessions.get(key["session"], {})

@@ -50,6 +50,10 @@ class SessionFeed:
         self._clock = clock
         self._messages_table = stack.open_messages_table()
         self._replies_table = stack.open_replies_table()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget all that was read."""
         self.records: dict[str, MessageRecord] = {}
         self.parts: dict[str, ReplyPart] = {}
         """What is known of the session's messages and parts, in order, by their keys."""
@@ -105,8 +109,13 @@ class SessionFeed:
         self.has_more = len(records) == _NEW_MESSAGES or len(parts) == _NEW_PARTS
         if recheck:
             older = [key for key, record in self.records.items() if record["state"] in _WAITING]
-            keys = [record_key(self._session, key) for key in older[-_NEW_MESSAGES:]]
-            records += self._messages_table.read_many(keys)
+            newest = set(list(self.records)[-1:])
+            keys = [record_key(self._session, key) for key in {*older[-_NEW_MESSAGES:], *newest}]
+            again = self._messages_table.read_many(keys)
+            if not newest <= {record["message"] for record in again}:
+                self._begin()  # A local stack that starts again has the same tables, empty.
+                return [], []
+            records += again
         return records, parts
 
     def _read_earlier(self) -> tuple[list[MessageRecord], list[ReplyPart]]:

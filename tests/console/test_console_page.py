@@ -307,6 +307,7 @@ def test_a_link_leads_to_an_earlier_message(console, talk, workers):
     console.page.evaluate("(address) => (location.hash = address)", address)
     found = console.protocol().locator("dt:text-is('message id') + dd")
     expect(found).to_have_text(f"id {keys[0]}")
+    expect(console.page.locator("#conversation-list .selected")).to_be_in_viewport()
 
 
 # ---------------------------------------------------------------- the protocol

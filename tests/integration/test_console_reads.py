@@ -158,6 +158,23 @@ def test_a_first_reading_that_breaks_off_begins_again(deployed, talk, session, c
     assert f"session:{session}" in caught_up(source).poll()
 
 
+def test_a_stack_that_was_made_anew_leaves_nothing_of_the_old_one(deployed, talk, session, clock):
+    record = deployed.state(talk.push("hello"), "answered")
+    part = talk.conversation().parts()[0]
+    overview = caught_up(Overview(deployed.stack, clock))
+    feed = caught_up(SessionFeed(deployed.stack, session, clock))
+    for source in (overview, feed):
+        clock.now += 31
+        source.poll()
+    table = deployed.client("dynamodb").delete_item
+    table(TableName=deployed.stack.messages_table, Key={k: {"S": record[k]} for k in ("session", "message")})
+    table(TableName=deployed.stack.replies_table, Key={k: {"S": part[k]} for k in ("session", "part")})
+    clock.now += 31
+    overview.poll()
+    assert f"session:{session}" not in caught_up(overview).poll()
+    assert list(feed.poll()) == ["earlier"]
+
+
 def test_a_part_that_is_stored_behind_later_ones_is_found(deployed, talk, session, clock):
     now = time.time()
     reply(talk, "in_1", timestamp=utc_text(now))

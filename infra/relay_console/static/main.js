@@ -52,7 +52,7 @@ function updateSession(change) {
   conversation.update(change);
   protocol.update(change);
   showSelectedAgain();
-  showWanted();
+  if (!change.error) showWanted();
   if (focusesLast && !isField(document.activeElement))
     [...document.querySelectorAll("#conversation-list button.open")].at(-1)?.focus({ preventScroll: true });
   focusesLast = false;
@@ -92,8 +92,10 @@ function want(id) {
 function showWanted() {
   if (!wanted) return;
   const item = conversation.list.get(wanted);
-  if (item) select(item);
-  else if (conversation.hasEarlier && reads < MAX_READS) {
+  if (item) {
+    select(item);
+    conversation.scrollTo(item.id);
+  } else if (conversation.hasEarlier && reads < MAX_READS) {
     reads += 1;
     conversation.showEarlier();
   } else {
