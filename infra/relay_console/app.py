@@ -111,7 +111,8 @@ class Console:
 
     async def part(self, request: Request) -> Response:
         """Return the protocol of a part."""
-        part = self._session(request.query_params).source.parts.get(request.query_params.get("part", ""))
+        session = self._session(request.query_params).source
+        part = await run_in_threadpool(session.whole_part, request.query_params.get("part", ""))
         if part is None:
             raise HTTPException(404, "the session has no such part")
         return JSONResponse(part_detail(part))

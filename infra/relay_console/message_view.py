@@ -9,7 +9,7 @@ from relay.domain.record import MessageRecord
 from relay.domain.strict_json import Malformed
 from relay.errors import InvalidMessage
 from relay_console.curl_command import curl_command
-from relay_console.segments_view import shown_segments, text_segment
+from relay_console.segments_view import MAX_NAME, shown_segments, text_segment
 from relay_console.view_item import ViewItem
 
 _SHOWN = (
@@ -59,7 +59,7 @@ def _segments_and_sender(record: MessageRecord) -> tuple[ViewItem, str]:
     except InvalidMessage:
         return {"segments": [text_segment("Unreadable", record["body"])]}, ""
     sender = message.sender or {}
-    return shown_segments(message.segments), str(sender.get("name") or sender.get("id") or "")
+    return shown_segments(message.segments), str(sender.get("name") or sender.get("id") or "")[:MAX_NAME]
 
 
 def message_detail(record: MessageRecord, body: str) -> ViewItem:

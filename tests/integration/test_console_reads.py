@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,26 @@ def test_a_session_of_any_length_is_read_in_bounded_steps(
         source.load_earlier()
         assert messages() == expected
     assert reads.calls["Scan"] == 0
+
+
+def test_of_large_parts_the_newest_are_read_and_the_others_on_request(
+    deployed, talk, session, clock, monkeypatch
+):
+    monkeypatch.setattr(session_feed, "_LARGE", 2)
+    source = SessionFeed(deployed.stack, session, clock)
+
+    def shown():
+        turns = [item for item in source.poll().values() if item["kind"] == "turn"]
+        turns.sort(key=itemgetter("order"))
+        return [turn["bubbles"][0]["segments"] is not None for turn in turns]
+
+    many = [{"type": "Plain", "text": "x"}] * 6_000
+    for expected in ([True], [True, True], [False, True, True]):
+        at = utc_text(time.time())
+        assert post_part(talk, part_body(talk, reply_to="", message=many, timestamp=at)).ok
+        assert shown() == expected
+    first = next(iter(source.parts))
+    assert len(source.whole_part(first)["message"]) == len(many)
 
 
 @pytest.mark.parametrize("last", [10, 1])

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from relay.domain.admission import BotState
+from relay.domain.part import with_body
 from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from relay_console.bot_view import bot_item
@@ -14,9 +15,12 @@ from relay_console.curl_command import curl_command
 from relay_console.message_view import message_detail, message_item
 from relay_console.part_view import part_detail, part_item
 from relay_console.segments_view import (
+    MAX_CHARACTERS,
     MAX_FURTHER,
+    MAX_NAME,
     MAX_SEGMENTS,
     MAX_TEXT,
+    MIN_TEXT,
     limited_segments,
     shown_segments,
 )
@@ -126,6 +130,31 @@ def test_the_newest_bubbles_of_a_conversation_show_their_segments():
     assert newest["bubbles"][-1] == bubbles[-1]
     assert sum(len(bubble["segments"]) - 1 for bubble in newest["bubbles"]) == MAX_FURTHER
     assert (len(older["segments"]), older["left_out"], oldest) == (1, 2, large)
+
+
+def test_the_characters_of_a_conversation_are_bounded_and_the_newest_are_shown():
+    long = [{"type": "Plain", "text": "x" * MAX_TEXT}]
+    picture = [{"type": "Image", "base64": "data:image/png;base64," + "A" * 5_000_000}]
+    bubbles = [shown_segments(segments) for segments in [*[long] * 1000, *[picture] * 5]]
+    (turn,) = limited_segments([{"id": "turn", "order": "1", "bubbles": bubbles}])
+    assert turn["bubbles"][-1] == bubbles[-1]
+    assert turn["bubbles"][-5] == {"segments": [], "left_out": 1}
+    assert turn["bubbles"][0]["segments"] == [{"type": "Plain", "text": "x" * MIN_TEXT, "cut": True}]
+    assert len(json.dumps(turn)) < MAX_CHARACTERS + 1000 * (MIN_TEXT + 100)
+
+
+def test_a_part_whose_body_was_not_read_is_shown_as_large():
+    unread = with_body(part() | {"overflow": "parts/1.json"}, None)
+    (turn,) = turn_items([unread], [], NOW)
+    assert turn["bubbles"][0]["segments"] is None
+    assert part_item(unread)["length"] is None
+
+
+@pytest.mark.parametrize("field", ["id", "name"])
+def test_a_long_name_of_a_sender_or_a_segment_is_cut(field):
+    body = json.dumps({"session_id": "s-1", "text": "hi", "sender": {"id": "u-1", field: "x" * 100_000}})
+    assert len(message_item(message_record(body=body))["sender"]) == MAX_NAME
+    assert len(shown_segments([{"type": "x" * 100_000}])["segments"][0]["type"]) == MAX_NAME
 
 
 # ---------------------------------------------------------------- turns
