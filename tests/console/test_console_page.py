@@ -123,19 +123,26 @@ def test_a_browser_that_no_link_opened_says_what_opens_it(chromium, running_cons
         expect(page.locator("#live")).to_have_text("not opened: use the link that the console printed last")
 
 
-def test_five_windows_of_a_browser_are_live_and_can_send(console, browser_context, talk):
+def test_five_windows_are_live_and_further_ones_do_not_stop_them(console, browser_context, talk):
     talk.deployed.state(talk.push("hello"), "answered")
     console.open(talk.session)
     with ExitStack() as windows:
-        for _ in range(4):
-            window = browser_context.new_page()
-            windows.callback(window.close)
+        opened = [windows.enter_context(browser_context.new_page()) for _ in range(6)]
+        for window in opened[:4]:
             window.goto(console.page.url)
             expect(window.locator(".turn", has_text="echo: hello")).to_be_visible()
+        for window in opened[4:]:
+            window.goto(console.page.url)
+            expect(window.locator("#live")).to_have_text("not live: five other windows of the console are")
         console.page.fill("#text", "again")
         console.page.click("#composer button[type=submit]")
-        expect(console.turn("echo: again")).to_be_visible()
-        expect(window.locator(".turn", has_text="echo: again")).to_be_visible()
+        for window in (console.page, opened[3]):
+            expect(window.locator(".turn", has_text="echo: again")).to_be_visible()
+        # To open another session takes no second connection.
+        opened[3].locator("#session-list button[aria-current]").click()
+        opened[0].close()
+        eventually(lambda: "live" in [window.locator("#live").inner_text() for window in opened[4:]])
+        expect(opened[3].locator("#live")).to_have_text("live")
 
 
 def test_back_reload_and_another_window_show_the_message_that_was_open(console, browser_context, talk):
