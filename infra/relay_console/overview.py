@@ -41,6 +41,9 @@ _MAX_TO_HANDLE = 100
 _MAX_REFUSED = 1000
 """Of each, how many are read at a time."""
 
+_MAX_REFUSALS_SHOWN = 20
+"""Bots and reasons that are shown: who calls callback can make up names of bots."""
+
 _REFUSED_FOR = 3600
 """Seconds for which a refused callback is counted."""
 
@@ -243,12 +246,16 @@ class Overview:
         }
 
     def _read_refused(self, now: float) -> None:
-        """Count the callbacks that were refused within the last hour, by the reasons in callback's log."""
+        """Count the callbacks that were refused within the last hour, by bot and reason in callback's log."""
         since = max((line.at for line in self._refused), default=now - _REFUSED_FOR)
         lines = self._refused | set(self._logs.refused(since, _MAX_REFUSED))
         self._refused = {line for line in lines if line.at > now - _REFUSED_FOR}
-        reasons = Counter(str(line.fields["reason"]) for line in self._refused)
-        self._others["refused"] = {"kind": "refused", "id": "refused", "reasons": dict(reasons)}
+        counted = Counter((str(line.fields["bot"]), str(line.fields["reason"])) for line in self._refused)
+        counts = [
+            {"bot": bot, "reason": reason, "n": n}
+            for (bot, reason), n in counted.most_common(_MAX_REFUSALS_SHOWN)
+        ]
+        self._others["refused"] = {"kind": "refused", "id": "refused", "counts": counts}
 
     def _is_due(self, what: str, seconds: float, now: float) -> bool:
         """Return True at most once per `seconds` for each thing, and record this call."""

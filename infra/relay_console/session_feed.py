@@ -91,10 +91,10 @@ class SessionFeed:
             self._wants_earlier = False
         changed = self._add(records, parts)
         if changed or now - self._turns_at >= _TURNS_EVERY:
-            self._turns_at = now
             turns = turn_items(self.parts.values(), self.records.values(), now)
             messages = [item for item in self._items.values() if item["kind"] == "message"]
             self._shown = {item["id"]: item for item in limited_segments([*messages, *turns])}
+            self._turns_at = now
         earlier = {"kind": "earlier", "id": "earlier", "more": self._has_earlier}
         return {**self._items, **self._shown, "earlier": earlier}
 

@@ -114,6 +114,19 @@ def test_a_parked_message_is_dropped_with_a_reason(console, talk):
     assert talk.deployed.record(sent)["drop_reason"] == "asked by phone"
 
 
+def test_a_message_that_cannot_be_valid_is_not_offered_for_resending(console, talk):
+    talk.deployed.client("sqs").send_message(
+        QueueUrl=talk.deployed.stack.push_queue_url,
+        MessageBody=f'{{"session_id": "{talk.session}", "bot": "{talk.name}", "txt": "no text"}}',
+        MessageGroupId=talk.session,
+        MessageDeduplicationId=talk.session,
+    )
+    console.page.fill("#search", talk.session)
+    console.open(talk.session)
+    buttons = console.message("no text").locator(".actions button")
+    expect(buttons).to_have_text(["Drop"])
+
+
 def test_an_action_on_a_message_that_changed_meanwhile_says_so(console, talk):
     console.expected = "409 (Conflict)"
     sent, record = park(talk, "too late")

@@ -73,6 +73,11 @@ def test_a_message_is_found_by_its_text_and_by_its_ids(console, talk):
         console.page.press("#search", "Enter")
         expect(found).to_have_text(first["message_id"])
         console.page.keyboard.press("Escape")
+    talk.deployed.state(talk.push("Order 20391?", session=f"{talk.session} too"), "answered")
+    console.page.fill("#search", "order 20391")
+    expect(console.page.locator("#session-list li")).to_have_count(2)
+    console.page.press("#search", "Enter")
+    expect(console.page.locator("#session-list button").first).to_be_focused()
     console.page.fill("#search", "said by nobody")
     expect(console.page.locator("#session-list li")).to_have_count(0)
 
@@ -426,7 +431,7 @@ def test_refused_callbacks_are_counted_by_their_reasons(chromium, talk):
     raw = part_body(talk)
     assert post_part(talk, raw, signed_headers(raw, secret="forged")).status_code == 401
     with serve_console(talk.deployed.stack) as running, open_console(chromium, running) as console:
-        count = console.protocol().locator("dt:text-is('signature wrong') + dd")
+        count = console.protocol().locator(f"dt:text-is('{talk.name}: signature wrong') + dd")
         expect(count).to_have_text(re.compile(r"^[1-9]\d*$"))
         expect(console.protocol()).to_contain_text("A refused part is stored nowhere")
 

@@ -135,12 +135,13 @@ def test_a_message_that_enters_the_index_behind_newer_ones_is_found(deployed, ta
     assert f"session:{talk.name}#late" in source.poll()
 
 
-def test_refused_callbacks_of_the_last_hour_are_counted_by_reason(deployed, talk, clock):
+def test_refused_callbacks_of_the_last_hour_are_counted_by_bot_and_reason(deployed, talk, clock):
     raw = part_body(talk)
     assert post_part(talk, raw, signed_headers(raw, secret="forged")).status_code == 401
 
     def refused():
-        return Overview(deployed.stack, clock).poll()["refused"]["reasons"].get("signature_mismatch")
+        counted = Overview(deployed.stack, clock).poll()["refused"]["counts"]
+        return {"bot": talk.name, "reason": "signature_mismatch", "n": 1} in counted
 
     eventually(refused, within=60)
 

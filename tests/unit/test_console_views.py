@@ -74,9 +74,10 @@ def test_a_message_shows_its_text_and_who_says_it():
 
 @pytest.mark.parametrize("body", ["no JSON", "{}", "[]", '{"session_id": 5}'])
 def test_a_message_that_cannot_be_read_is_shown_as_it_was_queued(body):
-    assert message_item(message_record(body=body))["segments"] == [
-        {"type": "Unreadable", "text": body, "cut": False}
-    ]
+    item = message_item(message_record(body=body))
+    assert list(limited_segments([item])) == [item]
+    assert item["segments"] == [{"type": "Unreadable", "text": body, "cut": False}]
+    assert item["invalid"]
 
 
 def test_a_message_in_the_bucket_is_shown_without_its_text():

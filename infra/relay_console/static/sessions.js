@@ -31,8 +31,7 @@ export class Sessions {
       if (event.key !== "Enter" || !byId("search").value) return;
       byId("search").blur();
       await this.searching;
-      if (this.list.shown.length === 1) this.openItem(this.list.shown[0]);
-      else open(this.typed());
+      this.openFound();
     });
   }
 
@@ -73,6 +72,16 @@ export class Sessions {
 
   hasId(item) {
     return item.session_id.toLowerCase().includes(this.wanted());
+  }
+
+  /** Open the session with the very id that is typed, or the only one found; go to the first of several. */
+  openFound() {
+    const { shown } = this.list;
+    const exact = shown.find((item) => item.session === this.typed());
+    const found = exact ?? (shown.length === 1 && shown[0]);
+    if (found) this.openItem(found);
+    else if (shown.length) byId("session-list").querySelector("button").focus();
+    else this.open(this.typed());
   }
 
   /** Open a session, and the message that was searched for if it is not the session itself. */

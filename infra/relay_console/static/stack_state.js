@@ -91,10 +91,10 @@ function parked(depth, showSessions) {
 
 function refused(item) {
   if (!item) return note("loading");
-  const reasons = Object.entries(item.reasons);
+  const counts = item.counts.map((count) => [count, count.n]);
   return [
-    reasons.length
-      ? facts(reasons, (reason) => text(`refused.${reason}`))
+    counts.length
+      ? facts(counts, ({ bot, reason }) => `${bot}: ${text(`refused.${reason}`)}`)
       : element("p", {}, text("refused.none")),
     note("refused.about"),
   ];
