@@ -422,7 +422,11 @@ def test_what_waits_for_an_operator_is_in_its_queue_with_its_age(console, talk):
     park(talk)
     row = console.page.locator("[data-queue=parked][data-depth=some]")
     expect(row.locator("td:nth-of-type(2)")).to_have_text(re.compile(r"\d+ (s|min)"))
-    row.locator("button").click()
+    row.locator("button").focus()
+    later = talk.deployed.state(talk.push("a later one", session=f"{talk.session} too"), "answered")
+    console.session(later["session_id"]).wait_for()
+    expect(row.locator("button")).to_be_focused()
+    console.page.keyboard.press("Enter")
     expect(console.page.locator("#state")).to_have_value("parked")
     expect(console.session(talk.session)).to_be_visible()
 

@@ -6,6 +6,8 @@ import { note } from "./segments.js";
 import { setText, text } from "./texts.js";
 import { age, time } from "./times.js";
 
+const SHOW_PARKED = "show-parked";
+
 export class StackState {
   items = new Map();
 
@@ -23,6 +25,7 @@ export class StackState {
   show() {
     const of = (kind) => [...this.items.values()].filter((item) => item.kind === kind);
     const bots = of("bot").sort((one, other) => other.failures - one.failures || compare(one.bot, other.bot));
+    const { id } = document.activeElement;
     byId("close-protocol").hidden = true;
     setText(byId("protocol-title"), "stack.title");
     fill(
@@ -34,6 +37,7 @@ export class StackState {
       element("h3", {}, text("bots")),
       bots.length ? element("ul", { class: "cards" }, bots.map(bot)) : note("bots.none"),
     );
+    if (id === SHOW_PARKED) byId(id)?.focus({ preventScroll: true });
   }
 }
 
@@ -86,7 +90,8 @@ function queues(items, showSessions) {
 /** Make the number of parked messages, which leads to their sessions. */
 function parked(depth, showSessions) {
   const onclick = () => showSessions("parked");
-  return element("button", { type: "button", class: "plain", title: text("parked.show"), onclick }, depth);
+  const properties = { id: SHOW_PARKED, type: "button", class: "plain", title: text("parked.show"), onclick };
+  return element("button", properties, depth);
 }
 
 function refused(item) {
