@@ -15,8 +15,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from relay import InvalidMessage, InvalidState, Messages, PushQueue, Stack
-from relay.domain.keys import session_key
+from relay import BotAdmin, InvalidMessage, InvalidState, Messages, PushQueue, Stack
+from relay.domain.keys import bot_of, session_key
 from relay.domain.message import Action
 from relay.domain.record import MessageRecord
 from relay_console.message_view import message_detail
@@ -37,10 +37,9 @@ _STATUSES = {InvalidMessage: 400, InvalidState: 409, ClientError: 502, BotoCoreE
 class Console:
     """The console of one stack."""
 
-    def __init__(self, stack: Stack, name: str) -> None:
-        """`name` is what the page calls the stack."""
+    def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._name = name
+        self._messages = Messages(stack)
         self._messages_table = stack.open_messages_table()
         self._overview = Poller(Overview(stack))
         self._sessions: dict[str, Poller[SessionFeed]] = {}
@@ -53,7 +52,10 @@ class Console:
                 Mount("/static", StaticFiles(directory=STATIC)),
                 Route("/api/stack", self.stack),
                 Route("/api/changes", self.changes),
+                Route("/api/search", self.search),
+                Route("/api/bots", self.bots),
                 Route("/api/message", self.message),
+                Route("/api/diagnosis", self.diagnosis),
                 Route("/api/part", self.part),
                 Route("/api/earlier", self.earlier, methods=["POST"]),
                 Route("/api/send", self.send, methods=["POST"]),
@@ -68,8 +70,8 @@ class Console:
         return FileResponse(STATIC / "index.html")
 
     async def stack(self, request: Request) -> Response:
-        """Say which stack this is."""
-        return JSONResponse({"name": self._name})
+        """Say which stack this is; the local one has no name."""
+        return JSONResponse({"name": None if self._stack.endpoint_url else self._stack.name})
 
     # ---------------------------------------------------------------- what the pages show
 
@@ -83,15 +85,34 @@ class Console:
             pollers["session"] = self._session(request.query_params)
         return StreamingResponse(_changes(pollers), media_type="application/x-ndjson")
 
+    async def search(self, request: Request) -> Response:
+        """Return the sessions that have a message with a text or an id, each with that message."""
+        return JSONResponse(self._overview.source.search(request.query_params.get("text", "")))
+
+    async def bots(self, request: Request) -> Response:
+        """Return the names of the bots that the stack has."""
+        return JSONResponse({"bots": await run_in_threadpool(BotAdmin(self._stack).names)})
+
     async def message(self, request: Request) -> Response:
         """Return the protocol of a message."""
         record = self._record(request.query_params)
         body = await run_in_threadpool(self._messages_table.body, record)
         return JSONResponse(message_detail(record, body))
 
+    async def diagnosis(self, request: Request) -> Response:
+        """Return what became of a message and what to do, as the commands say it.
+
+        A request that names no message asks about one of the session that has no record yet.
+        """
+        parameters = request.query_params
+        record = self._record(parameters) if "message" in parameters else None
+        bot = bot_of(parameters.get("session", ""))
+        return JSONResponse(vars(await run_in_threadpool(self._messages.diagnose, record, bot)))
+
     async def part(self, request: Request) -> Response:
         """Return the protocol of a part."""
-        part = self._session(request.query_params).source.parts.get(request.query_params.get("part", ""))
+        session = self._session(request.query_params).source
+        part = await run_in_threadpool(session.whole_part, request.query_params.get("part", ""))
         if part is None:
             raise HTTPException(404, "the session has no such part")
         return JSONResponse(part_detail(part))
@@ -123,7 +144,7 @@ class Console:
         """Send a parked or unanswered message again."""
         fields = await _fields(request, "session", "message")
         record = self._record(fields)
-        await run_in_threadpool(Messages(self._stack).resend, record)
+        await run_in_threadpool(self._messages.resend, record)
         self._poll_now(fields)
         return JSONResponse({})
 
@@ -131,7 +152,7 @@ class Console:
         """Close a parked or unanswered message for good."""
         fields = await _fields(request, "session", "message", "reason")
         record = self._record(fields)
-        await run_in_threadpool(Messages(self._stack).drop, record, fields["reason"])
+        await run_in_threadpool(self._messages.drop, record, fields["reason"])
         self._poll_now(fields)
         return JSONResponse({})
 

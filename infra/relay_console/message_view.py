@@ -9,7 +9,7 @@ from relay.domain.record import MessageRecord
 from relay.domain.strict_json import Malformed
 from relay.errors import InvalidMessage
 from relay_console.curl_command import curl_command
-from relay_console.segments_view import shown_segments, text_segment
+from relay_console.segments_view import MAX_NAME, shown_segments, text_segment
 from relay_console.view_item import ViewItem
 
 _SHOWN = (
@@ -51,15 +51,19 @@ def message_item(record: MessageRecord) -> ViewItem:
 
 
 def _segments_and_sender(record: MessageRecord) -> tuple[ViewItem, str]:
-    """Return the segments of a message, None if its body is in the bucket, and its sender's name."""
+    """Return the segments of a message, None if its body is in the bucket, and its sender's name.
+
+    One that cannot be read is not valid: push would only park it again.
+    """
     if "body" not in record:
         return {"segments": None}, ""
     try:
         message = parse_message(record["body"])
     except InvalidMessage:
-        return {"segments": [text_segment("Unreadable", record["body"])]}, ""
+        unread = {"segments": [text_segment("Unreadable", record["body"])], "left_out": 0}
+        return {**unread, "invalid": True}, ""
     sender = message.sender or {}
-    return shown_segments(message.segments), str(sender.get("name") or sender.get("id") or "")
+    return shown_segments(message.segments), str(sender.get("name") or sender.get("id") or "")[:MAX_NAME]
 
 
 def message_detail(record: MessageRecord, body: str) -> ViewItem:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, takewhile
+from operator import attrgetter
 
 from relay import Stack
 from relay.adapters.function_logs import LogLine
@@ -12,6 +13,7 @@ from relay.domain.admission import BotState
 from relay.domain.keys import RecordKey, bot_of, record_key
 from relay.domain.states import State
 from relay.domain.timestamps import Clock
+from relay_cli.deployment import Deployment
 from relay_console.bot_view import bot_item
 from relay_console.part_view import clock_skew
 from relay_console.session_view import MessageSummary, session_item
@@ -38,6 +40,9 @@ _PENDING, _AWAITING_OPERATOR = 3, 1
 _MAX_TO_HANDLE = 100
 _MAX_REFUSED = 1000
 """Of each, how many are read at a time."""
+
+_MAX_REFUSALS_SHOWN = 20
+"""Bots and reasons that are shown: who calls callback can make up names of bots."""
 
 _REFUSED_FOR = 3600
 """Seconds for which a refused callback is counted."""
@@ -68,6 +73,11 @@ class Overview:
         self._awaiting_index = stack.open_awaiting_index()
         self._replies_table = stack.open_replies_table()
         self._logs = stack.open_logs()
+        self._deployment = Deployment(stack)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget all that was read."""
         self._sessions: dict[str, dict[str, MessageSummary]] = {}
         self._session_items: dict[str, ViewItem] = {}
         self._pending: dict[tuple[str, str], None] = {}
@@ -79,6 +89,8 @@ class Overview:
         self._bots: dict[str, ViewItem] = {}
         self._others: dict[str, ViewItem] = {}
         self._refused: set[LogLine] = set()
+        self._newest: RecordKey | None = None
+        """The newest message, some time ago."""
 
     @property
     def has_more(self) -> bool:
@@ -88,6 +100,8 @@ class Overview:
     def poll(self) -> dict[str, ViewItem]:
         """Read what is new; return all items."""
         now = self._clock()
+        if self._is_due("newest", 30, now) and self._is_replaced():
+            self._begin()
         try:
             self._read(self._new_keys(now))
         except Exception:
@@ -102,6 +116,14 @@ class Overview:
         if self._is_due("refused", 60, now):
             self._read_refused(now)
         return {**self._session_items, **self._bots, **self._others}
+
+    def search(self, text: str) -> dict[str, str]:
+        """Return the sessions that have a message with a text or an id, each with its last such message."""
+        wanted = text.lower()
+        # The copies are whole, though another thread polls.
+        messages = (message for known in list(self._sessions.values()) for message in list(known.values()))
+        found = sorted((message.session, message.message) for message in messages if wanted in message.words)
+        return dict(found)
 
     # ---------------------------------------------------------------- sessions
 
@@ -121,6 +143,14 @@ class Overview:
         if self._is_due("recheck", 30, now):
             return [key for key in islice(newest, _RECHECKED) if not self._knows(key)]
         return list(takewhile(lambda key: not self._knows(key), newest))
+
+    def _is_replaced(self) -> bool:
+        """Tell whether the newest message is gone: a restarted local stack has tables of the same names."""
+        before = self._newest
+        messages = (message for known in self._sessions.values() for message in known.values())
+        newest = max(messages, key=attrgetter("queued_at"), default=None)
+        self._newest = record_key(newest.session, newest.message) if newest else None
+        return before is not None and self._messages_table.read(before) is None
 
     def _knows(self, key: RecordKey) -> bool:
         return key["message"] in self._sessions.get(key["session"], {})
@@ -171,6 +201,7 @@ class Overview:
 
     def _read_bots(self, now: float) -> None:
         counts_due = self._is_due("in flight", 6, now)
+        most = int(self._deployment.parameters["MaxInFlight"])
         for item in self._messages_table.bot_items():
             name = item["message"]
             before = self._bots.get(f"bot:{name}", {})
@@ -183,7 +214,7 @@ class Overview:
             if last and moved and self._is_due(f"skew {name}", 60, now):
                 newest = self._replies_table.newest(last.session, 1)
                 skew = clock_skew(newest[0]) if newest else skew
-            bot = bot_item(name, BotState.of(item), in_flight, now)
+            bot = bot_item(name, BotState.of(item), in_flight, most)
             self._bots[bot["id"]] = bot | {"last_success": success, "skew": skew}
 
     def _read_queues(self) -> None:
@@ -215,12 +246,16 @@ class Overview:
         }
 
     def _read_refused(self, now: float) -> None:
-        """Count the callbacks that were refused within the last hour, by the reasons in callback's log."""
+        """Count the callbacks that were refused within the last hour, by bot and reason in callback's log."""
         since = max((line.at for line in self._refused), default=now - _REFUSED_FOR)
         lines = self._refused | set(self._logs.refused(since, _MAX_REFUSED))
         self._refused = {line for line in lines if line.at > now - _REFUSED_FOR}
-        reasons = Counter(str(line.fields["reason"]) for line in self._refused)
-        self._others["refused"] = {"kind": "refused", "id": "refused", "reasons": dict(reasons)}
+        counted = Counter((str(line.fields["bot"]), str(line.fields["reason"])) for line in self._refused)
+        counts = [
+            {"bot": bot, "reason": reason, "n": n}
+            for (bot, reason), n in counted.most_common(_MAX_REFUSALS_SHOWN)
+        ]
+        self._others["refused"] = {"kind": "refused", "id": "refused", "counts": counts}
 
     def _is_due(self, what: str, seconds: float, now: float) -> bool:
         """Return True at most once per `seconds` for each thing, and record this call."""

@@ -18,8 +18,13 @@ def part_item(part: ReplyPart) -> ViewItem:
         "sequence": _sequence(part),
         "final": part["is_final"],
         "at": part["received_at"],
-        "length": len(part["text"]),
+        "length": None if is_unread(part) else len(part["text"]),
     }
+
+
+def is_unread(part: ReplyPart) -> bool:
+    """Tell whether a part's body is in the bucket only: it was not read from there, or is gone."""
+    return "overflow" in part and not part["message"]
 
 
 def part_detail(part: ReplyPart) -> ViewItem:

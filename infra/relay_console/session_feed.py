@@ -5,7 +5,7 @@ from itertools import islice
 
 from relay import Stack
 from relay.domain.keys import record_key
-from relay.domain.part import ReplyPart
+from relay.domain.part import ReplyPart, with_body
 from relay.domain.record import MessageRecord
 from relay.domain.states import State
 from relay.domain.timestamps import Clock
@@ -21,7 +21,10 @@ _MESSAGES, _PARTS = 100, 5000
 _PAGES = 4
 
 _NEW_MESSAGES, _NEW_PARTS = 25, 1000
-"""How many new ones are read at a time."""
+"""How many new ones are read at a time; of the parts again _PAGES at the most."""
+
+_LARGE = 10
+"""Parts whose bodies are read from the overflow bucket, the newest: each can have 6 MB."""
 
 _LAST = 10
 """Messages and parts at the end that may still change, or come behind later ones."""
@@ -50,11 +53,16 @@ class SessionFeed:
         self._clock = clock
         self._messages_table = stack.open_messages_table()
         self._replies_table = stack.open_replies_table()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget all that was read."""
         self.records: dict[str, MessageRecord] = {}
         self.parts: dict[str, ReplyPart] = {}
         """What is known of the session's messages and parts, in order, by their keys."""
         self._items: dict[str, ViewItem] = {}
-        self._turns: dict[str, ViewItem] = {}
+        self._shown: dict[str, ViewItem] = {}
+        """Messages and turns with the segments that are shown of them."""
         self.has_more = False
         self._wants_earlier = True
         self._has_earlier = True
@@ -68,6 +76,11 @@ class SessionFeed:
         """Read all that may have changed with the next poll: an operator has changed a message."""
         self._rechecked_at = 0.0
 
+    def whole_part(self, key: str) -> ReplyPart | None:
+        """Return a part of the session with its body, or None if there is no such part."""
+        part = self.parts.get(key)
+        return self._replies_table.whole(part) if part else None
+
     def poll(self) -> dict[str, ViewItem]:
         """Read what is new; return all items."""
         now = self._clock()
@@ -78,13 +91,12 @@ class SessionFeed:
             self._wants_earlier = False
         changed = self._add(records, parts)
         if changed or now - self._turns_at >= _TURNS_EVERY:
-            self._turns_at = now
             turns = turn_items(self.parts.values(), self.records.values(), now)
-            self._turns = {item["id"]: item for item in turns}
-        messages = [item for item in self._items.values() if item["kind"] == "message"]
-        limited = {item["id"]: item for item in limited_segments([*messages, *self._turns.values()])}
+            messages = [item for item in self._items.values() if item["kind"] == "message"]
+            self._shown = {item["id"]: item for item in limited_segments([*messages, *turns])}
+            self._turns_at = now
         earlier = {"kind": "earlier", "id": "earlier", "more": self._has_earlier}
-        return {**self._items, **limited, "earlier": earlier}
+        return {**self._items, **self._shown, "earlier": earlier}
 
     def _read_new(self, now: float) -> tuple[list[MessageRecord], list[ReplyPart]]:
         if not self.records and not self.parts and self._wants_earlier:
@@ -101,12 +113,18 @@ class SessionFeed:
         # If they are fewer, they are all, and a late one may come before the first.
         all_of_them = len(ends) < _LAST
         since = ends[-1] if ends and not recheck else "" if all_of_them else ends[0]
-        parts = list(islice(self._replies_table.parts_after(self._session, since), _NEW_PARTS))
+        new_parts = self._replies_table.parts_after(self._session, since, _PAGES)
+        parts = list(islice(new_parts, _NEW_PARTS))
         self.has_more = len(records) == _NEW_MESSAGES or len(parts) == _NEW_PARTS
         if recheck:
             older = [key for key, record in self.records.items() if record["state"] in _WAITING]
-            keys = [record_key(self._session, key) for key in older[-_NEW_MESSAGES:]]
-            records += self._messages_table.read_many(keys)
+            newest = set(list(self.records)[-1:])
+            keys = [record_key(self._session, key) for key in {*older[-_NEW_MESSAGES:], *newest}]
+            again = self._messages_table.read_many(keys)
+            if not newest <= {record["message"] for record in again}:
+                self._begin()  # A local stack that starts again has the same tables, empty.
+                return [], []
+            records += again
         return records, parts
 
     def _read_earlier(self) -> tuple[list[MessageRecord], list[ReplyPart]]:
@@ -135,13 +153,19 @@ class SessionFeed:
             for record in records
             if "state" in record and self.records.get(record["message"]) != record
         ]
-        whole = self._replies_table.whole
-        new_parts = [whole(part) for part in parts if part["part"] not in self.parts]
-        added = [*map(message_item, new_records), *map(part_item, new_parts)]
+        new_parts = {part["part"]: part for part in parts if part["part"] not in self.parts}
+        known_parts = self._with_bodies(dict(sorted((self.parts | new_parts).items())))
+        added = [*map(message_item, new_records), *(part_item(known_parts[key]) for key in new_parts)]
         self._items.update((item["id"], item) for item in added)
         if new_records:
             known = self.records | {record["message"]: record for record in new_records}
             self.records = dict(sorted(known.items()))
-        if new_parts:
-            self.parts = dict(sorted((self.parts | {part["part"]: part for part in new_parts}).items()))
+        self.parts = known_parts
         return bool(added)
+
+    def _with_bodies(self, parts: dict[str, ReplyPart]) -> dict[str, ReplyPart]:
+        """Return parts in order with their bodies; of those in the bucket, only the newest with theirs."""
+        large = [part for part in parts.values() if "overflow" in part]
+        older = {part["part"]: with_body(part, None) for part in large[:-_LARGE]}
+        unread = [part for part in large[-_LARGE:] if "message" not in part]
+        return parts | older | {part["part"]: self._replies_table.whole(part) for part in unread}

@@ -2,13 +2,20 @@
 
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 from relay.domain.keys import bot_of
+from relay.domain.message import parse_message
 from relay.domain.record import MessageRecord
+from relay.domain.segments import readable
 from relay.domain.states import State
 from relay.domain.timestamps import UtcText
+from relay.errors import InvalidMessage
 from relay_console.view_item import ViewItem
+
+MAX_SEARCHED = 1000
+"""Characters of a message's text that a search finds: the console keeps them for 10,000 messages."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,8 @@ class MessageSummary:
     delivered_at: UtcText | None
     is_pending: bool
     """Whether its state may change without an operator."""
+    words: str
+    """What a search finds: its ids and how its text begins, in lower case."""
 
     @classmethod
     def of(cls, record: MessageRecord) -> "MessageSummary":
@@ -34,7 +43,16 @@ class MessageSummary:
             parked_at=record.get("parked_at"),
             delivered_at=record.get("delivered_at"),
             is_pending=record["state"] == State.RETRYING or "awaiting" in record,
+            words=_words(record),
         )
+
+
+def _words(record: MessageRecord) -> str:
+    text = record.get("body", "")  # none if it is in the bucket
+    with suppress(InvalidMessage):
+        text = readable(parse_message(text).segments)
+    ids = f"{record['message_id']} {record.get('accepted_message_id', '')}"
+    return f"{ids} {text[:MAX_SEARCHED]}".lower()
 
 
 def session_item(session: str, messages: Collection[MessageSummary]) -> ViewItem:

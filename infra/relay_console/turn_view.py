@@ -7,7 +7,7 @@ from relay.domain.record import MessageRecord
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import unix_seconds
 from relay.domain.turn import Turn, effective_parts, turns
-from relay_console.part_view import turn_id
+from relay_console.part_view import is_unread, turn_id
 from relay_console.segments_view import shown_segments
 from relay_console.view_item import ViewItem
 
@@ -49,10 +49,12 @@ def _turn_item(turn: Turn, record: MessageRecord | None, now: float) -> ViewItem
         "push": not turn.reply_to,
         "status": _turn_status(turn, record, now),
         "parts": len(turn.parts),
-        "bubbles": [
-            {"part": part["part"], **shown_segments(part["message"])} for part in effective_parts(turn.parts)
-        ],
+        "bubbles": [{"part": part["part"], **_shown_part(part)} for part in effective_parts(turn.parts)],
     }
+
+
+def _shown_part(part: ReplyPart) -> ViewItem:
+    return {"segments": None} if is_unread(part) else shown_segments(part["message"])
 
 
 def _turn_status(turn: Turn, record: MessageRecord | None, now: float) -> str:

@@ -23,14 +23,14 @@ def send(console, text, action="push"):
 
 def start(console, talk):
     """Name a new session of the talk's bot."""
-    console.page.fill("#new-bot", talk.name)
+    console.page.select_option("#new-bot", talk.name)
     console.page.fill("#new-id", talk.session)
 
 
 # ---------------------------------------------------------------- send
 
 
-def test_a_message_is_sent_to_a_new_session_and_answered(console, talk):
+def test_a_message_is_sent_to_a_new_session_and_answered(talk, console):
     start(console, talk)
     send(console, "hello there")
     expect(console.turn("echo: hello there").locator(".chip")).to_have_attribute("data-state", "finished")
@@ -38,7 +38,7 @@ def test_a_message_is_sent_to_a_new_session_and_answered(console, talk):
     expect(console.session(talk.session)).to_have_attribute("aria-current", "true")
 
 
-def test_a_sync_call_is_sent_and_its_reply_has_no_signature(console, talk):
+def test_a_sync_call_is_sent_and_its_reply_has_no_signature(talk, console):
     start(console, talk)
     send(console, "quick question", "sync")
     console.turn("echo: quick question").locator(".open").click()
@@ -46,7 +46,7 @@ def test_a_sync_call_is_sent_and_its_reply_has_no_signature(console, talk):
     expect(console.protocol().locator(".verified")).to_contain_text("no signature of its own")
 
 
-def test_a_reset_is_sent(console, talk):
+def test_a_reset_is_sent(talk, console):
     start(console, talk)
     send(console, "", "reset")
     message = console.page.locator("#conversation-list .message")
@@ -54,8 +54,8 @@ def test_a_reset_is_sent(console, talk):
     expect(message.locator(".chip")).to_have_attribute("data-state", "parked")
 
 
-@pytest.mark.parametrize(("field", "value"), [("#new-bot", "No Bot"), ("#new-id", "x" * 500), ("#text", "")])
-def test_a_message_that_is_not_valid_is_refused_with_its_reason(console, talk, field, value):
+@pytest.mark.parametrize(("field", "value"), [("#new-id", "x" * 500), ("#text", "")])
+def test_a_message_that_is_not_valid_is_refused_with_its_reason(talk, console, field, value):
     console.expected = "400 (Bad Request)"
     start(console, talk)
     console.page.fill("#text", "hello")
@@ -66,7 +66,7 @@ def test_a_message_that_is_not_valid_is_refused_with_its_reason(console, talk, f
     expect(console.page.locator("#text")).to_have_value("" if field == "#text" else "hello")
 
 
-def test_messages_wait_while_the_bot_is_down_and_drain_when_it_is_back(console, talk, monkeypatch):
+def test_messages_wait_while_the_bot_is_down_and_drain_when_it_is_back(talk, console, monkeypatch):
     card = console.page.locator(".card", has_text=talk.name)
     start(console, talk)
     with monkeypatch.context() as down:
@@ -76,6 +76,9 @@ def test_messages_wait_while_the_bot_is_down_and_drain_when_it_is_back(console, 
         expect(console.message("one").locator(".chip")).to_have_attribute("data-state", "retrying")
         expect(console.message("two").locator(".chip")).to_have_attribute("data-state", "queued")
         expect(card).to_have_attribute("data-circuit", re.compile("open|probing"))
+        console.message("two").locator(".open").click()
+        expect(console.protocol()).to_contain_text("at the bot failed in a row")
+        console.page.keyboard.press("Escape")
     for text in ("one", "two"):
         chip = console.message(text).locator(".chip")
         expect(chip).to_have_attribute("data-state", "answered", timeout=4 * WITHIN)
@@ -109,6 +112,19 @@ def test_a_parked_message_is_dropped_with_a_reason(console, talk):
     expect(message.locator(".chip")).to_have_attribute("data-state", "dropped")
     expect(message.locator(".reason")).to_have_text("asked by phone")
     assert talk.deployed.record(sent)["drop_reason"] == "asked by phone"
+
+
+def test_a_message_that_cannot_be_valid_is_not_offered_for_resending(console, talk):
+    talk.deployed.client("sqs").send_message(
+        QueueUrl=talk.deployed.stack.push_queue_url,
+        MessageBody=f'{{"session_id": "{talk.session}", "bot": "{talk.name}", "txt": "no text"}}',
+        MessageGroupId=talk.session,
+        MessageDeduplicationId=talk.session,
+    )
+    console.page.fill("#search", talk.session)
+    console.open(talk.session)
+    buttons = console.message("no text").locator(".actions button")
+    expect(buttons).to_have_text(["Drop"])
 
 
 def test_an_action_on_a_message_that_changed_meanwhile_says_so(console, talk):
@@ -244,5 +260,8 @@ def test_a_stack_that_cannot_be_read_is_said_and_the_page_recovers(console, talk
         broken.setattr(table, "bot_items", fail)
         expect(console.page.locator("#error")).to_contain_text("ConnectionError")
         assert "private" not in console.page.locator("#error").inner_text()
+        expect(console.page.locator("#live")).to_have_attribute("data-on", "false")
+        expect(console.page.locator("#live")).to_have_text("not live")
     expect(console.page.locator("#error")).to_be_hidden()
+    expect(console.page.locator("#live")).to_have_text("live")
     eventually(lambda: console.session(talk.session).count() == 1)

@@ -90,6 +90,7 @@ def test_a_theme_can_be_chosen_and_is_remembered(console, theme):
 def test_a_language_can_be_chosen_and_is_remembered(console):
     console.page.select_option("#language", "zh")
     expect(console.page.locator("#protocol-title")).to_have_text(STATE["zh"])
+    expect(console.page.locator("#stack")).to_have_text("本地堆栈")
     console.page.reload()
     expect(console.page.locator("#protocol-title")).to_have_text(STATE["zh"])
     assert console.page.evaluate("() => document.documentElement.lang") == "zh-CN"

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from console.console_fixtures import open_console
 from local.sample_bot import Answer
 from relay.domain.part import VerifiedCallback, parse_part, reply_part
+from relay.domain.timestamps import unix_seconds
 from relay_console.segments_view import MAX_SEGMENTS
 from support.bots import change_secret
 from support.callbacks import part_body, post_part, reply, signed_headers
@@ -17,6 +18,7 @@ from support.console_server import serve_console
 from support.deployed import OUT
 from support.parked_messages import park
 from support.queued_messages import deliver, queued
+from support.waiting import eventually
 from support.workers import final_part
 
 HTML = '<img src=x onerror="document.title=1"><script>document.title=1</script><b>bold</b>'
@@ -58,6 +60,26 @@ def test_sessions_are_filtered_by_bot_state_and_id(console, talk):
     console.page.select_option("#state", "")
     console.page.fill("#search", f"GOOD {talk.session}")
     expect(own).to_have_text([f"good {talk.session}"])
+
+
+def test_a_message_is_found_by_its_text_and_by_its_ids(console, talk):
+    first = talk.deployed.state(talk.push("It's about Order 20391"), "answered")
+    talk.deployed.state(talk.push("another"), "answered")
+    console.session(talk.session).wait_for()
+    found = console.protocol().locator("dt:text-is('message id') + dd")
+    for wanted in ("order 20391", first["message_id"], first["accepted_message_id"]):
+        console.page.fill("#search", wanted)
+        expect(console.page.locator("#session-list li .name").first).to_have_text(talk.session)
+        console.page.press("#search", "Enter")
+        expect(found).to_have_text(first["message_id"])
+        console.page.keyboard.press("Escape")
+    talk.deployed.state(talk.push("Order 20391?", session=f"{talk.session} too"), "answered")
+    console.page.fill("#search", "order 20391")
+    expect(console.page.locator("#session-list li")).to_have_count(2)
+    console.page.press("#search", "Enter")
+    expect(console.page.locator("#session-list button").first).to_be_focused()
+    console.page.fill("#search", "said by nobody")
+    expect(console.page.locator("#session-list li")).to_have_count(0)
 
 
 def test_a_session_that_is_not_listed_is_opened_by_its_id(console, talk):
@@ -106,19 +128,59 @@ def test_a_browser_that_no_link_opened_says_what_opens_it(chromium, running_cons
         expect(page.locator("#live")).to_have_text("not opened: use the link that the console printed last")
 
 
-def test_five_windows_of_a_browser_are_live_and_can_send(console, browser_context, talk):
+def test_five_windows_are_live_and_further_ones_do_not_stop_them(console, browser_context, talk):
     talk.deployed.state(talk.push("hello"), "answered")
     console.open(talk.session)
     with ExitStack() as windows:
-        for _ in range(4):
-            window = browser_context.new_page()
-            windows.callback(window.close)
+        opened = [windows.enter_context(browser_context.new_page()) for _ in range(6)]
+        for window in opened[:4]:
             window.goto(console.page.url)
             expect(window.locator(".turn", has_text="echo: hello")).to_be_visible()
+        for window in opened[4:]:
+            window.goto(console.page.url)
+            expect(window.locator("#live")).to_have_text("not live: five other windows of the console are")
         console.page.fill("#text", "again")
         console.page.click("#composer button[type=submit]")
-        expect(console.turn("echo: again")).to_be_visible()
-        expect(window.locator(".turn", has_text="echo: again")).to_be_visible()
+        for window in (console.page, opened[3]):
+            expect(window.locator(".turn", has_text="echo: again")).to_be_visible()
+        # To open another session takes no second connection.
+        opened[3].locator("#session-list button[aria-current]").click()
+        opened[0].close()
+        eventually(lambda: "live" in [window.locator("#live").inner_text() for window in opened[4:]])
+        expect(opened[3].locator("#live")).to_have_text("live")
+
+
+def test_back_reload_and_another_window_show_the_message_that_was_open(console, browser_context, talk):
+    for text in ("one", "two"):
+        talk.deployed.state(talk.push(text, session=f"{text} {talk.session}"), "answered")
+    opened, title = console.protocol().locator("dt:text-is('message id') + dd"), "#protocol-title"
+    console.open(f"one {talk.session}")
+    console.message("one").locator(".open").click()
+    message_id = opened.inner_text()
+    console.page.reload()
+    expect(opened).to_have_text(message_id)
+    console.turn("echo: one").locator(".open").click()
+    expect(console.page.locator(title)).to_have_text("Reply")
+    console.open(f"two {talk.session}")
+    expect(console.page.locator(title)).to_have_text("State of the stack")
+    console.page.go_back()
+    expect(console.page.locator(title)).to_have_text("Reply")
+    console.page.go_back()
+    expect(opened).to_have_text(message_id)
+    with browser_context.new_page() as window:
+        window.goto(console.page.url)
+        expect(window.locator("#protocol-body dt:text-is('message id') + dd")).to_have_text(message_id)
+    console.page.keyboard.press("Escape")
+    console.page.reload()
+    expect(console.page.locator("#conversation-title")).to_have_text(f"one {talk.session}")
+    expect(console.page.locator(title)).to_have_text("State of the stack")
+
+
+def test_a_link_to_a_message_that_is_not_there_says_so(console, talk):
+    talk.deployed.state(talk.push("hello"), "answered")
+    console.open(talk.session)
+    console.page.evaluate("() => (location.hash += '/message%3A1')")
+    expect(console.page.locator("#notice")).to_have_text("The message is not among the session's last ones.")
 
 
 @pytest.mark.parametrize("address", ["#%", "#%ff", "#"])
@@ -248,7 +310,38 @@ def test_earlier_messages_are_shown_on_request(console, talk, workers):
     expect(console.page.locator("#earlier")).to_be_hidden()
 
 
+def test_a_link_leads_to_an_earlier_message(console, talk, workers):
+    record = talk.deployed.state(talk.push("hello"), "answered")
+    keys = [f"{number:039}" for number in range(110)]
+    for key in keys:
+        workers.messages_table.write({**record, "message": key, "message_id": f"id {key}"})
+    address = f"{talk.name}%23{talk.session}/message%3A{keys[0]}"
+    console.page.evaluate("(address) => (location.hash = address)", address)
+    found = console.protocol().locator("dt:text-is('message id') + dd")
+    expect(found).to_have_text(f"id {keys[0]}")
+    expect(console.page.locator("#conversation-list .selected")).to_be_in_viewport()
+
+
 # ---------------------------------------------------------------- the protocol
+
+
+def test_a_waiting_message_says_why_and_what_to_do(console, talk):
+    record = talk.deployed.state(talk.push("SILENT"), "delivered")
+    raw = part_body(talk, reply_to=record["accepted_message_id"])
+    assert post_part(talk, raw, signed_headers(raw, secret="forged")).status_code == 401
+    queued_at = unix_seconds(record["queued_at"])
+    eventually(lambda: talk.deployed.stack.open_logs().refusals(talk.name, queued_at), within=60)
+    console.open(talk.session)
+    console.message("SILENT").locator(".open").click()
+    expect(console.protocol()).to_contain_text("callback refused 1 request for the bot")
+    expect(console.protocol()).to_contain_text("set outbound_secret of the bot's secret")
+
+
+def test_times_are_in_utc_with_their_date_as_the_commands_print_them(console, talk):
+    record = talk.deployed.state(talk.push("hello"), "answered")
+    console.open(talk.session)
+    shown = f"{record['queued_at'][:10]} {record['queued_at'][11:19]} UTC"
+    expect(console.message("hello").locator("time")).to_have_text(shown)
 
 
 def test_the_attempts_of_a_message_are_shown(console, talk):
@@ -314,8 +407,7 @@ def test_the_bots_and_the_queues_are_shown(console, talk):
     card = console.page.locator(".card", has_text=talk.name)
     expect(card.locator(".chip")).to_have_text("circuit closed")
     shown = {
-        "in flight": r"\d+",
-        "free slots": r"\d+",
+        "in flight": r"\d+ of 50",
         "failures in a row": "0",
         "last success": r"\d+ s ago",
     }
@@ -330,13 +422,20 @@ def test_what_waits_for_an_operator_is_in_its_queue_with_its_age(console, talk):
     park(talk)
     row = console.page.locator("[data-queue=parked][data-depth=some]")
     expect(row.locator("td:nth-of-type(2)")).to_have_text(re.compile(r"\d+ (s|min)"))
+    row.locator("button").focus()
+    later = talk.deployed.state(talk.push("a later one", session=f"{talk.session} too"), "answered")
+    console.session(later["session_id"]).wait_for()
+    expect(row.locator("button")).to_be_focused()
+    console.page.keyboard.press("Enter")
+    expect(console.page.locator("#state")).to_have_value("parked")
+    expect(console.session(talk.session)).to_be_visible()
 
 
 def test_refused_callbacks_are_counted_by_their_reasons(chromium, talk):
     raw = part_body(talk)
     assert post_part(talk, raw, signed_headers(raw, secret="forged")).status_code == 401
     with serve_console(talk.deployed.stack) as running, open_console(chromium, running) as console:
-        count = console.protocol().locator("dt:text-is('signature wrong') + dd")
+        count = console.protocol().locator(f"dt:text-is('{talk.name}: signature wrong') + dd")
         expect(count).to_have_text(re.compile(r"^[1-9]\d*$"))
         expect(console.protocol()).to_contain_text("A refused part is stored nowhere")
 

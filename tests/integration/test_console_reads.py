@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -134,12 +135,13 @@ def test_a_message_that_enters_the_index_behind_newer_ones_is_found(deployed, ta
     assert f"session:{talk.name}#late" in source.poll()
 
 
-def test_refused_callbacks_of_the_last_hour_are_counted_by_reason(deployed, talk, clock):
+def test_refused_callbacks_of_the_last_hour_are_counted_by_bot_and_reason(deployed, talk, clock):
     raw = part_body(talk)
     assert post_part(talk, raw, signed_headers(raw, secret="forged")).status_code == 401
 
     def refused():
-        return Overview(deployed.stack, clock).poll()["refused"]["reasons"].get("signature_mismatch")
+        counted = Overview(deployed.stack, clock).poll()["refused"]["counts"]
+        return {"bot": talk.name, "reason": "signature_mismatch", "n": 1} in counted
 
     eventually(refused, within=60)
 
@@ -156,6 +158,23 @@ def test_a_first_reading_that_breaks_off_begins_again(deployed, talk, session, c
         with pytest.raises(ConnectionError):
             source.poll()
     assert f"session:{session}" in caught_up(source).poll()
+
+
+def test_a_stack_that_was_made_anew_leaves_nothing_of_the_old_one(deployed, talk, session, clock):
+    record = deployed.state(talk.push("hello"), "answered")
+    part = talk.conversation().parts()[0]
+    overview = caught_up(Overview(deployed.stack, clock))
+    feed = caught_up(SessionFeed(deployed.stack, session, clock))
+    for source in (overview, feed):
+        clock.now += 31
+        source.poll()
+    table = deployed.client("dynamodb").delete_item
+    table(TableName=deployed.stack.messages_table, Key={k: {"S": record[k]} for k in ("session", "message")})
+    table(TableName=deployed.stack.replies_table, Key={k: {"S": part[k]} for k in ("session", "part")})
+    clock.now += 31
+    overview.poll()
+    assert f"session:{session}" not in caught_up(overview).poll()
+    assert list(feed.poll()) == ["earlier"]
 
 
 def test_a_part_that_is_stored_behind_later_ones_is_found(deployed, talk, session, clock):
@@ -188,6 +207,26 @@ def test_a_session_of_any_length_is_read_in_bounded_steps(
         source.load_earlier()
         assert messages() == expected
     assert reads.calls["Scan"] == 0
+
+
+def test_of_large_parts_the_newest_are_read_and_the_others_on_request(
+    deployed, talk, session, clock, monkeypatch
+):
+    monkeypatch.setattr(session_feed, "_LARGE", 2)
+    source = SessionFeed(deployed.stack, session, clock)
+
+    def shown():
+        turns = [item for item in source.poll().values() if item["kind"] == "turn"]
+        turns.sort(key=itemgetter("order"))
+        return [turn["bubbles"][0]["segments"] is not None for turn in turns]
+
+    many = [{"type": "Plain", "text": "x"}] * 6_000
+    for expected in ([True], [True, True], [False, True, True]):
+        at = utc_text(time.time())
+        assert post_part(talk, part_body(talk, reply_to="", message=many, timestamp=at)).ok
+        assert shown() == expected
+    first = next(iter(source.parts))
+    assert len(source.whole_part(first)["message"]) == len(many)
 
 
 @pytest.mark.parametrize("last", [10, 1])

@@ -50,7 +50,7 @@ def serve_console(stack: Stack) -> Iterator[RunningConsole]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         announced: list[str] = []
         port = listener.getsockname()[1]
-        guard = Guard(Console(stack, "local stack").application(), port, announced.append)
+        guard = Guard(Console(stack).application(), port, announced.append)
         server = uvicorn.Server(
             uvicorn.Config(
                 guard,

@@ -1,10 +1,13 @@
 """What the console's page shows of records, parts and bots."""
 
 import json
+import os
+import subprocess
 
 import pytest
 
 from relay.domain.admission import BotState
+from relay.domain.part import with_body
 from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from relay_console.bot_view import bot_item
@@ -12,9 +15,12 @@ from relay_console.curl_command import curl_command
 from relay_console.message_view import message_detail, message_item
 from relay_console.part_view import part_detail, part_item
 from relay_console.segments_view import (
+    MAX_CHARACTERS,
     MAX_FURTHER,
+    MAX_NAME,
     MAX_SEGMENTS,
     MAX_TEXT,
+    MIN_TEXT,
     limited_segments,
     shown_segments,
 )
@@ -68,9 +74,10 @@ def test_a_message_shows_its_text_and_who_says_it():
 
 @pytest.mark.parametrize("body", ["no JSON", "{}", "[]", '{"session_id": 5}'])
 def test_a_message_that_cannot_be_read_is_shown_as_it_was_queued(body):
-    assert message_item(message_record(body=body))["segments"] == [
-        {"type": "Unreadable", "text": body, "cut": False}
-    ]
+    item = message_item(message_record(body=body))
+    assert list(limited_segments([item])) == [item]
+    assert item["segments"] == [{"type": "Unreadable", "text": body, "cut": False}]
+    assert item["invalid"]
 
 
 def test_a_message_in_the_bucket_is_shown_without_its_text():
@@ -124,6 +131,31 @@ def test_the_newest_bubbles_of_a_conversation_show_their_segments():
     assert newest["bubbles"][-1] == bubbles[-1]
     assert sum(len(bubble["segments"]) - 1 for bubble in newest["bubbles"]) == MAX_FURTHER
     assert (len(older["segments"]), older["left_out"], oldest) == (1, 2, large)
+
+
+def test_the_characters_of_a_conversation_are_bounded_and_the_newest_are_shown():
+    long = [{"type": "Plain", "text": "x" * MAX_TEXT}]
+    picture = [{"type": "Image", "base64": "data:image/png;base64," + "A" * 5_000_000}]
+    bubbles = [shown_segments(segments) for segments in [*[long] * 1000, *[picture] * 5]]
+    (turn,) = limited_segments([{"id": "turn", "order": "1", "bubbles": bubbles}])
+    assert turn["bubbles"][-1] == bubbles[-1]
+    assert turn["bubbles"][-5] == {"segments": [], "left_out": 1}
+    assert turn["bubbles"][0]["segments"] == [{"type": "Plain", "text": "x" * MIN_TEXT, "cut": True}]
+    assert len(json.dumps(turn)) < MAX_CHARACTERS + 1000 * (MIN_TEXT + 100)
+
+
+def test_a_part_whose_body_was_not_read_is_shown_as_large():
+    unread = with_body(part() | {"overflow": "parts/1.json"}, None)
+    (turn,) = turn_items([unread], [], NOW)
+    assert turn["bubbles"][0]["segments"] is None
+    assert part_item(unread)["length"] is None
+
+
+@pytest.mark.parametrize("field", ["id", "name"])
+def test_a_long_name_of_a_sender_or_a_segment_is_cut(field):
+    body = json.dumps({"session_id": "s-1", "text": "hi", "sender": {"id": "u-1", field: "x" * 100_000}})
+    assert len(message_item(message_record(body=body))["sender"]) == MAX_NAME
+    assert len(shown_segments([{"type": "x" * 100_000}])["segments"][0]["type"]) == MAX_NAME
 
 
 # ---------------------------------------------------------------- turns
@@ -209,6 +241,24 @@ def test_a_curl_line_posts_to_the_path_of_the_action(action, path):
     assert path in curl_command(json.dumps(fields))
 
 
+@pytest.mark.parametrize("missing", ["BOT_URL", "BOT_INBOUND_SECRET"])
+def test_a_curl_line_without_its_variables_names_them(missing):
+    line = curl_command('{"session_id": "s-1", "text": "x"}')
+    given = {"BOT_URL": "http://127.0.0.1:9", "BOT_INBOUND_SECRET": "x", "PATH": os.environ["PATH"]}
+    del given[missing]
+    done = subprocess.run(["bash", "-c", line], env=given, capture_output=True, text=True, timeout=30)
+    assert done.returncode != 0
+    assert missing in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_curl_line_takes_variables_that_are_not_exported():
+    line = curl_command('{"session_id": "s-1", "text": "x"}')
+    script = f"BOT_URL=http://127.0.0.1:9; BOT_INBOUND_SECRET=x; {line}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
+    assert "curl: (7)" in done.stderr
+
+
 # ---------------------------------------------------------------- bots
 
 
@@ -221,11 +271,5 @@ def test_a_curl_line_posts_to_the_path_of_the_action(action, path):
     ],
 )
 def test_a_bot_shows_its_circuit(item, circuit):
-    shown = bot_item("sales", BotState.of(item), 3, NOW)
+    shown = bot_item("sales", BotState.of(item), 3, 50)
     assert (shown["circuit"], shown["in_flight"], shown["failures"]) == (circuit, 3, item.get("failures", 0))
-
-
-def test_free_slots_that_were_counted_long_ago_are_not_shown():
-    item = {"slots": 5, "slots_taken": 2, "slots_expire_at": utc_text(NOW)}
-    assert bot_item("sales", BotState.of(item), 0, NOW)["free_slots"] == 3
-    assert bot_item("sales", BotState.of(item), 0, NOW + 3600)["free_slots"] is None

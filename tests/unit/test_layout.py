@@ -40,7 +40,7 @@ MAY_IMPORT = {
     | {"relay_console.app", "relay_console.guard"},  # the command that starts the console
     "infra/relay_console/**/*.py": PUBLIC
     | {"relay_console", "relay.adapters.function_logs", "relay.log_fields"}
-    | {"relay_cli.terminal"},  # how a shell quotes
+    | {"relay_cli.terminal", "relay_cli.deployment"},  # how a shell quotes; the stack's parameters
     "infra/local/**/*.py": PUBLIC | {"local"} | {"relay_cli.terminal"},  # the only module that prints
 }
 """What the modules of a layer may import of the project: a package with all in it, of `relay` only the names

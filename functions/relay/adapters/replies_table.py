@@ -110,10 +110,13 @@ class RepliesTable:
         )
         return (cast(ReplyPart, item) for item in found)
 
-    def parts_after(self, session: str, after: str) -> Iterator[ReplyPart]:
-        """Return the parts of a session in order, as stored; `after` is a part's key, or "" for all."""
+    def parts_after(self, session: str, after: str, max_pages: int | None = None) -> Iterator[ReplyPart]:
+        """Return the parts of a session in order, as stored; `after` is a part's key, or "" for all.
+
+        Read `max_pages` of 1 MB at the most, each when it is asked for.
+        """
         # No key sorts before a space.
-        return self._parts(session, after or " ", ConsistentRead=True)
+        return self._parts(session, after or " ", max_pages=max_pages, ConsistentRead=True)
 
     def whole(self, part: ReplyPart) -> ReplyPart:
         """Return a part with its body, also if that is in the overflow bucket."""

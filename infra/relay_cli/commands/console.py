@@ -53,7 +53,7 @@ def run_console(stack: relay.Stack, options: argparse.Namespace) -> None:
     if hasattr(signal, "SIGPIPE"):  # not on Windows
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     name = f"stack {options.stack}" if options.stack else "local stack"
-    guard = Guard(Console(stack, name).application(), listener.getsockname()[1], announce)
+    guard = Guard(Console(stack).application(), listener.getsockname()[1], announce)
     config = uvicorn.Config(
         guard,
         lifespan="off",

@@ -1,16 +1,18 @@
 // The form below the conversation, which sends a message.
-import { byId } from "./element.js";
-import { post } from "./http.js";
+import { byId, element, fill } from "./element.js";
+import { get, post } from "./http.js";
 import { notify } from "./notice.js";
 
 export class Composer {
   /** `opened` is called with the session of a message that was sent, before the conversation shows it. */
   constructor(conversation, opened) {
-    Object.assign(this, { conversation, opened });
+    Object.assign(this, { conversation, opened, session: null });
     byId("start-session").addEventListener("click", () => {
-      this.choose(byId("new-bot").value, "", true);
+      this.choose(null);
+      this.offerBots();
       byId("new-id").focus();
     });
+    this.offerBots();
     byId("composer").addEventListener("submit", (event) => {
       event.preventDefault();
       this.send();
@@ -23,20 +25,29 @@ export class Composer {
     });
   }
 
-  /** Name the session that the next message is for; `isNew` lets the operator name it. */
-  choose(bot, sessionId, isNew = false) {
-    byId("new-bot").value = bot;
-    byId("new-id").value = sessionId;
-    byId("new-session").hidden = !isNew;
-    byId("start-session").hidden = isNew;
+  /** Name the session that the next message is for, by `bot` and `session_id`; null lets the operator name it. */
+  choose(session) {
+    this.session = session;
+    byId("new-id").value = "";
+    byId("new-session").hidden = session !== null;
+    byId("start-session").hidden = session === null;
+  }
+
+  /** List the stack's bots: a message to any other one would be parked. */
+  async offerBots() {
+    try {
+      const { bots } = await get("/api/bots", {});
+      const chosen = byId("new-bot").value || "default";
+      const options = bots.map((bot) => element("option", { value: bot, selected: bot === chosen }, bot));
+      fill(byId("new-bot"), options);
+    } catch (error) {
+      notify(error.message);
+    }
   }
 
   async send() {
-    const fields = {
-      bot: byId("new-bot").value.trim(),
-      session_id: byId("new-id").value.trim(),
-      action: byId("action").value,
-    };
+    const named = { bot: byId("new-bot").value, session_id: byId("new-id").value.trim() };
+    const fields = { ...(this.session ?? named), action: byId("action").value };
     const words = byId("text").value;
     if (fields.action !== "reset") fields.text = words;
     // The next message may be typed before this one is on the queue.

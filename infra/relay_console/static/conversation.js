@@ -2,6 +2,7 @@
 import { messageRow, turnRow } from "./conversation_rows.js";
 import { byId, element, fill } from "./element.js";
 import { post } from "./http.js";
+import { isField } from "./keyboard.js";
 import { compare, KeyedList } from "./keyed_list.js";
 import { notify } from "./notice.js";
 import { AWAITING_OPERATOR } from "./states.js";
@@ -21,9 +22,20 @@ export class Conversation {
         compare(one.order, other.order) || compare(one.kind, other.kind) || compare(one.id, other.id),
       changed: () => this.summarize(),
     });
-    byId("earlier").addEventListener("click", () =>
-      post("/api/earlier", { session: this.session }).catch((error) => notify(error.message)),
-    );
+    byId("earlier").addEventListener("click", () => this.showEarlier());
+  }
+
+  showEarlier() {
+    post("/api/earlier", { session: this.session }).catch((error) => notify(error.message));
+  }
+
+  get hasEarlier() {
+    return !byId("earlier").hidden;
+  }
+
+  /** Return the id of a message that was queued, once it has a record. */
+  recorded({ message_id }) {
+    return this.list.order.find((item) => item.message_id === message_id && item.state !== "queued")?.id;
   }
 
   open(session) {
@@ -68,6 +80,14 @@ export class Conversation {
     this.scroll.scrollTop = this.scroll.scrollHeight;
     // Heights are known only once the last ones are drawn.
     requestAnimationFrame(() => (this.scroll.scrollTop = this.scroll.scrollHeight));
+  }
+
+  scrollTo(id) {
+    const node = this.list.nodes.get(id);
+    if (!isField(document.activeElement))
+      node.querySelector("button.open").focus({ preventScroll: true });
+    // After the scroll to the end.
+    requestAnimationFrame(() => node.scrollIntoView({ block: "center" }));
   }
 
   /** Show a message that has just been sent, until its record is there. */

@@ -20,7 +20,6 @@ export function messageRow(item, select) {
       "div",
       { class: "bubble", onclick: select },
       segments(item),
-      item.segments === null && note("large"),
       !item.segments?.length && item.action === "reset" && note("action.reset"),
     ),
     element(

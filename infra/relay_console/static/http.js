@@ -2,6 +2,9 @@
 
 const RETRY_AFTER_MS = 3000;
 
+/** A browser has six connections to a host, for all its windows: one is left for requests. */
+const STREAMS = 5;
+
 /** Exchange the token of the link, which works once, for the secret of this console. */
 export async function openLink() {
   const token = new URLSearchParams(location.search).get("token");
@@ -39,32 +42,59 @@ async function json(response) {
  */
 export function watch(parameters, listeners, onState) {
   let open = new AbortController();
+  let ended = Promise.resolve();
   const reopen = () => {
     open.abort();
     if (document.hidden) return;
     open = new AbortController();
-    follow(`/api/changes?${new URLSearchParams(parameters())}`, open.signal, listeners, onState);
+    const { signal } = open;
+    const begin = () => follow(parameters, signal, listeners, onState);
+    // The stream before gives its connection back first, also if it ended with an error.
+    ended = ended.then(begin, begin);
   };
   document.addEventListener("visibilitychange", reopen);
   reopen();
   return reopen;
 }
 
-async function follow(url, signal, listeners, onState) {
+async function follow(parameters, signal, listeners, onState) {
   while (!signal.aborted) {
-    const response = await request(url, { signal }).catch(() => null);
-    if (response?.ok) {
-      onState("live");
-      for await (const line of lines(response.body.getReader())) {
-        if (signal.aborted) return;
-        for (const [kind, change] of Object.entries(JSON.parse(line))) if (change.set) listeners[kind](change);
-      }
-    }
+    const url = `/api/changes?${new URLSearchParams(parameters())}`;
+    const state = await withStream(() => read(url, signal, listeners, onState));
     if (signal.aborted) return;
-    if (response?.status === 401) return onState("live.refused");
-    onState("live.not");
-    await new Promise((resolve) => setTimeout(resolve, RETRY_AFTER_MS));
+    onState(state);
+    if (state === "live.refused") return;
+    await new Promise((resolve) => {
+      setTimeout(resolve, RETRY_AFTER_MS);
+      signal.addEventListener("abort", resolve);
+    });
   }
+}
+
+/** Read while this window has one of the streams of all windows; return why it has not, or has no more. */
+async function withStream(readStream) {
+  for (let number = 0; number < STREAMS; number++) {
+    const state = await navigator.locks.request(
+      `stream ${number}`,
+      { ifAvailable: true },
+      (lock) => lock && readStream(),
+    );
+    if (state) return state;
+  }
+  return "live.windows";
+}
+
+async function read(url, signal, listeners, onState) {
+  const response = await request(url, { signal }).catch(() => null);
+  if (response?.status === 401) return "live.refused";
+  if (response?.ok) {
+    onState("live");
+    for await (const line of lines(response.body.getReader())) {
+      if (signal.aborted) break;
+      for (const [kind, change] of Object.entries(JSON.parse(line))) if (change.set) listeners[kind](change);
+    }
+  }
+  return "live.not";
 }
 
 /** Return the lines of a stream until it ends or breaks off. */

@@ -1,4 +1,5 @@
 // The page: its columns, what is selected, and what it is subscribed to.
+import { link, linked, onAddress } from "./address.js";
 import { showColumn } from "./columns.js";
 import { Composer } from "./composer.js";
 import { showConnected, showError } from "./connection.js";
@@ -11,28 +12,38 @@ import { ask } from "./operator.js";
 import { applyPreference, applyTheme, browserLanguage } from "./preferences.js";
 import { Protocol } from "./protocol.js";
 import { Sessions } from "./sessions.js";
+import { showStack } from "./stack_name.js";
 import { StackState } from "./stack_state.js";
-import { setLanguage } from "./texts.js";
+import { setLanguage, text } from "./texts.js";
+
+const MAX_READS = 10;
 
 await openLink();
 
-const stackState = new StackState();
-const sessions = new Sessions((session) => openSession(session));
+const stackState = new StackState((state) => {
+  sessions.showState(state);
+  showColumn("sessions");
+});
+const sessions = new Sessions((session, item) => openSession(session, item));
 const conversation = new Conversation(select);
 const protocol = new Protocol(select);
-const composer = new Composer(conversation, (session) => openSession(session, false));
+const composer = new Composer(conversation, (session) => openSession(session, "", false));
 let watchAgain = () => {};
 let focusesLast = false;
+/** The id of an item that the address names, and that is not shown yet; reads of earlier messages for it. */
+let wanted = "";
+let reads = 0;
 
-function openSession(session, focus = true) {
+function openSession(session, item = "", focus = true) {
   conversation.open(session);
   protocol.open(session);
   sessions.mark(session);
-  composer.choose(conversation.bot, conversation.sessionId);
+  composer.choose({ bot: conversation.bot, session_id: conversation.sessionId });
   deselect();
-  location.hash = encodeURIComponent(session);
+  want(item);
+  link(session, item);
   showColumn("conversation");
-  focusesLast = focus;
+  focusesLast = focus && !item;
   watchAgain();
 }
 
@@ -41,6 +52,7 @@ function updateSession(change) {
   conversation.update(change);
   protocol.update(change);
   showSelectedAgain();
+  if (!change.error) showWanted();
   if (focusesLast && !isField(document.activeElement))
     [...document.querySelectorAll("#conversation-list button.open")].at(-1)?.focus({ preventScroll: true });
   focusesLast = false;
@@ -50,6 +62,7 @@ function updateOverview(change) {
   showError("overview", change.error);
   sessions.update(change);
   stackState.update(change);
+  if (change.set.some((item) => item.kind === "refused")) protocol.diagnose();
   if (!protocol.item) stackState.show();
 }
 
@@ -63,14 +76,38 @@ function show(item, part) {
 }
 
 function select(item, part = lastPart(item)) {
+  want("");
   show(item, part);
   showColumn("protocol");
+  // A message on the queue has no key yet that a link could name.
+  link(conversation.session, item.state === "queued" ? "" : item.id);
+}
+
+function want(id) {
+  wanted = id;
+  reads = 0;
+}
+
+/** Select what the address names once it is read; earlier messages are read for it. */
+function showWanted() {
+  if (!wanted) return;
+  const item = conversation.list.get(wanted);
+  if (item) {
+    select(item);
+    conversation.scrollTo(item.id);
+  } else if (conversation.hasEarlier && reads < MAX_READS) {
+    reads += 1;
+    conversation.showEarlier();
+  } else {
+    want("");
+    notify(text("message.none"));
+  }
 }
 
 /** Show what is selected as it is now; if its last part is shown, the new last part. */
 function showSelectedAgain() {
   const { item, part } = protocol;
-  const now = conversation.list.get(item?.id);
+  const now = conversation.list.get(item?.state === "queued" ? conversation.recorded(item) : item?.id);
   if (now && now !== item) show(now, part === lastPart(item) ? lastPart(now) : part);
 }
 
@@ -84,6 +121,7 @@ function back() {
   const { item } = protocol;
   if (item) {
     deselect();
+    link(conversation.session);
     showColumn("conversation");
     conversation.list.nodes.get(item.id)?.querySelector("button.open")?.focus();
   } else {
@@ -106,6 +144,7 @@ byId("close-protocol").addEventListener("click", back);
 applyPreference("theme", "", applyTheme);
 await applyPreference("language", browserLanguage(), async (name) => {
   await setLanguage(name);
+  showStack();
   for (const list of [sessions.list, conversation.list]) {
     list.redraw();
     list.changed();
@@ -115,25 +154,21 @@ await applyPreference("language", browserLanguage(), async (name) => {
   else stackState.show();
 });
 get("/api/stack", {}).then(
-  (stack) => {
-    byId("stack").textContent = stack.name;
-    document.title = `${stack.name} · LangBot Relay`;
-  },
+  (stack) => showStack(stack),
   (error) => notify(error.message),
 );
-const linked = () => {
-  try {
-    return decodeURIComponent(location.hash.slice(1));
-  } catch {
-    return ""; // typed by hand
-  }
-};
-if (linked()) openSession(linked(), false);
+const begun = linked();
+if (begun.session) openSession(begun.session, begun.item, false);
 watchAgain = watch(
   () => (conversation.session === null ? {} : { session: conversation.session }),
   { overview: updateOverview, session: updateSession },
   showConnected,
 );
-window.addEventListener("hashchange", () => {
-  if (linked() && linked() !== conversation.session) openSession(linked());
+onAddress(({ session, item }) => {
+  if (session && session !== conversation.session) openSession(session, item);
+  else if (session) {
+    deselect();
+    want(item);
+    showWanted();
+  }
 });

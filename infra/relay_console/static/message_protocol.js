@@ -16,10 +16,11 @@ export function messageProtocol(item, detail) {
     explained(item.state, { at: time(item.due_at) }),
     UNUSUAL_ANSWERS.includes(item.answer_kind) && explain(`explain.${item.answer_kind}`),
   ];
-  if (!detail.raw) return head;
+  if (!detail.raw) return [head, diagnosis()];
   const at = (name) => [name, item[name] && time(item[name])];
   return [
     head,
+    diagnosis(),
     actionButtons(item, true),
     facts([
       at("queued_at"),
@@ -30,9 +31,6 @@ export function messageProtocol(item, detail) {
       at("resent_at"),
       at("dropped_at"),
       item.state === "delivered" ? at("due_at") : [],
-      ["reason", item.reason],
-      ["last_error", item.last_error],
-      ["drop_reason", item.drop_reason],
       ["message_id", item.message_id],
     ]),
     element("h3", {}, text("attempts")),
@@ -49,6 +47,9 @@ export function messageProtocol(item, detail) {
     raw(detail.raw, text("raw.record")),
   ];
 }
+
+/** Make the place of the diagnosis, which can take a read of callback's log. */
+const diagnosis = () => element("div", { id: "diagnosis" });
 
 function attemptRow(attempt) {
   return element(

@@ -11,6 +11,7 @@ let asked;
 /** Ask for a confirmation, or a reason; `action` is "resend" or "drop". */
 export function ask(action, item) {
   if (!AWAITING_OPERATOR.includes(item?.state)) return notify(text("operator.none"));
+  if (action === "resend" && item.invalid) return notify(text("operator.invalid"));
   asked = { action, item };
   byId("confirm-title").textContent = text(`${action}.title`);
   byId("confirm-about").textContent = `“${excerpt(item, 200)}” – ${text(`${action}.about`)}`;
@@ -57,5 +58,5 @@ export function actionButtons(item, large = false) {
       text(action),
       large && [" ", element("kbd", { "aria-hidden": "true" }, key)],
     );
-  return element("p", { class: "actions" }, button("resend", "r"), button("drop", "d"));
+  return element("p", { class: "actions" }, !item.invalid && button("resend", "r"), button("drop", "d"));
 }

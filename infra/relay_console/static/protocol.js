@@ -1,5 +1,6 @@
 // The right column: the protocol of what is selected.
 import { byId, fill } from "./element.js";
+import { facts } from "./facts.js";
 import { get } from "./http.js";
 import { messageProtocol } from "./message_protocol.js";
 import { notify } from "./notice.js";
@@ -36,7 +37,23 @@ export class Protocol {
     const detail = item.state === "queued" ? {} : await this.detail(item, part);
     if (!detail || this.item !== item || this.part !== part) return;
     if (item.kind === "turn") this.turn.showPart(detail);
-    else fill(this.body, messageProtocol(item, detail));
+    else {
+      fill(this.body, messageProtocol(item, detail));
+      await this.diagnose();
+    }
+  }
+
+  /** Show what the commands say of the message: what became of it, why, and what to do. */
+  async diagnose() {
+    const { item, session } = this;
+    if (item?.kind !== "message") return;
+    const key = item.state === "queued" ? {} : { message: item.key };
+    try {
+      const found = await get("/api/diagnosis", { session, ...key });
+      if (this.item === item) fill(byId("diagnosis"), facts(Object.entries(found)));
+    } catch (error) {
+      notify(error.message);
+    }
   }
 
   async detail(item, part) {

@@ -4,10 +4,10 @@ import { text } from "./texts.js";
 
 export const note = (key) => element("p", { class: "note" }, text(key));
 
-/** Show the segments of a message or a bubble, and how many are left out. */
+/** Show the segments of a message or a bubble, and how many are left out; they are null if they were not read. */
 export function segments(shown) {
   const leftOut = shown.left_out > 0 && element("p", { class: "note" }, text("left_out", { n: shown.left_out }));
-  return [(shown.segments ?? []).map(segmentRow), leftOut];
+  return shown.segments === null ? note("large") : [shown.segments.map(segmentRow), leftOut];
 }
 
 function segmentRow(segment) {

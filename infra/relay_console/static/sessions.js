@@ -1,14 +1,16 @@
 // The left column: the sessions by last activity.
 import { byId, element, fill } from "./element.js";
+import { get } from "./http.js";
 import { compare, KeyedList, row } from "./keyed_list.js";
+import { notify } from "./notice.js";
 import { AWAITING_OPERATOR, chip, STATES } from "./states.js";
 import { text } from "./texts.js";
 import { time } from "./times.js";
 
 export class Sessions {
-  /** `open` gets the key of a session. */
+  /** `open` gets the key of a session, and the id of the message that was searched for. */
   constructor(open) {
-    Object.assign(this, { open, opened: null });
+    Object.assign(this, { open, opened: null, found: {} });
     this.list = new KeyedList(byId("session-list"), {
       draw: (node, item) => this.draw(node, item),
       compare: (one, other) => compare(other.at, one.at) || compare(one.id, other.id),
@@ -18,14 +20,18 @@ export class Sessions {
     byId("state").append(
       ...STATES.map((state) => element("option", { value: state, dataset: { text: `state.${state}` } })),
     );
-    byId("search").addEventListener("input", () => this.list.filter());
+    byId("search").addEventListener("input", () => {
+      this.list.filter();
+      this.searching = this.search();
+    });
     byId("bot").addEventListener("change", () => this.list.filter());
     byId("state").addEventListener("change", () => this.list.filter());
     byId("open-typed").addEventListener("click", () => open(this.typed()));
-    byId("search").addEventListener("keydown", (event) => {
+    byId("search").addEventListener("keydown", async (event) => {
       if (event.key !== "Enter" || !byId("search").value) return;
       byId("search").blur();
-      open(this.list.shown.length === 1 ? this.list.shown[0].session : this.typed());
+      await this.searching;
+      this.openFound();
     });
   }
 
@@ -36,6 +42,7 @@ export class Sessions {
     // The list stays where it is when another session is opened.
     const gone = change.reset ? [...this.list.items.keys()].filter((id) => !known.has(id)) : change.gone;
     this.list.update(set, gone);
+    if (set.length && this.wanted()) this.search();
     for (const name of new Set(set.map((item) => item.bot))) this.offerBot(name);
   }
 
@@ -46,13 +53,55 @@ export class Sessions {
     byId("bot").insertBefore(element("option", { value: name }, name), next);
   }
 
+  /** Ask the console which sessions have a message with the text or the id that is typed. */
+  async search() {
+    const wanted = this.wanted();
+    try {
+      const found = wanted ? await get("/api/search", { text: wanted }) : {};
+      if (wanted !== this.wanted()) return;
+      this.found = found;
+      this.list.place();
+    } catch (error) {
+      notify(error.message);
+    }
+  }
+
+  wanted() {
+    return byId("search").value.trim().toLowerCase();
+  }
+
+  hasId(item) {
+    return item.session_id.toLowerCase().includes(this.wanted());
+  }
+
+  /** Open the session with the very id that is typed, or the only one found; go to the first of several. */
+  openFound() {
+    const { shown } = this.list;
+    const exact = shown.find((item) => item.session === this.typed());
+    const found = exact ?? (shown.length === 1 && shown[0]);
+    if (found) this.openItem(found);
+    else if (shown.length) byId("session-list").querySelector("button").focus();
+    else this.open(this.typed());
+  }
+
+  /** Open a session, and the message that was searched for if it is not the session itself. */
+  openItem(item) {
+    this.open(item.session, this.hasId(item) ? "" : `message:${this.found[item.session]}`);
+  }
+
+  /** Show the sessions in a state. */
+  showState(state) {
+    byId("state").value = state;
+    this.list.filter();
+  }
+
   shows(item) {
-    const [wanted, bot, state] = ["search", "bot", "state"].map((id) => byId(id).value);
+    const [bot, state] = [byId("bot").value, byId("state").value];
     const states = state === "awaiting_operator" ? AWAITING_OPERATOR : [state];
     return (
       (!bot || item.bot === bot) &&
       (!state || states.some((one) => item.states[one])) &&
-      (!wanted || item.session_id.toLowerCase().includes(wanted.trim().toLowerCase()))
+      (this.hasId(item) || item.session in this.found)
     );
   }
 
@@ -91,15 +140,15 @@ export class Sessions {
       node,
       row(
         item.session === this.opened,
-        () => this.open(item.session),
+        () => this.openItem(item),
         element("span", { class: "name" }, item.session_id || "–"),
-        element("span", { class: "when" }, time(item.at)),
-        element("span", { class: "bot" }, item.bot || text("bot.none")),
         element(
           "span",
           { class: "states" },
           states.map((state) => chip(state, item.states[state])),
         ),
+        element("span", { class: "bot" }, item.bot || text("bot.none")),
+        element("span", { class: "when" }, time(item.at)),
       ),
     );
   }

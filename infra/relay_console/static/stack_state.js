@@ -6,8 +6,15 @@ import { note } from "./segments.js";
 import { setText, text } from "./texts.js";
 import { age, time } from "./times.js";
 
+const SHOW_PARKED = "show-parked";
+
 export class StackState {
   items = new Map();
+
+  /** `showSessions` gets the state of the messages in a queue that the operator chose. */
+  constructor(showSessions) {
+    this.showSessions = showSessions;
+  }
 
   update(change) {
     if (change.reset) this.items.clear();
@@ -18,17 +25,19 @@ export class StackState {
   show() {
     const of = (kind) => [...this.items.values()].filter((item) => item.kind === kind);
     const bots = of("bot").sort((one, other) => other.failures - one.failures || compare(one.bot, other.bot));
+    const { id } = document.activeElement;
     byId("close-protocol").hidden = true;
     setText(byId("protocol-title"), "stack.title");
     fill(
       byId("protocol-body"),
       element("h3", {}, text("queues")),
-      this.items.size ? queues(of("queue")) : note("loading"),
+      this.items.size ? queues(of("queue"), this.showSessions) : note("loading"),
       element("h3", {}, text("refused")),
       refused(of("refused")[0]),
       element("h3", {}, text("bots")),
       bots.length ? element("ul", { class: "cards" }, bots.map(bot)) : note("bots.none"),
     );
+    if (id === SHOW_PARKED) byId(id)?.focus({ preventScroll: true });
   }
 }
 
@@ -43,8 +52,7 @@ function bot(item) {
       element("span", { class: "chip", dataset: { circuit: item.circuit } }, text(`circuit.${item.circuit}`)),
     ),
     facts([
-      ["in_flight", item.in_flight ?? "–"],
-      ["free_slots", item.free_slots ?? "–"],
+      ["in_flight", inFlight(item)],
       ["failures", item.failures],
       ["last_success", item.last_success ? text("ago", { age: age(item.last_success) }) : "–"],
       ["skew", item.skew === null ? "–" : text("skew.seconds", { n: item.skew })],
@@ -55,14 +63,19 @@ function bot(item) {
   );
 }
 
-function queues(items) {
+function inFlight({ in_flight: n, max_in_flight: most }) {
+  if (n === null) return "–";
+  return most ? text("in_flight.of", { n, most }) : n;
+}
+
+function queues(items, showSessions) {
   const columns = ["queue", "depth", "oldest"].map((key) => element("th", { scope: "col" }, text(key)));
   const rows = items.map((item) =>
     element(
       "tr",
       { dataset: { queue: item.queue, depth: item.depth ? "some" : "none" } },
       element("th", { scope: "row" }, text(`queue.${item.queue}`)),
-      element("td", {}, item.depth),
+      element("td", {}, item.queue === "parked" && item.depth ? parked(item.depth, showSessions) : item.depth),
       element("td", {}, item.oldest && item.depth ? age(item.oldest) : "–"),
     ),
   );
@@ -74,12 +87,19 @@ function queues(items) {
   );
 }
 
+/** Make the number of parked messages, which leads to their sessions. */
+function parked(depth, showSessions) {
+  const onclick = () => showSessions("parked");
+  const properties = { id: SHOW_PARKED, type: "button", class: "plain", title: text("parked.show"), onclick };
+  return element("button", properties, depth);
+}
+
 function refused(item) {
   if (!item) return note("loading");
-  const reasons = Object.entries(item.reasons);
+  const counts = item.counts.map((count) => [count, count.n]);
   return [
-    reasons.length
-      ? facts(reasons, (reason) => text(`refused.${reason}`))
+    counts.length
+      ? facts(counts, ({ bot, reason }) => `${bot}: ${text(`refused.${reason}`)}`)
       : element("p", {}, text("refused.none")),
     note("refused.about"),
   ];

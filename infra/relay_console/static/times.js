@@ -1,21 +1,12 @@
-// Times in the reader's language.
+// Times, and how long ago they were.
 import { text } from "./texts.js";
 
-const date = (at) => new Date(at.slice(0, 23) + "Z");
-
-/** Return a time of today as 14:03:22, an earlier one with its day. */
-export function time(at) {
-  if (!at) return "–";
-  const when = date(at);
-  const { lang } = document.documentElement;
-  const clock = when.toLocaleTimeString(lang, { hour12: false });
-  if (when.toDateString() === new Date().toDateString()) return clock;
-  return `${when.toLocaleDateString(lang, { month: "short", day: "numeric" })} ${clock.slice(0, 5)}`;
-}
+/** Return a time as the commands print it, in UTC: operators compare it with logs, and with each other. */
+export const time = (at) => (at ? `${at.slice(0, 10)} ${at.slice(11, 19)} UTC` : "–");
 
 /** Return how long ago a time was: 12 s, 5 min, 3 h, 2 d. */
 export function age(at) {
-  const seconds = Math.max(0, Math.round((Date.now() - date(at)) / 1000));
+  const seconds = Math.max(0, Math.round((Date.now() - new Date(at.slice(0, 23) + "Z")) / 1000));
   if (seconds < 100) return text("seconds", { n: seconds });
   if (seconds < 5400) return text("minutes", { n: Math.round(seconds / 60) });
   if (seconds < 129600) return text("hours", { n: Math.round(seconds / 3600) });

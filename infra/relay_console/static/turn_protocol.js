@@ -49,7 +49,7 @@ export class TurnProtocol {
         () => this.select(this.item, part.key),
         element("span", { class: "number" }, `#${part.sequence}`),
         element("span", { class: "when" }, time(part.at)),
-        element("span", { class: "size" }, text("characters", { n: part.length })),
+        element("span", { class: "size" }, part.length !== null && text("characters", { n: part.length })),
         part.final && element("span", { class: "tag" }, text("final")),
       ),
     );
