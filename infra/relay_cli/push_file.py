@@ -11,6 +11,7 @@ from typing import NamedTuple
 import relay
 from relay.domain import strict_json
 from relay.errors import InvalidMessage
+from relay_cli.deployment import check_bot
 from relay_cli.terminal import CommandFailed, complain, progress
 
 
@@ -30,7 +31,10 @@ def push_file(stack: relay.Stack, path: Path, bot: str) -> SentLines:
     botocore's errors.
     """
     content = _read(path)
-    bodies = [_body(n, line, bot) for n, line in enumerate(content.split("\n"), 1) if line.strip()]
+    messages = [_message(n, line, bot) for n, line in enumerate(content.split("\n"), 1) if line.strip()]
+    for name in sorted({name for name, _ in messages}):
+        check_bot(stack, name)
+    bodies = [body for _, body in messages]
     run = {"queue": stack.push_queue_url, "bot": bot, "sha256": _digest(content)}
     # What is given as /dev/stdin can be a file, and then lies elsewhere.
     file = path.resolve()
@@ -123,17 +127,17 @@ def _read(path: Path) -> str:
         raise CommandFailed(2, f"{path} is not text in UTF-8") from None
 
 
-def _body(number: int, line: str, bot: str) -> str:
-    """Return what is sent for a line. Raise InvalidMessage."""
+def _message(number: int, line: str, bot: str) -> tuple[str, str]:
+    """Return the bot of a line's message, and what is sent for it. Raise InvalidMessage."""
     try:
-        relay.PushQueue.check(line)
+        message = relay.PushQueue.check(line)
         fields = strict_json.loads(line)
         if fields.get("bot") is None:
             line = json.dumps(fields | {"bot": bot}, ensure_ascii=False)
-            relay.PushQueue.check(line)
+            message = relay.PushQueue.check(line)
     except InvalidMessage as fault:
         raise InvalidMessage(f"line {number}: {fault}") from None
-    return line
+    return message.bot, line
 
 
 def _digest(text: str) -> str:

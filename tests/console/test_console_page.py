@@ -330,11 +330,11 @@ def test_a_waiting_message_says_why_and_what_to_do(console, talk):
     raw = part_body(talk, reply_to=record["accepted_message_id"])
     assert post_part(talk, raw, signed_headers(raw, secret="forged")).status_code == 401
     queued_at = unix_seconds(record["queued_at"])
-    eventually(lambda: talk.deployed.stack.open_logs().refusals(talk.name, queued_at), within=60)
+    eventually(lambda: talk.deployed.stack.open_logs().refusals("bot", talk.name, queued_at), within=60)
     console.open(talk.session)
     console.message("SILENT").locator(".open").click()
     expect(console.protocol()).to_contain_text("callback refused 1 request for the bot")
-    expect(console.protocol()).to_contain_text("set outbound_secret of the bot's secret")
+    expect(console.protocol()).to_contain_text(f"relay bots set {talk.name} --outbound-secret")
 
 
 def test_times_are_in_utc_with_their_date_as_the_commands_print_them(console, talk):

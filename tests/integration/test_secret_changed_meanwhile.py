@@ -49,7 +49,7 @@ def api(talk, monkeypatch):
 @pytest.fixture
 def rotate(talk, api):
     """Run the command for the test's bot."""
-    options = Namespace(name=talk.name, yes=True, json=False, timeout=30)
+    options = Namespace(name=talk.name, yes=True, json=False, timeout=30, stack=None)
     return lambda: rotate_command.run_rotate(talk.deployed.stack, options)
 
 
@@ -95,7 +95,7 @@ def test_connect_keeps_a_secret_that_is_changed_during_its_question(talk, api, c
     api.found["adapter_config"]["callback_url"] = "https://elsewhere.example"
     before = dict(api.found["adapter_config"])
     monkeypatch.setattr(both_sides, "confirmed", change)
-    options = Namespace(bot=talk.name, yes=False, json=False, timeout=30)
+    options = Namespace(bot=talk.name, yes=False, json=False, timeout=30, stack=None)
     with pytest.raises(CommandFailed, match="changed meanwhile"):
         connect.run_connect(talk.deployed.stack, options)
     assert api.found["adapter_config"] == before
@@ -111,7 +111,8 @@ def test_langbot_gets_no_secret_that_was_revoked_while_its_turns_ended(talk, api
 
 
 def test_set_keeps_a_secret_that_is_changed_meanwhile(talk, change, monkeypatch):
-    fields = {"url": None, "session_type": None, "timezone": "UTC", "replies": None, "group_at": None}
+    names = ("url", "session_type", "replies", "group_at", "inbound_secret", "outbound_secret")
+    fields = dict.fromkeys(names) | {"timezone": "UTC"}
     after = bots.changed
 
     def changed_after_a_while(*arguments):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from relay.errors import InvalidMessage
+from relay_cli import push_file as push_file_module
 from relay_cli.push_file import push_file
 from relay_cli.terminal import CommandFailed
 
@@ -27,8 +28,14 @@ class Queue:
 
 
 @pytest.fixture
-def queue():
+def queue(monkeypatch):
+    monkeypatch.setattr(push_file_module, "check_bot", check_bot)
     return Queue()
+
+
+def check_bot(stack, bot):
+    if bot == "defualt":
+        raise CommandFailed(2, "there is no bot 'defualt'")
 
 
 def stack_of(queue, url="url"):
@@ -114,7 +121,7 @@ def test_a_counter_that_says_nothing_is_refused(queue, tmp_path, counter):
     assert queue.sent == []
 
 
-def test_a_counter_that_cannot_be_written_is_refused_before_anything_is_sent(queue, tmp_path):
+def test_a_counter_that_cannot_be_written_is_refused_before_a_message(queue, tmp_path):
     path = file_with(tmp_path, "a")
     (tmp_path / "messages.jsonl.run").mkdir()
     with pytest.raises(CommandFailed, match=r"messages.jsonl.sent cannot be written: Is a directory"):
@@ -151,6 +158,15 @@ def test_a_line_is_sent_as_it_is_with_the_bot_that_it_names(queue, tmp_path):
     path.write_text(json.dumps(line))
     push_file(stack_of(queue), path, "one")
     assert queue.sent == [line]
+
+
+def test_a_file_for_an_unknown_bot_is_refused_before_anything_is_sent(queue, tmp_path):
+    path = file_with(tmp_path, "a")
+    path.write_text(path.read_text() + '{"session_id": "s", "text": "b", "bot": "defualt"}')
+    with pytest.raises(CommandFailed, match="there is no bot 'defualt'"):
+        push_file(stack_of(queue), path, "one")
+    assert queue.sent == []
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
