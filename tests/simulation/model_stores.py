@@ -24,6 +24,11 @@ class SecretsManager:
     def get_secret_value(self, SecretId: str) -> dict[str, Any]:
         return {"SecretString": json.dumps(self._value(SecretId, "GetSecretValue"))}
 
+    def list_secrets(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:
+        (prefix,) = Filters[0]["Values"]
+        named = (name for name, value in self.secrets.items() if value and name.startswith(prefix))
+        return {"SecretList": [{"Name": name} for name in named]}
+
     def put_secret_value(self, SecretId: str, SecretString: str) -> dict[str, Any]:
         self._value(SecretId, "PutSecretValue")
         self.put(SecretId, json.loads(SecretString))
