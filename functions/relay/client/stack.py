@@ -130,7 +130,7 @@ class Stack:
 
         Raise botocore's errors.
         """
-        # Nobody needs a permission for this call.
+        # This call needs no permission.
         response = self.client("sts").get_caller_identity()["ResponseMetadata"]
         return parsedate_to_datetime(response["HTTPHeaders"]["date"]).timestamp()
 

@@ -99,12 +99,16 @@ def current(item: Mapping[str, Any]) -> MessageRecord:
 
 def key_of(queued: QueuedMessage, message: Message | None) -> RecordKey:
     """Return the key of a message's record; `message` is None if the body is not valid."""
-    if message:
-        session = message.session
-    elif named := named_session(queued.body):
-        session = session_key(*named)
-    else:
-        session = unreadable_session(queued.group_id)
+    return _key(queued, _named(queued, message))
+
+
+def _named(queued: QueuedMessage, message: Message | None) -> tuple[str, str] | None:
+    """Return the bot and the session id of a message, as far as its body names them."""
+    return (message.bot, message.session_id) if message else named_session(queued.body)
+
+
+def _key(queued: QueuedMessage, named: tuple[str, str] | None) -> RecordKey:
+    session = session_key(*named) if named else unreadable_session(queued.group_id)
     return record_key(session, message_key(queued.sequence_number))
 
 
@@ -200,7 +204,8 @@ def _cut(text: str) -> str:
 
 def _common(delivery: Delivery, state: State, now: float, keep_days: int) -> MessageRecord:
     queued, message = delivery.queued, delivery.message
-    key = key_of(queued, message)
+    named = _named(queued, message)
+    key = _key(queued, named)
     record: MessageRecord = {
         "session": key["session"],
         "message": key["message"],
@@ -213,14 +218,12 @@ def _common(delivery: Delivery, state: State, now: float, keep_days: int) -> Mes
         "updated_at": utc_text(now),
         "expires_at": days_after(now, keep_days),
     }
-    if message:
-        record["bot"] = message.bot
-        record["session_id"] = message.session_id
-        record["action"] = message.action
-    elif named := named_session(queued.body):
+    if named:
         bot, record["session_id"] = named
         if bot:
             record["bot"] = bot
+    if message:
+        record["action"] = message.action
     if delivery.history.entries:
         record["last_attempts"] = list(delivery.history.entries)
     if queued.resend_of:

@@ -27,7 +27,7 @@ POLL_INTERVAL = 1
 """Seconds between two reads of the messages."""
 
 SILENT_AFTER = 60
-"""Seconds without a part after which a message that waits for its reply is told of."""
+"""Seconds without a part after which tail reports that a message waits for its reply."""
 
 
 def add_commands(commands: Any) -> None:
@@ -107,7 +107,7 @@ class Transcript:
             yield record
 
     def _attention(self, record: MessageRecord, now: float) -> tuple[object, ...]:
-        """Return what there is to tell of a message beside its text and its reply, () if nothing."""
+        """Return what tail reports of a message beside its text and its reply, () if nothing."""
         match record["state"]:
             case State.RETRYING:
                 return State.RETRYING, record["last_error"]
