@@ -11,7 +11,7 @@ from relay.domain.keys import stamp_of
 from relay.domain.part import ReplyPart, with_body, without_body
 from relay.domain.segments import Segment
 from relay.domain.signing import SIGNATURE_TOLERANCE
-from relay.domain.timestamps import UtcText, host_clock_offset, utc_text
+from relay.domain.timestamps import MAX_UTC_OFFSET, UtcText, host_clock_offset, unix_seconds, utc_text
 
 _WITHOUT_TEXT = "#session, #part, reply_to, is_final, created_at, sent_at, received_at"
 
@@ -117,6 +117,20 @@ class RepliesTable:
         """
         # No key sorts before a space.
         return self._parts(session, after or " ", max_pages=max_pages, ConsistentRead=True)
+
+    def keys_before(self, session: str, part: str) -> list[str]:
+        """Return the keys before a part's that a later part can have, the last first; of 1 MB at the most.
+
+        A host that moves to another zone stamps parts earlier, by twice MAX_UTC_OFFSET at the most.
+        """
+        since = unix_seconds(UtcText(stamp_of(part) + "Z")) - 2 * MAX_UTC_OFFSET
+        found = self._table.first_page(
+            "#session = :session AND #part BETWEEN :since AND :before",
+            {":session": session, ":since": utc_text(since), ":before": part},
+            ScanIndexForward=False,
+            ProjectionExpression="#part",
+        )
+        return [item["part"] for item in found if item["part"] != part]
 
     def whole(self, part: ReplyPart) -> ReplyPart:
         """Return a part with its body, also if that is in the overflow bucket."""
