@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help install demo local test test-unit test-console test-langbot prove fuzz mutants check bench soak release clean
+.PHONY: help install demo local test test-unit test-console test-langbot prove nightly fuzz mutants check bench soak release clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -53,8 +53,12 @@ fuzz: .venv/.tests .local/.package .local/.emulator  ## try 100,000 inputs, or F
 prove: .venv/.tests  ## simulate 10,000 seeds of faults, on all cores (about 20 minutes on two)
 	@PYTHONPATH=functions:infra:tests exec $(PY) -m simulation.run
 
-mutants: .venv/.mutmut-$(MUTMUT)  ## change the rules one by one, fail if the unit tests notice under 95% (minutes, on all cores)
-	@PYTHONPATH=tests exec $(PY) -m support.mutants
+nightly: .venv/.tests  ## simulate 5,000 seeds that were drawn now, each twice (about 20 minutes)
+	@PYTHONPATH=functions:infra:tests exec $(PY) -m simulation.run --new --seeds 5000
+
+mutants: .venv/.mutmut-$(MUTMUT) .local/.package .local/.emulator  ## change the rules one by one and 60 places of the other code, fail if the tests notice too few
+	@PYTHONPATH=tests $(PY) -m support.mutants
+	@PYTHONPATH=tests exec $(PY) -m support.shell_mutants
 
 check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types and template
 	$(PY) -m ruff format --check
