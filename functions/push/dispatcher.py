@@ -42,6 +42,7 @@ _LOG_LEVELS = {State.RETRYING: logging.WARNING, State.DROPPED: logging.WARNING, 
 _VERDICTS = {
     Verdict.ACCEPTED: Metric.DELIVERED,
     Verdict.REFUSED: Metric.REFUSED,
+    Verdict.NOT_SENT: Metric.REFUSED,
     Verdict.UNKNOWN: Metric.UNKNOWN,
 }
 

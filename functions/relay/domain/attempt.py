@@ -46,6 +46,7 @@ class Verdict(StrEnum):
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
+    NOT_SENT = "not sent"
     UNKNOWN = "unknown"
 
 
