@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help install demo local test test-unit test-console test-langbot prove nightly fuzz mutants check bench soak release clean
+.PHONY: help install demo local test test-unit test-console test-langbot prove nightly fuzz mutants check bench soak verify-aws release clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -74,6 +74,11 @@ soak: .venv/.tests .local/.package .local/.emulator  ## send messages through th
 	@PYTHONPATH=functions:infra:tests exec $(PY) -m bench.soak
 
 # The licences come first: pyproject.toml has those that the functions may ship, and pip-licenses refuses any other.
+# With KEEP=1 it deletes nothing at the end.
+verify-aws: .venv/.tests .local/.sam-$(SAM_CLI)  ## deploy the relay to your AWS account as STACK, verify it, delete it (half an hour)
+	@test -n "$(STACK)" || { echo "name a stack that does not exist: make verify-aws STACK=relay-verify"; exit 2; }
+	@PYTHONPATH=functions:infra:tests exec $(PY) -m verify.verify_aws --stack $(STACK) $(if $(KEEP),--keep)
+
 release: .local/.shipped  ## build the client, list packages and licences of the functions, in dist
 	rm -rf dist build
 	mkdir dist

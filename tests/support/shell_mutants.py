@@ -107,7 +107,7 @@ def _change(node: ast.AST) -> str | None:
             return "pass"
         case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]) | ast.AugAssign() | ast.Delete():
             return "pass"
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Constant):
             return "return None"
     return None
 

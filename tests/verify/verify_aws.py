@@ -15,14 +15,14 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from relay import Stack
+from relay import Stack, StackNotFound
 from relay_cli.terminal import say
 from verify.consumption import consumption_lines
 from verify.traffic import send_and_check
@@ -32,6 +32,9 @@ ROOT = Path(__file__).parents[2]
 BOT = Path(__file__).parent / "bot"
 DEADLINE = "60"
 """AnswerDeadlineSeconds: a scenario waits for it."""
+
+OFTEN = {"Delay": 2, "MaxAttempts": 600}
+"""How a stack is waited for: every two seconds, for 20 minutes at the most."""
 
 
 class NotVerified(Exception):
@@ -48,8 +51,8 @@ class Check:
 
 
 @contextmanager
-def deployed_relay(name: str) -> Iterator[Stack]:
-    """Deploy the relay of this folder as a new stack, and delete it."""
+def deployed_relay(name: str, keep: bool) -> Iterator[Stack]:
+    """Deploy the relay of this folder as a new stack, and delete it unless `keep`."""
     import boto3
 
     cloudformation = boto3.client("cloudformation")
@@ -65,14 +68,17 @@ def deployed_relay(name: str) -> Iterator[Stack]:
         subprocess.run([*sam, *deploy, *options], cwd=ROOT, check=True)
         yield Stack.from_cloudformation(name)
     finally:
-        if exists(cloudformation, name):
-            empty_bucket(Stack.from_cloudformation(name))
+        if exists(cloudformation, name) and not keep:
+            # A stack that was not made to its end has no outputs, and nothing in its bucket.
+            with suppress(StackNotFound):
+                empty_bucket(Stack.from_cloudformation(name))
             delete_stack(cloudformation, name)
+        say("LEFT: the bucket that sam deploy --resolve-s3 makes once an account and region, with the code")
 
 
 @contextmanager
-def deployed_bot(stack: Stack, name: str, outputs: str) -> Iterator[Verified]:
-    """Deploy the bot as a stack of its own, connect it, and delete both it and its secret."""
+def deployed_bot(stack: Stack, name: str, outputs: str, keep: bool = False) -> Iterator[Verified]:
+    """Deploy the bot as a stack of its own, connect it, and delete it unless `keep`."""
     cloudformation = stack.client("cloudformation")
     if exists(cloudformation, name):
         raise NotVerified(f"the stack {name} is there already: delete it first")
@@ -95,7 +101,7 @@ def deployed_bot(stack: Stack, name: str, outputs: str) -> Iterator[Verified]:
             Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
             Capabilities=["CAPABILITY_IAM"],
         )
-        cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 2})
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig=OFTEN)
         made = stack_outputs(stack, name)
         url = made["BotUrl"]
         if stack.endpoint_url:  # the emulator has no name for it, and takes the same by path
@@ -104,15 +110,18 @@ def deployed_bot(stack: Stack, name: str, outputs: str) -> Iterator[Verified]:
         manager.put_secret_value(SecretId=secret, SecretString=json.dumps(settings))
         yield Verified(stack.name, outputs, settings["url"], made["EventsQueueUrl"])
     finally:
-        delete_stack(cloudformation, name)
+        if not keep:
+            delete_stack(cloudformation, name)
 
 
 def exists(cloudformation: Any, name: str) -> bool:
     """Tell whether there is a stack of this name."""
     try:
         cloudformation.describe_stacks(StackName=name)
-    except ClientError:
-        return False
+    except ClientError as error:
+        if "does not exist" in error.response["Error"]["Message"]:
+            return False
+        raise
     return True
 
 
@@ -121,7 +130,7 @@ def delete_stack(cloudformation: Any, name: str) -> None:
     say(f"deleting the stack {name} ...")
     cloudformation.delete_stack(StackName=name)
     try:
-        cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 2})
+        cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig=OFTEN)
     except Exception as error:  # whatever it is, the operator must know what to delete
         say(f"LEFT: the stack {name} is not deleted: {error}")
 
@@ -164,10 +173,10 @@ def report(checks: list[Check], faults: list[str], lines: list[str]) -> bool:
     return bool(checks) and not failed and not faults
 
 
-def verify(stack: Stack, outputs: str, seconds: float) -> bool:
+def verify(stack: Stack, outputs: str, seconds: float, keep: bool) -> bool:
     """Verify a relay with a bot of its own; return whether all is as it must be."""
     began = time.time()
-    with deployed_bot(stack, f"{stack.name}-bot", outputs) as verified:
+    with deployed_bot(stack, f"{stack.name}-bot", outputs, keep) as verified:
         checks = run_tests(verified, ["tests/verify/outside.py"])
         traffic = send_and_check(stack, seconds)
         return report(checks, traffic.faults, [*traffic.lines, *consumption_lines(stack, began, traffic)])
@@ -176,10 +185,9 @@ def verify(stack: Stack, outputs: str, seconds: float) -> bool:
 def main() -> int:
     """Verify what the options say, and return the exit code."""
     parser = argparse.ArgumentParser(prog="verify_aws", description=__doc__)
-    parser.add_argument("--stack", help="the name of the stack to make, which must not exist")
-    parser.add_argument(
-        "--outputs", default="", help="the outputs of a local stack, in place of a stack in AWS"
-    )
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--stack", help="the name of the stack to make, which must not exist")
+    where.add_argument("--outputs", default="", help="the outputs of a local stack, in place of one in AWS")
     parser.add_argument(
         "--seconds", type=float, default=600, help="how long messages are sent (default: 600)"
     )
@@ -189,9 +197,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if given.outputs:
-            return 0 if verify(open_stack("", given.outputs), given.outputs, given.seconds) else 1
-        with deployed_relay(given.stack) as stack:
-            return 0 if verify(stack, "", given.seconds) else 1
+            stack = open_stack("", given.outputs)
+            return 0 if verify(stack, given.outputs, given.seconds, given.keep) else 1
+        with deployed_relay(given.stack, given.keep) as stack:
+            return 0 if verify(stack, "", given.seconds, given.keep) else 1
     except NotVerified as error:
         say(str(error), sys.stderr)
         return 2

@@ -1,9 +1,9 @@
 """The bot of `make verify-aws`: a LangBot HTTP bot as a Lambda function behind a function URL.
 
-It remembers nothing, so any instance can answer. The text of a message says what it does: `LONG:n` streams
-n parts, `BIG:n` says n bytes, `SILENT` says nothing, `BURN` answers 503 to the first key of a message, as a
-full LangBot does. Anything else is echoed. A turn is an invocation of its own, since Lambda stops a function
-once it has answered.
+It keeps the idempotency keys in a table, so any instance can answer. The text of a message says what it does:
+`LONG:n` streams n parts, `BIG:n` says n bytes, `SILENT` says nothing, `BURN` answers 503 to the first key of a
+message, as a full LangBot does. Anything else is echoed. A turn is an invocation of its own, since Lambda stops
+a function once it has answered.
 """
 
 import base64
@@ -17,6 +17,8 @@ import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 
+import boto3
+
 CALLBACK_DELAYS = (0, 1, 2, 4)
 """Seconds before each attempt to post a part, as LangBot has them."""
 
@@ -25,17 +27,20 @@ def handler(event, context):
     """Answer a request to the function URL, or speak a turn."""
     if "turn" in event:
         return speak(event["callback_url"], event["turn"])
-    headers, body = event["headers"], event.get("body", "").encode()
+    headers, body = event["headers"], (event.get("body") or "").encode()
     if event.get("isBase64Encoded"):
         body = base64.b64decode(body)
     expected = signature("INBOUND_SECRET", headers.get("x-lb-timestamp", ""), body)
     if not hmac.compare_digest(expected, headers.get("x-lb-signature", "")):
         return response(401, 40101, "invalid signature: signature_mismatch")
-    message, key = json.loads(body), headers["x-lb-idempotency-key"]
+    message, key = json.loads(body), headers.get("x-lb-idempotency-key", "")
+    if not {"session_id", "message"} <= message.keys():
+        return response(400, 40001, "session_id and message are required")
     text = "".join(segment.get("text", "") for segment in message["message"])
     if text.startswith("BURN") and key.endswith(".0"):
         return response(503, 50301, "too many inbound messages are already being processed")
-    # The same key names the same message, so a second post of it changes nothing.
+    if not is_new(key):
+        return response(409, 40901, "idempotency key already accepted")
     turn = {
         "session_id": message["session_id"],
         "reply_to": "in_" + hashlib.sha256(key.encode()).hexdigest()[:32],
@@ -61,9 +66,22 @@ def response(status, code, text, data=None):
     }
 
 
-def invoke(function, work):
-    import boto3
+def is_new(key):
+    """Tell whether a key was never used; from now on it is."""
+    dynamodb = boto3.client("dynamodb")
+    try:
+        dynamodb.put_item(
+            TableName=os.environ["KEYS_TABLE"],
+            Item={"key": {"S": key}},
+            ConditionExpression="attribute_not_exists(#key)",
+            ExpressionAttributeNames={"#key": "key"},
+        )
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        return False
+    return True
 
+
+def invoke(function, work):
     boto3.client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(work))
 
 
