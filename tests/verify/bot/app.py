@@ -1,9 +1,9 @@
 """The bot of `make verify-aws`: a LangBot HTTP bot as a Lambda function behind a function URL.
 
-It keeps the idempotency keys in a table, so any instance can answer. The text of a message says what it does:
-`LONG:n` streams n parts, `BIG:n` says n bytes, `SILENT` says nothing, `BURN` answers 503 to the first key of a
-message, as a full LangBot does. Anything else is echoed. A turn is an invocation of its own, since Lambda stops
-a function once it has answered.
+It keeps the idempotency keys in a table, so any instance can answer. A message's text says what it does:
+`LONG:n` streams n parts, `BIG:n` says n bytes, `SILENT` says nothing, `BURN` answers 503 to the first key of
+a message, as a full LangBot does. Anything else is echoed. A turn is an invocation of its own, since Lambda
+stops a function once it has answered.
 """
 
 import base64
