@@ -82,6 +82,10 @@ def test_functions_together_admit_no_more_than_there_are_slots(talk, new_control
     assert {(r.full, r.seconds <= 1) for r in results if isinstance(r, Deferred)} == {(True, True)}
 
 
+def test_the_only_slot_is_given_once(talk, new_control):
+    assert admitted(*(admit_one(new_control(1), talk) for _ in range(2))) == 1
+
+
 def test_messages_that_wait_for_a_reply_take_slots(talk, new_control, clock, table):
     for number in range(3):
         put_awaiting(table, talk, number, clock.now)

@@ -2,9 +2,11 @@
 
 import json
 
-from publish.publisher import MAX_EFFECTIVE_PARTS, EventPublisher, StreamRecord
+from publish.publisher import MAX_BODY_BYTES, MAX_EFFECTIVE_PARTS, EventPublisher, StreamRecord
 from relay.domain.event import MAX_EVENT_REPLY_BYTES
 from support.samples import received_part
+
+KB = 1024
 
 
 class RepliesTable:
@@ -87,6 +89,12 @@ def test_a_part_that_no_event_can_hold_is_the_last_that_is_read():
     assert "message" not in data
     assert data["read"]["last"] == table.parts[-1]["part"]
     assert table.reads == 1
+
+
+def test_a_body_is_read_if_an_event_can_hold_it_though_all_is_escaped():
+    text = "\x01" * (MAX_EVENT_REPLY_BYTES - KB)
+    part = json.dumps({"session_id": "s" * 480, "message": [{"type": "Plain", "text": text}]})
+    assert 0 < MAX_BODY_BYTES - len(part) < 20 * KB
 
 
 def test_a_reply_of_more_parts_than_an_event_can_hold_is_counted_and_not_kept():
