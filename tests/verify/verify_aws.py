@@ -148,7 +148,10 @@ def run_tests(verified: Verified, paths: list[str]) -> list[Check]:
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder, "results.xml")
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={found}", *paths]
-        subprocess.run(command, cwd=ROOT, env=os.environ | verified.to_env(), check=False)
+        environment = (
+            os.environ | verified.to_env() | {"BELIEFS_STACK": verified.outputs or verified.stack_name}
+        )
+        subprocess.run(command, cwd=ROOT, env=environment, check=False)
         cases = ElementTree.parse(found).iter("testcase") if found.exists() else ()  # noqa: S314 - pytest wrote it
         return [Check(case.attrib["name"], result_of(case), float(case.attrib["time"])) for case in cases]
 
@@ -177,7 +180,7 @@ def verify(stack: Stack, outputs: str, seconds: float, keep: bool) -> bool:
     """Verify a relay with a bot of its own; return whether all is as it must be."""
     began = time.time()
     with deployed_bot(stack, f"{stack.name}-bot", outputs, keep) as verified:
-        checks = run_tests(verified, ["tests/verify/outside.py"])
+        checks = run_tests(verified, ["tests/verify/outside.py", "tests/beliefs"])
         traffic = send_and_check(stack, seconds)
         return report(checks, traffic.faults, [*traffic.lines, *consumption_lines(stack, began, traffic)])
 
