@@ -17,7 +17,7 @@ OLD_MESSAGE = 1800
 SAVE_AGAIN = "If its form is right, save it there again: LangBot may not use what its form has"
 
 FEW_EXECUTIONS = 50
-"""Parallel executions below which a burst of callbacks can be throttled. A new account has ten."""
+"""Free parallel executions below which a burst of callbacks can be throttled. A new account has ten."""
 
 CALLBACKS_A_SECOND = 15
 """What one LangBot posts while it streams, as measured."""
@@ -158,10 +158,32 @@ def alarm_findings(alarms: Sequence[Json], topic: bool, confirmed: int) -> Itera
         yield note("alarms", f"{len(alarms)} alarms, and no mail", advice)
 
 
-def concurrency_finding(unreserved: int) -> Finding:
-    """Judge how many functions of the account can run at once."""
-    text = f"{unreserved} parallel executions for all functions without reserved ones"
-    if unreserved < FEW_EXECUTIONS:
+def metric_finding(silent: Sequence[str], alarms: int) -> Finding:
+    """Judge the alarms by those whose metric had no value for a day."""
+    if not silent:
+        return ok("alarm metrics", f"each of {alarms} has values of the last day")
+    text = f"none of the last day for {', '.join(silent)}"
+    return note(
+        "alarm metrics", text, "a stack that is in use has values of each: `relay bots test` makes some"
+    )
+
+
+def role_finding(changed: Sequence[str], roles: int) -> Finding:
+    """Judge the functions' roles by those that are not as the template has them."""
+    if not changed:
+        return ok("roles", f"all {roles} are as deployed")
+    text = f"not as deployed: {', '.join(changed)}"
+    return fault(
+        "roles", text, "CloudFormation shows the difference as drift; deploy again, or undo the change"
+    )
+
+
+def concurrency_finding(unreserved: int, used: float) -> Finding:
+    """Judge how many functions of the account can run at once, of which so many did in the last day."""
+    text = (
+        f"{unreserved} parallel executions for all functions without reserved ones, at most {used:.0f} used"
+    )
+    if unreserved - used < FEW_EXECUTIONS:
         return fault("concurrency", text, "raise Lambda's quota `Concurrent executions`")
     return ok("concurrency", text)
 

@@ -18,6 +18,21 @@ def test_a_statement_without_a_value_is_not_in_a_policy(probed):
     assert len(document["Statement"]) == 3
 
 
+@on(fixture="probed", emulator="it compares no policies of a role")
+def test_a_policy_that_was_changed_is_drift_of_its_role(probed):
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/detect-drift-resource.html"""
+    iam, role = probed.client("iam"), probed.outputs["Role"]
+    policy = iam.get_role_policy(RoleName=role, PolicyName="probe")["PolicyDocument"]
+    iam.delete_role_policy(RoleName=role, PolicyName="probe")
+    try:
+        found = probed.client("cloudformation").detect_stack_resource_drift(
+            StackName=probed.outputs["Stack"], LogicalResourceId="Role"
+        )
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName="probe", PolicyDocument=json.dumps(policy))
+    assert found["StackResourceDrift"]["StackResourceDriftStatus"] == "MODIFIED"
+
+
 @on("emulator", fixture="probed")
 def test_a_stack_that_is_protected_is_not_deleted(probed):
     """https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-protect-stacks.html"""
