@@ -6,13 +6,11 @@ from typing import Any
 from relay.domain.admission import BotState
 from relay.domain.bot import Bot, weakness
 from relay.domain.diagnosis import RefusedCallback, command, diagnose_refusals, pluralize
+from relay.domain.message import LATE_AFTER
 from relay.domain.signing import SIGNATURE_TOLERANCE, Refusal
 from relay.domain.timestamps import UtcText
 from relay_cli.finding import Finding, fault, note, ok
 from relay_cli.langbot_api import Json
-
-OLD_MESSAGE = 1800
-"""Seconds after which a message on the push queue is late, as for the alarm PushQueueAlarm."""
 
 SAVE_AGAIN = "If its form is right, save it there again: LangBot may not use what its form has"
 
@@ -121,13 +119,19 @@ def queue_finding(check: str, waiting: int, advice: str) -> Finding:
     return fault(check, text, advice) if waiting else ok(check, text)
 
 
-def age_finding(ages: Sequence[float], waiting: int) -> Finding:
-    """Judge the push queue by the ages of its oldest message in the last minutes, in seconds."""
+def age_finding(ages: Sequence[float], late: bool, waiting: int) -> Finding:
+    """Judge the push queue by the ages of its oldest message in the last minutes, in seconds.
+
+    `late`: push had a message that was older than LATE_AFTER. SQS leaves out what it has received often.
+    """
+    if late:
+        text = f"{pluralize(waiting, 'message')}, and push tries some that are over {LATE_AFTER} s old"
+        return fault("push queue", text, "`relay bots list` says which bot fails")
     if not ages:
         return note("push queue", f"{pluralize(waiting, 'message')}; CloudWatch has no age of the oldest")
     oldest = max(ages)
     text = f"{pluralize(waiting, 'message')}, the oldest {oldest:.0f} s old"
-    if oldest > OLD_MESSAGE:
+    if oldest > LATE_AFTER:
         return fault("push queue", text, "`relay bots list` says which bot fails")
     return ok("push queue", text)
 
@@ -176,6 +180,14 @@ def role_finding(changed: Sequence[str], roles: int) -> Finding:
     return fault(
         "roles", text, "CloudFormation shows the difference as drift; deploy again, or undo the change"
     )
+
+
+def reserved_finding(reserved: int, most: int) -> Finding:
+    """Judge the concurrency that is reserved for push, -1 for none, by what its queue alone may take."""
+    if 0 <= reserved < most:
+        advice = f"deploy with PushReservedConcurrency={most}, or -1"
+        return fault("concurrency", f"{reserved} are reserved for push, whose queue takes {most}", advice)
+    return ok("concurrency", f"push may have the {most} that its queue takes")
 
 
 def concurrency_finding(unreserved: int, used: float) -> Finding:

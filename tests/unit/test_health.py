@@ -84,7 +84,13 @@ def test_a_bot_without_a_free_slot_is_a_fault(in_flight, most, ok):
 
 @pytest.mark.parametrize(("ages", "ok"), [([], None), ([3.0, 1800.0], True), ([3.0, 1801.0, 2.0], False)])
 def test_the_push_queue_is_judged_by_its_oldest_message(ages, ok):
-    assert health.age_finding(ages, waiting=7).ok is ok
+    assert health.age_finding(ages, late=False, waiting=7).ok is ok
+    assert health.age_finding(ages, late=True, waiting=7).ok is False
+
+
+@pytest.mark.parametrize(("reserved", "ok"), [(-1, True), (0, False), (9, False), (10, True)])
+def test_push_needs_as_much_reserved_concurrency_as_its_queue_takes(reserved, ok):
+    assert health.reserved_finding(reserved, 10).ok is ok
 
 
 @pytest.mark.parametrize(("waiting", "ok"), [(0, True), (1, False)])

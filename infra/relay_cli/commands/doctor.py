@@ -133,7 +133,12 @@ class _Doctor:
             },
             seconds=900,
         )
-        yield health.age_finding(ages, self._size(self._stack.push_queue_url))
+        late = {
+            "Namespace": f"LangBotRelay/{self._stack.name}",
+            "MetricName": "LateMessages",
+            "Dimensions": [],
+        }
+        yield health.age_finding(ages, bool(self._maxima(late, 900)), self._size(self._stack.push_queue_url))
         parked = self._stack.open_awaiting_index().count_parked()
         yield health.queue_finding("parked", parked, "`relay waiting` says why; resend or drop them")
         if spill := self._deployment.resources.get("SpillQueue"):
@@ -194,6 +199,9 @@ class _Doctor:
         used = {"Namespace": "AWS/Lambda", "MetricName": "UnreservedConcurrentExecutions", "Dimensions": []}
         most = max(self._maxima(used, DAY), default=0)
         yield health.concurrency_finding(limit["UnreservedConcurrentExecutions"], most)
+        parameters = self._deployment.parameters
+        names = ("PushReservedConcurrency", "PushMaximumConcurrency")
+        yield health.reserved_finding(*(int(parameters[name]) for name in names))
 
     def throttle(self) -> Iterator[Finding]:
         stages = self._stack.client("apigatewayv2").get_stages(
