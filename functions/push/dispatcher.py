@@ -18,7 +18,7 @@ from relay.adapters.replies_table import RepliesTable
 from relay.domain.admission import Deferred, slot_poll_delay
 from relay.domain.attempt import Attempt, Delivery, Outcome, Verdict, idempotency_key
 from relay.domain.keys import is_message_key, message_key, record_key
-from relay.domain.message import Message, QueuedMessage, parse_message, parse_session_body
+from relay.domain.message import LATE_AFTER, Message, QueuedMessage, parse_message, parse_session_body
 from relay.domain.part import VerifiedCallback, parse_part, reply_part, sync_reply_body
 from relay.domain.record import MessageRecord, dropped_record, history_of, key_of, parked_record
 from relay.domain.retry import Conclusion, Policy, conclude, conclude_failure
@@ -69,6 +69,8 @@ class Dispatcher:
             retry_in = RETRY_AFTER_ERROR
         if retry_in is None:
             return False
+        if self.clock() - queued.queued_at > LATE_AFTER:
+            self.metrics.count(Metric.LATE_MESSAGES)
         try:
             self.message_queue.set_visibility(queued, retry_in)
         except (ClientError, BotoCoreError) as error:

@@ -21,6 +21,7 @@ class Metric(StrEnum):
     SPILLED = "Spilled"
     SIGNATURE_REFUSED = "SignatureRefused"
     PARKED_MESSAGES = "ParkedMessages"
+    LATE_MESSAGES = "LateMessages"
 
 
 Value = tuple[tuple[tuple[str, str], ...], Metric, str, float]
@@ -35,7 +36,7 @@ class Metrics:
         self._values: list[Value] = []
 
     def count(self, metric: Metric, **dimension: str) -> None:
-        """Count one event, by one dimension."""
+        """Count one event, by one dimension or of the whole stack."""
         self._add(metric, "Count", 1, dimension)
 
     def gauge(self, metric: Metric, value: int) -> None:

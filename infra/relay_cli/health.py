@@ -6,18 +6,16 @@ from typing import Any
 from relay.domain.admission import BotState
 from relay.domain.bot import Bot, weakness
 from relay.domain.diagnosis import RefusedCallback, command, diagnose_refusals, pluralize
+from relay.domain.message import LATE_AFTER
 from relay.domain.signing import SIGNATURE_TOLERANCE, Refusal
 from relay.domain.timestamps import UtcText
 from relay_cli.finding import Finding, fault, note, ok
 from relay_cli.langbot_api import Json
 
-OLD_MESSAGE = 1800
-"""Seconds after which a message on the push queue is late, as for the alarm PushQueueAlarm."""
-
 SAVE_AGAIN = "If its form is right, save it there again: LangBot may not use what its form has"
 
 FEW_EXECUTIONS = 50
-"""Parallel executions below which a burst of callbacks can be throttled. A new account has ten."""
+"""Free parallel executions below which a burst of callbacks can be throttled. A new account has ten."""
 
 CALLBACKS_A_SECOND = 15
 """What one LangBot posts while it streams, as measured."""
@@ -121,13 +119,19 @@ def queue_finding(check: str, waiting: int, advice: str) -> Finding:
     return fault(check, text, advice) if waiting else ok(check, text)
 
 
-def age_finding(ages: Sequence[float], waiting: int) -> Finding:
-    """Judge the push queue by the ages of its oldest message in the last minutes, in seconds."""
+def age_finding(ages: Sequence[float], late: bool, waiting: int) -> Finding:
+    """Judge the push queue by the ages of its oldest message in the last minutes, in seconds.
+
+    `late`: push had a message that was older than LATE_AFTER. SQS leaves out what it has received often.
+    """
+    if late:
+        text = f"{pluralize(waiting, 'message')}, and push tries some that are over {LATE_AFTER} s old"
+        return fault("push queue", text, "`relay bots list` says which bot fails")
     if not ages:
         return note("push queue", f"{pluralize(waiting, 'message')}; CloudWatch has no age of the oldest")
     oldest = max(ages)
     text = f"{pluralize(waiting, 'message')}, the oldest {oldest:.0f} s old"
-    if oldest > OLD_MESSAGE:
+    if oldest > LATE_AFTER:
         return fault("push queue", text, "`relay bots list` says which bot fails")
     return ok("push queue", text)
 
@@ -158,10 +162,40 @@ def alarm_findings(alarms: Sequence[Json], topic: bool, confirmed: int) -> Itera
         yield note("alarms", f"{len(alarms)} alarms, and no mail", advice)
 
 
-def concurrency_finding(unreserved: int) -> Finding:
-    """Judge how many functions of the account can run at once."""
-    text = f"{unreserved} parallel executions for all functions without reserved ones"
-    if unreserved < FEW_EXECUTIONS:
+def metric_finding(silent: Sequence[str], alarms: int) -> Finding:
+    """Judge the alarms by those whose metric had no value for a day."""
+    if not silent:
+        return ok("alarm metrics", f"each of {alarms} has values of the last day")
+    text = f"none of the last day for {', '.join(silent)}"
+    return note(
+        "alarm metrics", text, "a stack that is in use has values of each: `relay bots test` makes some"
+    )
+
+
+def role_finding(changed: Sequence[str], roles: int) -> Finding:
+    """Judge the functions' roles by those that are not as the template has them."""
+    if not changed:
+        return ok("roles", f"all {roles} are as deployed")
+    text = f"not as deployed: {', '.join(changed)}"
+    return fault(
+        "roles", text, "CloudFormation shows the difference as drift; deploy again, or undo the change"
+    )
+
+
+def reserved_finding(reserved: int, most: int) -> Finding:
+    """Judge the concurrency that is reserved for push, -1 for none, by what its queue alone may take."""
+    if 0 <= reserved < most:
+        advice = f"deploy with PushReservedConcurrency={most}, or -1"
+        return fault("concurrency", f"{reserved} are reserved for push, whose queue takes {most}", advice)
+    return ok("concurrency", f"push may have the {most} that its queue takes")
+
+
+def concurrency_finding(unreserved: int, used: float) -> Finding:
+    """Judge how many functions of the account can run at once, of which so many did in the last day."""
+    text = (
+        f"{unreserved} parallel executions for all functions without reserved ones, at most {used:.0f} used"
+    )
+    if unreserved - used < FEW_EXECUTIONS:
         return fault("concurrency", text, "raise Lambda's quota `Concurrent executions`")
     return ok("concurrency", text)
 

@@ -49,6 +49,8 @@ def test_each_part_of_a_stack_has_its_line(doctor):
         "spilled",
         "triggers",
         "alarms",
+        "alarm metrics",
+        "roles",
         "concurrency",
         "API throttle",
         "callback URL",
@@ -67,6 +69,30 @@ def test_a_function_that_gets_nothing_is_named_with_the_command_that_helps(talk,
         functions.update_event_source_mapping(UUID=mapping, Enabled=True)
     assert (found["ok"], publish in found["text"]) == (False, True)
     assert found["advice"] == f"aws lambda update-event-source-mapping --enabled --uuid {mapping}"
+
+
+def test_a_role_that_was_changed_by_hand_is_named(talk, doctor):
+    iam, role = talk.deployed.client("iam"), talk.deployed.physical_id("PublishRole")
+    before = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
+    without_condition = json.dumps(before | {"Statement": [before["Statement"][0] | {"Condition": {}}]})
+    iam.update_assume_role_policy(RoleName=role, PolicyDocument=without_condition)
+    try:
+        found = doctor()["roles"]
+    finally:
+        iam.update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps(before))
+    assert (found["ok"], found["text"]) == (False, "not as deployed: PublishRole")
+
+
+def test_an_alarm_whose_metric_has_values_is_not_named(talk, doctor):
+    queue = talk.deployed.physical_id("SpillQueue").rpartition("/")[2]
+    data = {
+        "MetricName": "ApproximateNumberOfMessagesNotVisible",
+        "Dimensions": [{"Name": "QueueName", "Value": queue}],
+        "Value": 0,
+    }
+    assert "SpillAlarm" in doctor()["alarm metrics"]["text"]
+    talk.deployed.client("cloudwatch").put_metric_data(Namespace="AWS/SQS", MetricData=[data])
+    assert "SpillAlarm" not in doctor()["alarm metrics"]["text"]
 
 
 def test_bot_that_works_has_no_fault(talk, doctor):

@@ -20,11 +20,11 @@ def alarms(deployed, stack):
 @pytest.mark.parametrize(
     ("name", "metric", "of", "starts_at"),
     [
-        ("CallbackErrorsAlarm", "5xx", "CallbackApi", ">= 4"),
+        ("CallbackErrorsAlarm", "5xx", "CallbackApi", ">= 2"),
         ("CallbacksRefusedAlarm", "4xx", "CallbackApi", "> 0"),
         ("SpillAlarm", "ApproximateNumberOfMessagesNotVisible", "SpillQueue", "> 0"),
         ("SpillUnreadAlarm", "ApproximateNumberOfMessagesVisible", "SpillQueue", "> 0"),
-        ("PushQueueAlarm", "ApproximateAgeOfOldestMessage", "PushQueue", "> 1800"),
+        ("PushUnreadAlarm", "ApproximateAgeOfOldestMessage", "PushQueue", "> 1800"),
         ("SettleLateAlarm", "IteratorAge", "SettleFunction", "> 900000"),
         ("PublishLateAlarm", "IteratorAge", "PublishFunction", "> 900000"),
     ],
@@ -44,9 +44,15 @@ def test_the_alarm_of_parked_messages_watches_what_settle_counts_each_minute(dep
     assert (alarm["Threshold"], alarm["TreatMissingData"]) == (0, "breaching")
 
 
+def test_the_alarm_of_late_messages_watches_what_push_counts(deployed):
+    alarm = alarms(deployed, "relay-local")["PushQueueAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("LangBotRelay/relay-local", Metric.LATE_MESSAGES)
+    assert (alarm["Threshold"], alarm["TreatMissingData"]) == (0, "notBreaching")
+
+
 def test_each_alarm_says_what_it_means_and_what_to_do(deployed):
     found = alarms(deployed, "relay-local")
-    assert len(found) == 8
+    assert len(found) == 9
     for name, alarm in found.items():
         text = alarm["AlarmDescription"]
         assert "LangBot Relay" in text, name

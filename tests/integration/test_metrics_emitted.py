@@ -212,3 +212,15 @@ def test_a_refused_signature_is_counted_by_its_reason_alone(talk, callback, line
     (line,) = lines()
     assert values(line) == (("reason", reason), {"SignatureRefused": [1]})
     assert (bot or talk.name) not in json.dumps(line)
+
+
+@pytest.mark.parametrize(("age", "late"), [(1700, {}), (1900, {(): {"LateMessages": [1]}})])
+def test_a_message_that_stays_on_the_queue_for_half_an_hour_is_late(talk, dispatcher, emitted, age, late):
+    talk.bot.answer_with(OVERLOADED)
+    deliver(dispatcher, replace(queued(talk), queued_at=time.time() - age))
+    assert emitted() == {("bot", talk.name): {"Refused": [1]}} | late
+
+
+def test_a_message_that_leaves_the_queue_is_not_late(talk, dispatcher, emitted):
+    deliver(dispatcher, replace(queued(talk), queued_at=time.time() - 1900))
+    assert emitted().keys() == {("bot", talk.name)}

@@ -9,6 +9,9 @@ from simulation.world import Task, World
 
 DEDUPLICATION_INTERVAL = 300
 MAX_MESSAGE_BYTES = 1 << 20
+MAX_HIDDEN = 43_200
+"""Seconds from its receive for which a message can be hidden."""
+
 _FIRST_SEQUENCE_NUMBER = 18_849_496_460_467_696_128
 
 
@@ -25,6 +28,7 @@ class Stored:
     attributes: dict[str, Any]
     visible_at: float
     receives: int = 0
+    received_at: float = 0
     receipt: str = ""
 
 
@@ -101,6 +105,7 @@ class SqsQueue:
         received = list(islice(visible, most))
         for message in received:
             message.receives += 1
+            message.received_at = now
             message.receipt = f"{message.id}/{message.receives}"
             message.visible_at = now + (self.visibility if visibility is None else visibility)
         return received
@@ -124,7 +129,11 @@ class SqsQueue:
 
     def set_visibility(self, receipt: str, seconds: float) -> None:
         """Set when a message in flight is visible again."""
-        self.in_flight(receipt, "ChangeMessageVisibility").visible_at = self.world.now + seconds
+        operation = "ChangeMessageVisibility"
+        message = self.in_flight(receipt, operation)
+        if self.world.now + seconds > message.received_at + MAX_HIDDEN:
+            raise refusal("InvalidParameterValue", operation, "Total VisibilityTimeout is beyond the limit")
+        message.visible_at = self.world.now + seconds
         self.changed()
 
     def wait(self) -> None:
@@ -151,7 +160,9 @@ class Sqs:
         self.queues = {queue.url: queue for queue in queues}
 
     def send_message(self, QueueUrl: str, **arguments: Any) -> dict[str, Any]:
-        if len(arguments["MessageBody"].encode()) > MAX_MESSAGE_BYTES:
+        attributes = arguments.get("MessageAttributes", {})
+        texts = [text for name, value in attributes.items() for text in (name, *value.values())]
+        if sum(len(text.encode()) for text in (arguments["MessageBody"], *texts)) > MAX_MESSAGE_BYTES:
             raise refusal(
                 "InvalidParameterValue", "SendMessage", "Message must be shorter than 1048576 bytes"
             )
@@ -168,7 +179,10 @@ class Sqs:
                     "MessageId": message.id,
                     "ReceiptHandle": message.receipt,
                     "Body": message.body,
-                    "Attributes": {"MessageDeduplicationId": message.deduplication_id},
+                    "Attributes": {
+                        "MessageDeduplicationId": message.deduplication_id,
+                        "ApproximateReceiveCount": str(message.receives),
+                    },
                 }
                 for message in received
             ]

@@ -1,6 +1,8 @@
-"""The models do what the emulator of the local stack does, as far as the relay sees it."""
+"""The relay's adapters see the same on the models as on the emulator of the local stack.
 
-import json
+What AWS itself does is in tests/beliefs.
+"""
+
 from collections.abc import Callable
 from dataclasses import replace
 from operator import itemgetter
@@ -11,7 +13,6 @@ from botocore.exceptions import ClientError
 
 from relay.adapters.admission_control import AdmissionControl, Permit
 from relay.adapters.awaiting_index import AwaitingIndex, Recheck
-from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay.adapters.dynamodb import Table
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
@@ -28,8 +29,7 @@ from simulation.deployed_relay import queue_of, table_of
 from simulation.faults import Faults, Scenario
 from simulation.model_aws import Client, Service
 from simulation.model_dynamodb import MAX_ITEM_BYTES, Dynamodb
-from simulation.model_sqs import Sqs
-from simulation.model_stores import S3, SecretsManager
+from simulation.model_stores import S3
 from simulation.simulation import simulate
 from simulation.world import START, Process, World
 from support.deployed import Deployed, Talk
@@ -215,45 +215,6 @@ def test_a_bot_is_admitted_alike(deployed: Deployed) -> None:
     assert in_a_world(models, lambda clients: observe(clients, "messages")) == expected
 
 
-def test_a_fifo_queue_holds_back_a_group_alike(deployed: Deployed) -> None:
-    def observe(sqs: Any, url: str) -> list[Any]:
-        def send(body: str, group: str) -> str:
-            sent = sqs.send_message(
-                QueueUrl=url, MessageBody=body, MessageGroupId=group, MessageDeduplicationId=body
-            )
-            message_id: str = sent["MessageId"]
-            return message_id
-
-        def receive() -> tuple[str | None, str]:
-            found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1, AttributeNames=["All"])
-            for message in found.get("Messages", []):
-                return message["Body"], message["ReceiptHandle"]
-            return None, ""
-
-        same = send("a1", "a") == send("a1", "a")
-        send("a2", "a")
-        send("b1", "b")
-        (first, handle), (second, _), (third, _) = receive(), receive(), receive()
-        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
-        again, handle = receive()
-        sqs.delete_message(QueueUrl=url, ReceiptHandle=handle)
-        return [same, first, second, third, again, receive()[0], receive()[0]]
-
-    attributes = {"FifoQueue": "true", "VisibilityTimeout": "120"}
-    name = f"model-{uuid4().hex[:12]}.fifo"
-    real = deployed.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-    expected = observe(deployed.client("sqs"), real)
-    assert expected == [True, "a1", "b1", None, "a1", "a2", None]
-    urls: list[str] = []
-
-    def models(world: World) -> list[Service]:
-        queue = queue_of(world, "PushQueue")
-        urls.append(queue.url)
-        return [Sqs([queue])]
-
-    assert in_a_world(models, lambda clients: observe(clients("sqs"), urls[0])) == expected
-
-
 def test_a_fifo_queue_hands_out_no_more_messages_than_can_be_in_flight() -> None:
     queue = queue_of(World(0), "PushQueue", limit=3)
     for group in "aaaabc":
@@ -261,34 +222,6 @@ def test_a_fifo_queue_hands_out_no_more_messages_than_can_be_in_flight() -> None
         queue.send(fields)
     # It finds no other group behind the first three messages.
     assert [[message.group for message in queue.receive(10)] for _ in range(2)] == [["a", "a", "a"], []]
-
-
-def test_a_secret_is_missing_or_scheduled_for_deletion_alike(deployed: Deployed) -> None:
-    prefix = f"model-{uuid4().hex[:12]}/bots/"
-    secret = json.dumps({"url": "http://bot/1", "inbound_secret": "in" * 9, "outbound_secret": "out" * 9})
-
-    def observe(secretsmanager: Any, prefix: str) -> list[str | None]:
-        registry = BotRegistry(secretsmanager, prefix)
-        seen: list[str | None] = []
-        for name in ("good", "missing", "deleted"):
-            try:
-                seen.append(registry.get(name).url)
-            except UnknownBot:
-                seen.append(None)
-        return seen
-
-    real = deployed.client("secretsmanager")
-    for name in ("good", "deleted"):
-        real.create_secret(Name=prefix + name, SecretString=secret)
-    real.delete_secret(SecretId=f"{prefix}deleted")
-    expected = observe(real, prefix)
-    assert expected == ["http://bot/1", None, None]
-    secrets = {f"{prefix}good": json.loads(secret), f"{prefix}deleted": None}
-
-    def models(world: World) -> list[Service]:
-        return [SecretsManager(world, secrets)]
-
-    assert in_a_world(models, lambda clients: observe(clients("secretsmanager"), prefix)) == expected
 
 
 def test_a_message_and_its_reply_leave_the_same(talk: Talk) -> None:

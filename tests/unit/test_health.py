@@ -84,7 +84,13 @@ def test_a_bot_without_a_free_slot_is_a_fault(in_flight, most, ok):
 
 @pytest.mark.parametrize(("ages", "ok"), [([], None), ([3.0, 1800.0], True), ([3.0, 1801.0, 2.0], False)])
 def test_the_push_queue_is_judged_by_its_oldest_message(ages, ok):
-    assert health.age_finding(ages, waiting=7).ok is ok
+    assert health.age_finding(ages, late=False, waiting=7).ok is ok
+    assert health.age_finding(ages, late=True, waiting=7).ok is False
+
+
+@pytest.mark.parametrize(("reserved", "ok"), [(-1, True), (0, False), (9, False), (10, True)])
+def test_push_needs_as_much_reserved_concurrency_as_its_queue_takes(reserved, ok):
+    assert health.reserved_finding(reserved, 10).ok is ok
 
 
 @pytest.mark.parametrize(("waiting", "ok"), [(0, True), (1, False)])
@@ -127,9 +133,23 @@ def test_an_alarm_that_is_on_says_what_it_means():
     assert (on.ok, on.advice) == (False, "A message is parked.")
 
 
-@pytest.mark.parametrize(("unreserved", "ok"), [(10, False), (50, True), (1000, True)])
-def test_a_new_account_runs_too_few_functions_at_once(unreserved, ok):
-    assert health.concurrency_finding(unreserved).ok is ok
+@pytest.mark.parametrize(
+    ("unreserved", "used", "ok"), [(10, 0, False), (50, 0, True), (1000, 950, True), (1000, 951, False)]
+)
+def test_an_account_that_can_run_few_more_functions_at_once_is_a_fault(unreserved, used, ok):
+    assert health.concurrency_finding(unreserved, used).ok is ok
+
+
+@pytest.mark.parametrize(("silent", "ok"), [([], True), (["stack-ParkedAlarm-1"], None)])
+def test_an_alarm_whose_metric_has_no_value_is_named(silent, ok):
+    finding = health.metric_finding(silent, 8)
+    assert (finding.ok, all(name in finding.text for name in silent)) == (ok, True)
+
+
+@pytest.mark.parametrize(("changed", "ok"), [([], True), (["PushRole"], False)])
+def test_a_role_that_was_changed_is_a_fault(changed, ok):
+    finding = health.role_finding(changed, 4)
+    assert (finding.ok, all(name in finding.text for name in changed)) == (ok, True)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,10 @@ QUEUE_RETENTION = 14 * 86_400
 RETENTION_MARGIN = 43_200
 """Seconds before that at which a message must be off the queue: longer than any message is invisible."""
 
+LATE_AFTER = 1800
+"""Seconds after which a message on the queue needs an operator. It may wait for AnswerDeadlineSeconds, by
+default half of that, behind one that its bot does not answer."""
+
 Action = Literal["push", "sync", "reset"]
 
 PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}

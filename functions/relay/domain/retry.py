@@ -11,7 +11,8 @@ BACKOFF_CAP = 60
 """Seconds between two attempts at the most: short for a bot that has recovered, far below KEY_LIFETIME."""
 
 VISIBILITY_CAP = 43_000
-"""Seconds; SQS lets a received message be invisible for 12 hours in all."""
+"""Seconds. SQS lets a message be invisible for 12 hours from its receive, and refuses a longer one. The 200 s
+less are more than push has until it sets it."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from relay.domain.diagnosis import RefusedCallback, command
 from relay.domain.record import MessageRecord
 from relay.domain.signing import Refusal, sign
 from relay.domain.states import State
-from relay.domain.timestamps import utc_text
+from relay.domain.timestamps import DAY, utc_text
 from relay.log_fields import PROBE
 from relay_cli import health, langbot_api
 from relay_cli.arguments import STACK
@@ -70,6 +70,7 @@ def check(stack: relay.Stack, only: str | None, api: LangBotApi | None) -> Itera
         ("queues", doctor.queues),
         ("triggers", doctor.triggers),
         ("alarms", doctor.alarms),
+        ("roles", doctor.roles),
         ("concurrency", doctor.concurrency),
         ("API throttle", doctor.throttle),
         ("callback URL", doctor.callback_url),
@@ -124,17 +125,20 @@ class _Doctor:
             yield ok("event bus", f"{name} is there")
 
     def queues(self) -> Iterator[Finding]:
-        metrics = self._stack.client("cloudwatch").get_metric_statistics(
-            Namespace="AWS/SQS",
-            MetricName="ApproximateAgeOfOldestMessage",
-            Dimensions=[{"Name": "QueueName", "Value": self._stack.push_queue_url.rpartition("/")[2]}],
-            StartTime=time.time() - 900,
-            EndTime=time.time(),
-            Period=60,
-            Statistics=["Maximum"],
+        ages = self._maxima(
+            {
+                "Namespace": "AWS/SQS",
+                "MetricName": "ApproximateAgeOfOldestMessage",
+                "Dimensions": [{"Name": "QueueName", "Value": self._stack.push_queue_url.rpartition("/")[2]}],
+            },
+            seconds=900,
         )
-        ages = [point["Maximum"] for point in metrics["Datapoints"]]
-        yield health.age_finding(ages, self._size(self._stack.push_queue_url))
+        late = {
+            "Namespace": f"LangBotRelay/{self._stack.name}",
+            "MetricName": "LateMessages",
+            "Dimensions": [],
+        }
+        yield health.age_finding(ages, bool(self._maxima(late, 900)), self._size(self._stack.push_queue_url))
         parked = self._stack.open_awaiting_index().count_parked()
         yield health.queue_finding("parked", parked, "`relay waiting` says why; resend or drop them")
         if spill := self._deployment.resources.get("SpillQueue"):
@@ -143,6 +147,18 @@ class _Doctor:
 
     def _size(self, queue_url: str) -> int:
         return queue_size(self._stack.client("sqs"), queue_url)
+
+    def _maxima(self, metric: Json, seconds: int) -> list[float]:
+        """Return the maxima of a metric in the last seconds: by the hour, or by the minute."""
+        now = time.time()
+        found = self._stack.client("cloudwatch").get_metric_statistics(
+            **{name: metric[name] for name in ("Namespace", "MetricName", "Dimensions")},
+            StartTime=now - seconds,
+            EndTime=now,
+            Period=60 if seconds <= 3600 else 3600,
+            Statistics=["Maximum"],
+        )
+        return [point["Maximum"] for point in found["Datapoints"]]
 
     def triggers(self) -> Iterator[Finding]:
         functions = self._stack.client("lambda")
@@ -161,11 +177,31 @@ class _Doctor:
         if topic:
             listed = self._stack.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
             confirmed = sum(one["SubscriptionArn"].startswith("arn:") for one in listed)
-        yield from health.alarm_findings(found["MetricAlarms"], bool(topic), confirmed)
+        alarms = found["MetricAlarms"]
+        yield from health.alarm_findings(alarms, bool(topic), confirmed)
+        silent = [one["AlarmName"] for one in alarms if not self._maxima(one, DAY)]
+        yield health.metric_finding(silent, len(alarms))
+
+    def roles(self) -> Iterator[Finding]:
+        cloudformation = self._stack.client("cloudformation")
+        roles = [name for name in self._deployment.resources if name.endswith("Role")]
+        changed = []
+        for role in roles:
+            found = cloudformation.detect_stack_resource_drift(
+                StackName=self._stack.name, LogicalResourceId=role
+            )
+            if found["StackResourceDrift"]["StackResourceDriftStatus"] != "IN_SYNC":
+                changed.append(role)
+        yield health.role_finding(changed, len(roles))
 
     def concurrency(self) -> Iterator[Finding]:
         limit = self._stack.client("lambda").get_account_settings()["AccountLimit"]
-        yield health.concurrency_finding(limit["UnreservedConcurrentExecutions"])
+        used = {"Namespace": "AWS/Lambda", "MetricName": "UnreservedConcurrentExecutions", "Dimensions": []}
+        most = max(self._maxima(used, DAY), default=0)
+        yield health.concurrency_finding(limit["UnreservedConcurrentExecutions"], most)
+        parameters = self._deployment.parameters
+        names = ("PushReservedConcurrency", "PushMaximumConcurrency")
+        yield health.reserved_finding(*(int(parameters[name]) for name in names))
 
     def throttle(self) -> Iterator[Finding]:
         stages = self._stack.client("apigatewayv2").get_stages(
