@@ -36,9 +36,7 @@ class RepliesTable:
     def store(self, part: ReplyPart, raw: bytes) -> bool:
         """Store a part with its raw body; return False if it was stored before."""
         path = part_path(part["bot"], part["digest"])
-        if "normalized" in part:
-            self._bucket.put(path, raw)
-        entry = OverflowingItem(part, without_body(part), raw, path)
+        entry = OverflowingItem(part, without_body(part), raw, path, keeps_raw="normalized" in part)
         return put_item(self._table, self._bucket, entry, IS_NEW, {})
 
     def read(self, session: str, part: str) -> ReplyPart | None:
