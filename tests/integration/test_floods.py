@@ -214,7 +214,7 @@ def test_publish_reads_no_more_of_a_session_than_sixteen_pages(deployed, workers
     assert (data["read"]["last"], data["message_id"]) == (last["part"], records[0]["message_id"])
 
 
-def test_publish_reads_no_more_than_twenty_bodies_of_a_turn(talk, deployed, workers):
+def test_publish_reads_no_more_than_ten_bodies_of_a_turn(talk, deployed, workers):
     receiver = workers.receiver()
     nested = [{"type": "Plain", "text": "x", "nested": None}]
     for _ in range(40):

@@ -90,7 +90,7 @@ def put_item(
     if entry.keeps_raw:
         bucket.put(entry.path, entry.raw)
     try:
-        if len(entry.raw) <= entry.max_bytes and _has_at_most(MAX_VALUES, entry.item):
+        if len(entry.raw) <= entry.max_bytes and count_values(entry.item, MAX_VALUES) <= MAX_VALUES:
             return table.put(entry.item, condition, values)
     except (ArithmeticError, RecursionError):
         pass
@@ -102,12 +102,12 @@ def put_item(
     return table.put({**entry.without_body, "overflow": entry.path}, condition, values)
 
 
-def _has_at_most(values: int, item: Mapping[str, Any]) -> bool:
-    """Tell whether an item has at most so many values, with those within its values."""
+def count_values(item: Mapping[str, Any], most: int) -> int:
+    """Return how many values an item has, with those within its values; some number above `most` if more."""
     found: list[Any] = [item]
     for value in found:  # it grows meanwhile
         if isinstance(value, Mapping | list):
             found += value.values() if isinstance(value, Mapping) else value
-        if len(found) > values:
-            return False
-    return True
+        if len(found) > most:
+            break
+    return len(found)

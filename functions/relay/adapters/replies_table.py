@@ -11,6 +11,7 @@ from relay.domain.keys import stamp_of
 from relay.domain.part import ReplyPart, with_body, without_body
 from relay.domain.segments import Segment
 from relay.domain.signing import SIGNATURE_TOLERANCE
+from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import UtcText, host_clock_offset, utc_text
 
 _WITHOUT_TEXT = "#session, #part, reply_to, is_final, created_at, sent_at, received_at"
@@ -118,7 +119,12 @@ class RepliesTable:
 
     def whole(self, part: ReplyPart) -> ReplyPart:
         """Return a part with its body, also if that is in the overflow bucket."""
-        return with_body(part, self._raw(part)) if "overflow" in part else part
+        if "overflow" not in part:
+            return part
+        try:
+            return with_body(part, self._raw(part))
+        except Malformed:  # a version without this limit has stored it
+            return with_body(part, None)
 
     def parts_before(self, session: str, before: str, limit: int) -> list[ReplyPart]:
         """Return the last parts of a session before a key, or before "~" for the end, in order, as stored.
@@ -133,15 +139,20 @@ class RepliesTable:
         )
         return cast(list[ReplyPart], found[::-1])
 
-    def message_of(self, part: ReplyPart, max_bytes: int) -> list[Segment] | None:
+    def message_of(self, part: ReplyPart, max_bytes: int, max_values: int) -> list[Segment] | None:
         """Return the segments of a part.
 
-        Return None if its body is no longer in the overflow bucket, or has there more than `max_bytes` bytes.
+        Return None if its body is no longer in the overflow bucket, or has more bytes or values there.
         """
         if "overflow" not in part:
             return part["message"]
         raw = self._raw(part)
-        return None if raw is None or len(raw) > max_bytes else with_body(part, raw)["message"]
+        if raw is None or len(raw) > max_bytes:
+            return None
+        try:
+            return with_body(part, raw, max_values)["message"]
+        except Malformed:
+            return None
 
     def _raw(self, part: ReplyPart) -> bytes | None:
         # The path follows from the part's own digest: what else an item says is no path to read.
