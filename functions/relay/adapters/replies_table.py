@@ -78,6 +78,13 @@ class RepliesTable:
         found = self._parts(session, since, max_pages=MAX_PAGES, ProjectionExpression=_WITHOUT_TEXT)
         return list(found)
 
+    def once_for_all(self) -> "RepliesTable":
+        """Return the table for one batch: what `parts_since` has read of a session it does not read again.
+
+        A part that is stored meanwhile can be missing.
+        """
+        return _ReadOnce(self._table, self._bucket)
+
     def parts_around(self, session: str, delivered_at: UtcText) -> tuple[list[ReplyPart], bool]:
         """Return `parts_since` a message was accepted, and whether those are all.
 
@@ -178,6 +185,19 @@ class RepliesTable:
         condition = "#session = :session AND #part > :after"
         found = self._table.query(condition, {":session": session, ":after": after}, **more)
         return (cast(ReplyPart, item) for item in found)
+
+
+class _ReadOnce(RepliesTable):
+    def __init__(self, table: Table, bucket: OverflowBucket) -> None:
+        super().__init__(table, bucket)
+        self._found: dict[str, tuple[str, list[ReplyPart]]] = {}
+
+    def parts_since(self, session: str, since: UtcText) -> list[ReplyPart]:
+        earliest, found = self._found.get(session, ("~", []))
+        if since < earliest:
+            found = super().parts_since(session, since)
+            self._found[session] = since, found
+        return [part for part in found if part["part"] > since]
 
 
 def _clock_offset(newest: list[ReplyPart]) -> float:
