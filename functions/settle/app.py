@@ -1,6 +1,7 @@
 """settle: marks the messages that a final part answers, and each minute handles what is due."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import relay.cold_start
@@ -55,7 +56,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return float(context.get_remaining_time_in_millis() / 1000)
 
     if "Records" in event:
-        failed = [number for record in event["Records"] if (number := settle_one(record, seconds_left()))]
+        # A bot can end the turns of one long session any number of times.
+        batch = replace(settler, replies_table=settler.replies_table.once_for_all())
+        failed = [
+            number for record in event["Records"] if (number := settle_one(batch, record, seconds_left()))
+        ]
         result: dict[str, Any] = {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
     else:
         result = {"unanswered": due_items.handle(seconds_left)}
@@ -64,7 +69,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return result
 
 
-def settle_one(record: dict[str, Any], seconds_left: float) -> str | None:
+def settle_one(settler: Settler, record: dict[str, Any], seconds_left: float) -> str | None:
     """Settle a final part; return the number of its record if it must be delivered again."""
     number: str = record["dynamodb"]["SequenceNumber"]
     if seconds_left < _TIME_TO_SETTLE:
