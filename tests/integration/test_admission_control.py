@@ -116,6 +116,17 @@ def test_messages_admitted_just_before_count_though_the_index_lags(talk, new_con
     assert admitted(*(admit(control, talk) for _ in range(3))) == 1
 
 
+def test_a_count_subtracts_what_another_function_has_just_admitted(talk, new_control, clock):
+    control, other = new_control(3), new_control(3)
+    assert admitted(admit_one(control, talk)) == 1
+    clock.now += 0.5
+    assert admitted(admit_one(control, talk)) == 1
+    clock.now += 0.1
+    assert admitted(admit_one(other, talk)) == 1
+    clock.now += 0.5
+    assert admit(control, talk).full
+
+
 def test_a_slot_whose_function_died_is_free_two_counts_later(talk, new_control, clock):
     assert admitted(admit(new_control(1), talk)) == 1
     clock.now += 2

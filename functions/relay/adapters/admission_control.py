@@ -158,6 +158,8 @@ class AdmissionControl:
         if decision is Decision.TAKE_SLOT:
             one_more = f"SET slots_taken = slots_taken + :one, {take}"
             return _Change(one_more, values | {":one": 1}, unchanged, condition="slots_taken < slots")
+        # The count subtracts them, and another function may have taken one since they were read.
+        as_counted = (*unchanged, "slots_taken")
         in_flight = self.in_flight(permit.bot, now) if needs_slot else 0
         slots = admission.free_slots(self._max_in_flight, in_flight, permit.state, now)
         count = "SET slots_expire_at = :expire_at, slots = :slots, slots_taken = :taken"
@@ -167,8 +169,8 @@ class AdmissionControl:
             ":taken": int(needs_slot and slots > 0),
         }
         if needs_slot and not slots:
-            return _Change(count, counted, unchanged)
-        return _Change(f"{count}, {take}", counted | values, unchanged)
+            return _Change(count, counted, as_counted)
+        return _Change(f"{count}, {take}", counted | values, as_counted)
 
     def in_flight(self, bot: str, now: float) -> int:
         """Count the bot's messages at `now` that wait for an answer and have not given their slots back.
