@@ -16,6 +16,7 @@ from relay.domain.admission import (
     free_slots,
     lease_entry,
     leases_of,
+    may_keep,
     probe_delay,
     slot_poll_delay,
 )
@@ -143,6 +144,27 @@ def test_an_attempt_takes_the_last_free_lease_and_leaves_the_first_to_a_sync_cal
 def test_a_sync_call_takes_the_first_lease_or_none():
     assert free(with_leases(lease_4=NOW + 5), is_sync=True) == "lease_1"
     assert free(with_leases(lease_1=NOW + 5), is_sync=True) is None
+
+
+def keeps(lease, leases=4, seconds=0.5, **ends):
+    return may_keep(with_leases(**ends), lease, leases, NOW, seconds)
+
+
+def test_a_lease_is_kept_only_if_at_least_half_of_them_stay_free():
+    assert keeps("lease_4", lease_4=NOW + 5)
+    assert keeps("lease_3", lease_4=NOW + 5, lease_3=NOW + 5)
+    assert not keeps("lease_2", lease_4=NOW + 5, lease_3=NOW + 5, lease_2=NOW + 5)
+    assert not keeps("lease_2", leases=3, lease_3=NOW + 5, lease_2=NOW + 5)
+    assert keeps("lease_2", lease_4=NOW + 5, lease_3=NOW - 1, lease_2=NOW + 5)
+
+
+def test_no_lease_of_a_slow_bot_is_kept():
+    assert keeps("lease_4", lease_4=NOW + 5, seconds=1)
+    assert not keeps("lease_4", lease_4=NOW + 5, seconds=1.01)
+
+
+def test_the_first_lease_is_never_kept():
+    assert not keeps("lease_1", lease_1=NOW + 5)
 
 
 def test_no_attempt_is_made_at_a_bot_whose_leases_are_all_taken():

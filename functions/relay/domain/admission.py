@@ -118,6 +118,11 @@ LEASE_TTL = 70
 """Seconds until a lease is free at the latest, if a function died with it: more than the longest attempt."""
 
 
+QUICK_ATTEMPT = 1
+"""Seconds of the longest attempt whose lease is kept. With two leases a bot that is so quick still gets two
+messages a second at the least."""
+
+
 def leases_of(concurrency: int) -> int:
     """Return how many of the attempts that push makes at the same time may be at one bot: never all."""
     return max(1, min(LEASES, concurrency - 1))
@@ -135,6 +140,19 @@ def free_lease(state: BotState, leases: int, now: float, is_sync: bool) -> str |
     """
     names = [f"lease_{number}" for number in ((1,) if is_sync else range(leases, 0, -1))]
     return next((name for name in names if _is_free(state.item.get(name), now)), None)
+
+
+def may_keep(state: BotState, lease: str, leases: int, now: float, seconds: float) -> bool:
+    """Tell whether an attempt that took so long may leave its lease taken; `state` has that lease.
+
+    Then the same function takes it again without a write between, or it ends by itself. Others must not wait
+    for that: a slow bot needs all of its leases, and of any bot half are never kept, nor is the first, which
+    alone a sync call may have.
+    """
+    if seconds > QUICK_ATTEMPT or lease == "lease_1" or lease not in state.item:
+        return False
+    taken = sum(name.startswith("lease_") and not _is_free(entry, now) for name, entry in state.item.items())
+    return taken <= leases // 2
 
 
 def _is_free(entry: object, now: float) -> bool:
