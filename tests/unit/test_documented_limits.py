@@ -25,7 +25,6 @@ KB = 1024
         ("delivery", "at most {} s, unless `Retry-After` is longer", retry.BACKOFF_CAP),
         ("delivery", "an idempotency key for {} seconds and answers 409", attempt.KEY_LIFETIME),
         ("events", "`message` is present up to {} KB", event.MAX_EVENT_REPLY_BYTES / KB),
-        ("events", "if both together have at most {} KB", event._MAX_BYTES_WITH_TEXT / KB),
         ("events", "if at most {} of the turn's parts make up the reply", publisher.MAX_EFFECTIVE_PARTS),
         ("events", "at most {} of its bodies are in OverflowBucket", publisher.MAX_BODIES),
         (
