@@ -82,7 +82,7 @@ soak: .venv/.tests .local/.package .local/.emulator  ## send messages through th
 # With KEEP=1 it deletes nothing at the end.
 verify-aws: .venv/.tests .local/.sam-$(SAM_CLI)  ## deploy the relay to your AWS account as STACK, verify it, delete it (half an hour)
 	@test -n "$(STACK)" || { echo "name a stack that does not exist: make verify-aws STACK=relay-verify"; exit 2; }
-	@PYTHONPATH=functions:infra:tests exec $(PY) -m verify.verify_aws --stack $(STACK) $(if $(KEEP),--keep)
+	@PYTHONPATH=functions:infra:tests exec $(PY) -m verify.verify_aws --stack "$(STACK)" $(KEEP:1=--keep)
 
 release: .local/.shipped  ## build the client, list packages and licences of the functions, in dist
 	rm -rf dist build

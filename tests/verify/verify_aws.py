@@ -89,9 +89,7 @@ def deployed_bot(stack: Stack, name: str, outputs: str, keep: bool = False) -> I
         "OutboundSecret": outbound,
     }
     code = (BOT / "app.py").read_text("utf-8")
-    template = (
-        (BOT / "template.yaml").read_text("utf-8").replace("ZipFile: CODE", f"ZipFile: {json.dumps(code)}")
-    )
+    template = (BOT / "bot.yaml").read_text("utf-8").replace("ZipFile: CODE", f"ZipFile: {json.dumps(code)}")
     secret = f"{stack.bot_secret_prefix}default"
     manager = stack.client("secretsmanager")
     try:
