@@ -8,8 +8,8 @@ from typing import Any
 import boto3
 import requests
 
-from bench.bench_tables import delete_all
 from bench.lambda_events import signed
+from bench.measured_items import delete_all
 
 _numbers = count(1)
 

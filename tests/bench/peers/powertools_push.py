@@ -22,8 +22,8 @@ from aws_lambda_powertools.utilities.idempotency import (
     idempotent_function,
 )
 
-from bench.bench_tables import delete_all
 from bench.lambda_events import Context, push_event
+from bench.measured_items import delete_all
 
 logger = Logger(service="push")
 processor = SqsFifoPartialProcessor()
