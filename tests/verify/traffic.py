@@ -98,7 +98,7 @@ def _faults(expected: Mapping[str, int], records: Records, parts: Parts) -> Iter
         if record is None or record["state"] != State.ANSWERED:
             yield f"message {key} is {record['state'] if record else 'not recorded'}"
             continue
-        sequences = [part["sequence"] for part in parts[record["accepted_message_id"]]]
+        sequences = [part["sequence"] for part in parts[record["answered_by"]]]
         if sequences != list(range(1, count + 1)):
             yield f"the reply to message {key} has the parts {sequences}, not 1 to {count}"
     if more := set(records) - set(expected):
@@ -110,7 +110,7 @@ def _latencies(records: Records, parts: Parts) -> Iterator[str]:
     for record in records.values():
         queued_at = unix_seconds(record["queued_at"])
         found["queued to delivered"].append(unix_seconds(record["delivered_at"]) - queued_at)
-        last = parts[record["accepted_message_id"]][-1]
+        last = parts[record["answered_by"]][-1]
         found["queued to last part"].append(unix_seconds(last["received_at"]) - queued_at)
     for what, seconds in found.items():
         cuts = quantiles(seconds, n=100)
