@@ -116,22 +116,12 @@ def on(*names: str, fixture: str = "aws", **differs: str) -> pytest.MarkDecorato
     """
     chosen = [*names, *differs]
     if STACK and "emulator" in chosen:
-        chosen, differs = ["emulator"], {} if not _is_local(STACK) else differs
+        chosen = ["emulator" if STACK.endswith(".json") else "aws"]
     elif not PACKAGES:
         chosen = [name for name in chosen if name not in ("moto", "dynalite")]
     marks = {name: pytest.mark.xfail(strict=True, reason=f"{name}: {why}") for name, why in differs.items()}
-    return pytest.mark.parametrize(
-        fixture,
-        [
-            pytest.param(name, marks=marks.get(name, ()), id="aws" if STACK and not differs else name)
-            for name in chosen
-        ],
-        indirect=True,
-    )
-
-
-def _is_local(stack: str) -> bool:
-    return stack.endswith(".json")
+    tried = [pytest.param(name, marks=marks.get(name, ())) for name in chosen]
+    return pytest.mark.parametrize(fixture, tried, indirect=True)
 
 
 def code_of(call: Callable[[], Any]) -> str:

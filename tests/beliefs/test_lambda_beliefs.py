@@ -84,7 +84,7 @@ def test_a_record_that_no_filter_matches_invokes_nothing(probed, test):
     assert [number for number, _ in probed.noted(test, last=2)] == [2]
 
 
-@on(fixture="probed", emulator="it does not throttle")
+@on("emulator", fixture="probed")
 def test_a_throttled_function_behind_an_http_api_is_a_5xx(probed):
     """https://repost.aws/questions/QUfI6bsdd0SOiPeyimzxSkfQ
 
