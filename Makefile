@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help install demo local test test-unit test-console test-langbot beliefs prove fuzz mutants check bench soak release clean
+.PHONY: help install demo local test test-unit test-console test-langbot beliefs prove nightly fuzz mutants check bench soak verify-aws release clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -58,8 +58,12 @@ fuzz: .venv/.tests .local/.package .local/.emulator  ## try 100,000 inputs, or F
 prove: .venv/.tests  ## simulate 10,000 seeds of faults, on all cores (about 20 minutes on two)
 	@PYTHONPATH=functions:infra:tests exec $(PY) -m simulation.run
 
-mutants: .venv/.mutmut-$(MUTMUT)  ## change the rules one by one, fail if the unit tests notice under 95% (minutes, on all cores)
-	@PYTHONPATH=tests exec $(PY) -m support.mutants
+nightly: .venv/.tests  ## simulate 5,000 seeds that were drawn now, each twice (about 20 minutes)
+	@PYTHONPATH=functions:infra:tests exec $(PY) -m simulation.run --new --seeds 5000
+
+mutants: .venv/.mutmut-$(MUTMUT) .local/.package .local/.emulator  ## change the rules one by one and 60 places of the other code, fail if the tests notice too few
+	@PYTHONPATH=tests $(PY) -m support.mutants
+	@PYTHONPATH=tests exec $(PY) -m support.shell_mutants
 
 check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types and template
 	$(PY) -m ruff format --check
@@ -68,13 +72,18 @@ check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check 
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 	CKV_PARSE_ERROR_FAIL=true .local/checkov/bin/checkov --skip-download --compact --quiet --framework cloudformation --file template.yaml
 
-bench: .venv/.tests .local/.package .local/.emulator  ## measure cold starts, throughput and floods
+bench: .venv/.tests .local/.package .local/.emulator .local/.peers  ## measure what a message costs beside its floor and its peers: .bench/latest.json
 	PYTHONPATH=functions:infra:tests exec $(PY) -m bench.bench
 
 soak: .venv/.tests .local/.package .local/.emulator  ## send messages through the local stack for ten minutes, or SOAK_SECONDS, and check each
 	@PYTHONPATH=functions:infra:tests exec $(PY) -m bench.soak
 
 # The licences come first: pyproject.toml has those that the functions may ship, and pip-licenses refuses any other.
+# With KEEP=1 it deletes nothing at the end.
+verify-aws: .venv/.tests .local/.sam-$(SAM_CLI)  ## deploy the relay to your AWS account as STACK, verify it, delete it (half an hour)
+	@test -n "$(STACK)" || { echo "name a stack that does not exist: make verify-aws STACK=relay-verify"; exit 2; }
+	@PYTHONPATH=functions:infra:tests exec $(PY) -m verify.verify_aws --stack "$(STACK)" $(KEEP:1=--keep)
+
 release: .local/.shipped  ## build the client, list packages and licences of the functions, in dist
 	rm -rf dist build
 	mkdir dist
@@ -84,7 +93,7 @@ release: .local/.shipped  ## build the client, list packages and licences of the
 	.local/release/bin/pip wheel -q --no-deps --wheel-dir dist .
 
 clean:  ## remove what was installed and built here
-	rm -rf .venv .local .aws-sam build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .local .aws-sam .bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # ---------------------------------------------------------------- what is installed, once
 
@@ -136,6 +145,13 @@ endef
 	@echo "Installing moto into .local/beliefs (once, 140 MB, a minute) ..."
 	$(call venv,.local/beliefs)
 	@.local/beliefs/bin/pip install -q -r $<
+	@touch $@
+
+# What the peers of the benchmark need beside what the functions run on.
+.local/.peers: tests/bench/peers/requirements-peers.txt .venv/.tests
+	@echo "Installing the peers of the benchmark into .local/peers (once, a few seconds) ..."
+	@rm -rf .local/peers
+	@.venv/bin/pip install -q --target .local/peers -r $<
 	@touch $@
 
 # By uv, since pip takes a quarter of an hour for this on a slow machine.

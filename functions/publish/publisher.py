@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from relay.adapters.event_bus import EventBus
 from relay.adapters.messages_table import MessagesTable
+from relay.adapters.overflow_bucket import count_values
 from relay.adapters.replies_table import MAX_PAGES, RepliesTable
 from relay.domain.event import (
     MAX_EVENT_REPLY_BYTES,
@@ -28,15 +29,22 @@ from relay.log_fields import error_fields
 log = logging.getLogger(__name__)
 
 
-MAX_BODIES = 20
-"""Bodies that are read from the overflow bucket for one event: that takes a second or two each."""
+MAX_BODIES = 10
+"""Bodies of a bot that are read from the overflow bucket for one batch."""
 
 MAX_BODY_BYTES = 6 * MAX_EVENT_REPLY_BYTES + 4096
-"""Bytes of a body from the bucket that are read as JSON, which takes a second for 6 MB of small values. What
-an event can hold has at most six times as many bytes in a body, if all is escaped."""
+"""Bytes of a body from the bucket that are read as JSON. What an event can hold has at most six times as many
+bytes in a body, if all is escaped."""
+
+MAX_BODY_VALUES = MAX_EVENT_REPLY_BYTES // 2
+"""Values of such a body: each has two bytes or more, and what separates it."""
 
 MAX_EFFECTIVE_PARTS = 100
 """Parts that make up a reply. More of the largest would not fit into publish's memory, nor into an event."""
+
+MAX_VALUES = 100_000
+"""Values of a bot's parts that are read for one batch. To read so many takes half a second of CPU, and a long
+reply of 1,000 parts has 20,000."""
 
 _TIME_TO_READ = 30
 """Seconds, of publish's time-out of 60, that must be left to begin with a record."""
@@ -66,6 +74,25 @@ class StreamRecord:
     changed_at: float
 
 
+@dataclass
+class _Budget:
+    """What may be read for one batch: as long as there is time, and of each bot so many values."""
+
+    seconds_left: Callable[[], float]
+    values: dict[str, int] = field(default_factory=dict)
+
+    def has_time(self) -> bool:
+        return self.seconds_left() >= _TIME_TO_READ
+
+    def allows(self, bot: str) -> bool:
+        return self.values.get(bot, 0) < MAX_VALUES and self.seconds_left() >= _TIME_TO_PUBLISH
+
+    def spend(self, part: ReplyPart) -> None:
+        bot = part["bot"]
+        values = MAX_VALUES // MAX_BODIES if "overflow" in part else count_values(part, MAX_VALUES)
+        self.values[bot] = self.values.get(bot, 0) + values
+
+
 @dataclass(frozen=True)
 class EventPublisher:
     """Publishes events. The same change gives an event of the same id, however often it is delivered."""
@@ -82,12 +109,13 @@ class EventPublisher:
         """
         events: dict[str, Event] = {}
         failed: list[str] = []
+        budget = _Budget(seconds_left)
         for record in records:
-            if seconds_left() < _TIME_TO_READ:
+            if not budget.has_time():
                 failed.append(record.number)
                 continue
             try:
-                if event := self._event(record, seconds_left):
+                if event := self._event(record, budget):
                     events[record.number] = event
             except (ClientError, BotoCoreError) as error:
                 log.error("a change cannot be read and is tried again", extra=error_fields(error))
@@ -104,27 +132,30 @@ class EventPublisher:
             raise PublishFailed(f"none of {len(failed)} events; they are tried again")
         return failed
 
-    def _event(self, record: StreamRecord, seconds_left: Callable[[], float]) -> Event | None:
+    def _event(self, record: StreamRecord, budget: _Budget) -> Event | None:
         """Return the event of a change, if it is one. Raise botocore's errors."""
         if "part" in record.new:
-            return self._reply_completed(cast(ReplyPart, record.new), seconds_left)
+            return self._reply_completed(cast(ReplyPart, record.new), budget)
         return event_of_change(record.old, record.new, record.changed_at)
 
-    def _reply_completed(self, last: ReplyPart, seconds_left: Callable[[], float]) -> Event:
+    def _reply_completed(self, last: ReplyPart, budget: _Budget) -> Event:
         final, record = FinalPart.of(last), None
         if answered := final.reply_to or final.quoted:
             record, _ = self.messages_table.back_to_reply(final.session, answered)
         turn = iter([last])
         if final.reply_to:
-            turn = self.replies_table.turn_up_to(last, begins_after(final, record), MAX_PAGES)
+            since = begins_after(final, record)
+            if not budget.allows(last["bot"]):
+                return reply_completed(last, since, 1, record, None, self.replies_table.name)
+            turn = self.replies_table.turn_up_to(last, since, MAX_PAGES)
         # Nothing of the turn is there if the part was deleted meanwhile. It is all that is known then.
         first = next(turn, last)
         read = _Read()
-        parts = read.each(chain([first], turn), seconds_left)
+        parts = read.each(chain([first], turn), budget)
         reply = self._reply(parts)
         for _ in parts:  # what an event cannot hold counts as well
             pass
-        # The last part is missing if the pages or the time ended before it.
+        # The last part is missing if the pages or the budget ended before it.
         complete = read.last == last["part"]
         revision = read.finals + (not complete)
         reply = reply if complete else None
@@ -146,12 +177,8 @@ class EventPublisher:
 
     def _whole(self, parts: Iterable[ReplyPart]) -> Iterator[ReplyPart]:
         """Yield the parts with their bodies. Raise _TooLarge."""
-        bodies = 0
         for part in parts:
-            bodies += "overflow" in part
-            if bodies > MAX_BODIES:
-                raise _TooLarge
-            message = self.replies_table.message_of(part, MAX_BODY_BYTES)
+            message = self.replies_table.message_of(part, MAX_BODY_BYTES, MAX_BODY_VALUES)
             # What a part says stays in the reply. So a body that is too large ends the reading of bodies.
             if message is None or ("overflow" in part and json_bytes(message) > MAX_EVENT_REPLY_BYTES):
                 raise _TooLarge
@@ -165,11 +192,12 @@ class _Read:
     last: str = ""
     finals: int = 0
 
-    def each(self, parts: Iterable[ReplyPart], seconds_left: Callable[[], float]) -> Iterator[ReplyPart]:
-        """Yield the parts that there is time for."""
+    def each(self, parts: Iterable[ReplyPart], budget: _Budget) -> Iterator[ReplyPart]:
+        """Yield the parts that the budget allows."""
         for part in parts:
             self.last = part["part"]
             self.finals += part["is_final"]
+            budget.spend(part)
             yield part
-            if seconds_left() < _TIME_TO_PUBLISH:
+            if not budget.allows(part["bot"]):
                 return

@@ -83,13 +83,13 @@ class Sender:
     ) -> Outcome:
         if bot.unusable:
             log.error("the bot cannot be used", extra={"bot": bot.name, "error": bot.unusable})
-            return Outcome(Verdict.REFUSED, bot.unusable)
+            return Outcome(Verdict.NOT_SENT, bot.unusable)
         if not bot.url:
-            return Outcome(Verdict.REFUSED, f"the secret of bot {bot.name!r}: url is empty or missing")
+            return Outcome(Verdict.NOT_SENT, f"the secret of bot {bot.name!r}: url is empty or missing")
         try:
             response = self.langbot.post(bot, action, body, idempotency_key, self._secrets_since_read(bot))
         except ConnectFailed as fault:
-            return Outcome(Verdict.REFUSED, str(fault))
+            return Outcome(Verdict.NOT_SENT, str(fault))
         except NoResponse as fault:
             return Outcome(Verdict.UNKNOWN, str(fault))
         except Exception as error:

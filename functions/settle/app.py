@@ -1,6 +1,7 @@
 """settle: marks the messages that a final part answers, and each minute handles what is due."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import relay.cold_start
@@ -57,7 +58,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return float(context.get_remaining_time_in_millis() / 1000)
 
     if "Records" in event:
-        failed = [number for record in event["Records"] if (number := settle_one(record, seconds_left()))]
+        # A bot can end the turns of one long session any number of times.
+        batch = replace(settler, replies_table=settler.replies_table.once_for_all())
+        failed = [
+            number for record in event["Records"] if (number := settle_one(batch, record, seconds_left()))
+        ]
         result: dict[str, Any] = {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
     else:
         count_stopped_triggers()
@@ -75,7 +80,7 @@ def count_stopped_triggers() -> None:
         log.error("the triggers could not be looked at", extra=error_fields(error))
 
 
-def settle_one(record: dict[str, Any], seconds_left: float) -> str | None:
+def settle_one(settler: Settler, record: dict[str, Any], seconds_left: float) -> str | None:
     """Settle a final part; return the number of its record if it must be delivered again."""
     number: str = record["dynamodb"]["SequenceNumber"]
     if seconds_left < _TIME_TO_SETTLE:

@@ -16,7 +16,7 @@ from relay.adapters.replies_table import RepliesTable
 from relay.domain.keys import RECHECKS, SETTLE, RecordKey, record_key
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
-from relay.domain.settlement import LOOK_BACK, RECHECK_DELAYS, FinalPart, pushes_since
+from relay.domain.settlement import LOOK_BACK, RECHECK_DELAYS, FinalPart, pushes_since, unidentified
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import Clock
 from relay.domain.turn import looks_complete
@@ -123,12 +123,15 @@ class DueItems:
 
     def _identified(self, record: MessageRecord, around: list[ReplyPart]) -> MessageRecord:
         """Return a message whose id is not known as it is after a check of the turns that nothing began."""
-        newest = islice(self.messages_table.newest_first(record["session"]), LOOK_BACK)
+        newest = list(islice(self.messages_table.newest_first(record["session"]), LOOK_BACK))
         known = {one.get("accepted_message_id", "") for one in newest} | {""}
         for part in around:
+            # A bot can end any number of turns. Only those count that may be a message's.
             if part["is_final"] and part["reply_to"] not in known:
                 known.add(part["reply_to"])
-                self.settler.settle(FinalPart.of(part), checks=len(RECHECK_DELAYS))
+                if begun := unidentified(FinalPart.of(part), newest):
+                    newest.remove(begun)
+                    self.settler.settle(FinalPart.of(part), checks=len(RECHECK_DELAYS))
         return self.messages_table.read(_key(record)) or record
 
     def _give_up(self, record: MessageRecord, now: float, reason: str) -> bool:

@@ -125,7 +125,17 @@ class SessionFeed:
                 self._begin()  # A local stack that starts again has the same tables, empty.
                 return [], []
             records += again
+            parts += self._late_parts(ends)
         return records, parts
+
+    def _late_parts(self, ends: list[str]) -> list[ReplyPart]:
+        """Return parts that were stored long after later ones, such as those of a host that moved."""
+        if len(ends) < _LAST:
+            return []
+        first = min(self.parts) if self._has_earlier else ""
+        keys = self._replies_table.keys_before(self._session, ends[0])
+        late = [key for key in keys if key > first and key not in self.parts][:_NEW_MESSAGES]
+        return [part for key in late if (part := self._replies_table.read(self._session, key))]
 
     def _read_earlier(self) -> tuple[list[MessageRecord], list[ReplyPart]]:
         records = self._messages_before(min(self.records, default=_END), _MESSAGES)

@@ -96,10 +96,14 @@ def test_with_an_address_each_alarm_sends_it_a_mail(deployed, guarded):
 
 
 @pytest.fixture(scope="module")
-def widgets(deployed):
-    name = physical_ids(deployed, "relay-local")["Dashboard"]
+def widgets(deployed, guarded):
+    name = physical_ids(deployed, guarded)["Dashboard"]
     body = deployed.client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"]
     return json.loads(body)["widgets"]
+
+
+def test_by_default_there_is_no_dashboard(deployed):
+    assert "Dashboard" not in physical_ids(deployed, "relay-local")
 
 
 def test_the_dashboard_has_a_row_for_each_kind_of_question(widgets):
@@ -122,8 +126,8 @@ def test_the_dashboard_searches_for_metrics_that_the_functions_write(widgets):
     assert names >= {"Delivered", "Refused", "Unknown", "Parked", "Unanswered", "SignatureRefused"}
 
 
-def test_the_dashboard_shows_resources_of_the_stack(deployed, widgets):
-    ours = {name.rpartition("/")[2] for name in physical_ids(deployed, "relay-local").values()}
+def test_the_dashboard_shows_resources_of_the_stack(deployed, guarded, widgets):
+    ours = {name.rpartition("/")[2] for name in physical_ids(deployed, guarded).values()}
     shown = {metric[-1] for metric in metrics(widgets) if isinstance(metric[-1], str)} - {"."}
     assert shown - ours == {Metric.PARKED_MESSAGES}  # it has no dimension
     assert len(shown & ours) == 7  # the API, two queues, four functions

@@ -82,6 +82,10 @@ def test_functions_together_admit_no_more_than_there_are_slots(talk, new_control
     assert {(r.full, r.seconds <= 1) for r in results if isinstance(r, Deferred)} == {(True, True)}
 
 
+def test_the_only_slot_is_given_once(talk, new_control):
+    assert admitted(*(admit_one(new_control(1), talk) for _ in range(2))) == 1
+
+
 def test_messages_that_wait_for_a_reply_take_slots(talk, new_control, clock, table):
     for number in range(3):
         put_awaiting(table, talk, number, clock.now)
@@ -114,6 +118,17 @@ def test_messages_admitted_just_before_count_though_the_index_lags(talk, new_con
     assert admitted(admit(control, talk), admit(control, talk)) == 2
     clock.now += 1
     assert admitted(*(admit(control, talk) for _ in range(3))) == 1
+
+
+def test_a_count_subtracts_what_another_function_has_just_admitted(talk, new_control, clock):
+    control, other = new_control(3), new_control(3)
+    assert admitted(admit_one(control, talk)) == 1
+    clock.now += 0.5
+    assert admitted(admit_one(control, talk)) == 1
+    clock.now += 0.1
+    assert admitted(admit_one(other, talk)) == 1
+    clock.now += 0.5
+    assert admit(control, talk).full
 
 
 def test_a_slot_whose_function_died_is_free_two_counts_later(talk, new_control, clock):
@@ -267,7 +282,7 @@ def test_four_attempts_are_made_at_a_bot_and_a_fifth_waits_for_a_lease(talk, new
     permits = [admit(control, talk) for control in controls]
     assert admitted(*permits) == 4
     assert admit(new_control(max_in_flight), talk).full
-    end(controls[0], permits[0])
+    end(controls[0], permits[0], replace(ACCEPTED, seconds=2))
     assert admitted(admit(new_control(max_in_flight), talk)) == 1
 
 
@@ -298,8 +313,37 @@ def test_a_lease_of_a_function_that_died_is_free_after_an_attempts_time(talk, ne
     assert admitted(admit(new_control(50), talk)) == 1
 
 
-@pytest.mark.parametrize("answer", [Answer(), OVERLOADED])
-def test_push_releases_its_lease_whatever_the_bot_answers(talk, dispatcher, table, answer):
+def test_a_function_keeps_its_lease_for_its_next_attempt_at_a_quiet_bot(talk, new_control, table):
+    control = new_control(50)
+    for _ in range(3):
+        admit_one(control, talk)
+        assert leases_taken(table, talk) == ["lease_4"]
+
+
+def test_a_kept_lease_is_no_other_functions_until_its_time_is_over(talk, new_control, clock, table):
+    control = new_control(50)
+    admit_one(control, talk)
+    assert admit(new_control(50), talk).lease == "lease_3"
+    clock.now += 16
+    assert admit(new_control(50), talk).lease == "lease_4"
+    assert admit(control, talk).lease == "lease_3"
+
+
+def test_half_of_a_bots_leases_are_never_kept(talk, new_control, table):
+    controls = [new_control(50) for _ in range(LEASES)]
+    for control, permit in [(control, admit(control, talk)) for control in controls]:
+        end(control, permit)
+    assert leases_taken(table, talk) == ["lease_3", "lease_4"]
+
+
+def test_a_sync_call_never_keeps_the_lease_that_the_next_one_needs(talk, new_control, table):
+    control = new_control(50)
+    end(control, admit(control, talk, is_sync=True))
+    assert leases_taken(table, talk) == []
+
+
+@pytest.mark.parametrize(("answer", "kept"), [(Answer(), ["lease_4"]), (OVERLOADED, [])])
+def test_push_keeps_no_lease_of_a_bot_that_fails(talk, dispatcher, table, answer, kept):
     talk.bot.answer_with(answer)
     deliver(dispatcher, queued(talk))
-    assert leases_taken(table, talk) == []
+    assert leases_taken(table, talk) == kept

@@ -186,6 +186,16 @@ def test_a_part_that_is_stored_behind_later_ones_is_found(deployed, talk, sessio
     assert len([item for item in source.poll().values() if item["kind"] == "part"]) == 2
 
 
+def test_parts_of_a_host_that_moved_to_another_zone_are_found(deployed, talk, session, clock):
+    now = time.time()
+    for number in range(12):
+        reply(talk, "in_1", timestamp=utc_text(now + number).removesuffix("Z"))
+    source = caught_up(SessionFeed(deployed.stack, session, clock))
+    reply(talk, "in_2", timestamp=utc_text(now - 8 * 3600).removesuffix("Z"))
+    clock.now += 31
+    assert len([item for item in source.poll().values() if item["kind"] == "part"]) == 13
+
+
 def test_a_session_of_any_length_is_read_in_bounded_steps(
     deployed, talk, session, workers, reads, monkeypatch
 ):

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from relay import ReplyTimeout, SentMessage
+from relay import ReplyTimeout, SentMessage, environment
 from relay.adapters.replies_table import RepliesTable
 from relay.domain.settlement import FinalPart
 from relay.domain.timestamps import unix_seconds, utc_text
@@ -56,6 +56,32 @@ def test_following_returns_a_late_first_part_of_a_short_session(talk, store):
     store(1, "late")
     store(3, "3")
     assert texts(parts, 2) == ["late", "3"]
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(environment, "current", replace(environment.current, sleep=lambda _: None))
+
+
+def test_following_shows_what_a_host_stamps_after_a_move_to_another_zone(talk, store, no_waiting):
+    for number in range(20):
+        store(number, f"{number}")
+    parts = talk.conversation().follow()
+    texts(parts, 10)
+    store(21 - 8 * 3600, "first in the new zone")
+    assert texts(parts, 1) == ["first in the new zone"]
+    store(22 - 8 * 3600, "second")
+    store(23, "23")
+    assert sorted(texts(parts, 2)) == ["23", "second"]
+
+
+def test_following_returns_each_part_once_however_long_it_goes_on(talk, store, no_waiting, monkeypatch):
+    monkeypatch.setattr("relay.client.conversation._LATE_EVERY", 1)
+    for number in range(30):
+        store(number, f"{number}")
+    polls = talk.conversation().polls()
+    assert len(next(polls)) == 10
+    assert [next(polls) for _ in range(5)] == [[]] * 5
 
 
 def test_following_reads_a_body_from_the_bucket_once(talk, store):

@@ -10,10 +10,10 @@ from publish.publisher import MAX_BODIES, MAX_BODY_BYTES, StreamRecord
 from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.dynamodb import to_item
 from relay.adapters.messages_table import MessagesTable
-from relay.adapters.replies_table import MAX_PAGES
+from relay.adapters.replies_table import MAX_PAGES, RepliesTable
 from relay.domain.event import Event
 from relay.domain.keys import message_key, part_key
-from relay.domain.settlement import LOOK_BACK, FinalPart
+from relay.domain.settlement import FinalPart
 from relay.domain.timestamps import Stamp, unix_seconds, utc_text
 from settle import due
 from support.api_calls import counted_calls
@@ -151,6 +151,26 @@ def test_settle_reads_no_more_of_a_session_than_sixteen_pages(deployed, workers,
     assert (first["state"], second["state"]) == ("answered", "delivered")
 
 
+def test_a_batch_reads_the_parts_of_a_session_once(deployed, workers, flooded):
+    _, last = flooded
+    settler = workers.settler()
+    batch = replace(settler, replies_table=settler.replies_table.once_for_all())
+    with counted_calls(deployed, "dynamodb") as counted:
+        for _ in range(3):
+            batch.settle(FinalPart.of(last))
+    assert counted.calls["Query"] == 3 + MAX_PAGES
+
+
+def test_what_a_batch_has_read_of_a_session_is_what_the_table_has(talk, workers):
+    for number in range(3):
+        reply(talk, f"in_{number}", sequence=number)
+    parts = talk.conversation().parts()
+    session, keys = parts[0]["session"], [part["part"] for part in parts]
+    once = workers.replies_table.once_for_all()
+    for since in (keys[1], " ", keys[0], keys[2]):
+        assert once.parts_since(session, since) == workers.replies_table.parts_since(session, since)
+
+
 def _key(record):
     return {"session": record["session"], "message": record["message"]}
 
@@ -167,6 +187,23 @@ def test_a_deadline_reads_no_more_of_a_session_than_sixteen_pages(talk, deployed
     unanswered = workers.messages_table.read(_key(records[1]))
     assert unanswered["last_error"] == "its session has too many parts to find its reply"
     assert len(talk.bot.received) == 2
+
+
+@pytest.mark.usefixtures("only_this_bot")
+def test_a_deadline_looks_up_only_turns_that_may_be_a_messages(talk, deployed, workers, dispatcher):
+    message = queued(talk, "SILENT")
+    deliver(dispatcher, message)
+    record = workers.record(message)
+    del record["accepted_message_id"]
+    workers.overwrite(record)
+    for number in range(9):
+        reply(talk, f"in_{number}")
+    with counted_calls(deployed, "dynamodb") as counted:
+        assert due_in(workers, DEADLINE + 1).handle(lambda: 60) == 0
+    # The parked messages, what is due of settle and of the bot; the newest part and the parts since; the
+    # session's messages, and again for the first turn.
+    assert counted.calls["Query"] == 3 + 2 + 2
+    assert workers.record(message)["state"] == "answered"
 
 
 def test_a_push_reads_two_of_the_messages_that_wait_in_its_session(talk, deployed, workers, dispatcher):
@@ -186,8 +223,8 @@ def test_a_turn_is_looked_for_among_the_last_hundred_messages(talk, deployed, wo
         workers.overwrite(record | {"message": later, "accepted_message_id": f"in_{number}"})
     with counted_calls(deployed, "dynamodb") as counted:
         assert workers.settler().settle(final_part(talk, record["accepted_message_id"]))
-    # Pages of five messages, and what is checked again.
-    assert counted.calls == {"Query": LOOK_BACK // 5, "PutItem": 1}
+    # The last five messages and the others, and what is checked again.
+    assert counted.calls == {"Query": 2, "PutItem": 1}
 
 
 @dataclass
@@ -214,7 +251,7 @@ def test_publish_reads_no_more_of_a_session_than_sixteen_pages(deployed, workers
     assert (data["read"]["last"], data["message_id"]) == (last["part"], records[0]["message_id"])
 
 
-def test_publish_reads_no_more_than_twenty_bodies_of_a_turn(talk, deployed, workers):
+def test_publish_reads_no_more_than_ten_bodies_of_a_turn(talk, deployed, workers):
     receiver = workers.receiver()
     nested = [{"type": "Plain", "text": "x", "nested": None}]
     for _ in range(40):
@@ -250,23 +287,24 @@ def test_publish_leaves_changes_that_it_has_no_time_for_to_the_next_time(talk, w
 
 @dataclass
 class Settler:
-    """In place of settle's Settler: how many final parts it was given. Each takes ten seconds."""
+    """In place of settle's Settler: the final parts that it was given. Each takes ten seconds."""
 
-    settled: int = 0
+    replies_table: RepliesTable
+    settled: list[FinalPart] = field(default_factory=list)
 
-    def settle(self, _final):
-        self.settled += 1
+    def settle(self, final):
+        self.settled.append(final)
 
     def get_remaining_time_in_millis(self):
-        return 30_000 - 10_000 * self.settled
+        return 30_000 - 10_000 * len(self.settled)
 
 
-def test_settle_leaves_parts_that_it_has_no_time_for_to_the_next_time(talk, monkeypatch):
+def test_settle_leaves_parts_that_it_has_no_time_for_to_the_next_time(talk, workers, monkeypatch):
     for name, value in (VARIABLES | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
         monkeypatch.setenv(name, value)
     from settle import app
 
-    settler = Settler()
+    settler = Settler(workers.replies_table)
     monkeypatch.setattr(app, "settler", settler)
     reply(talk, "in_1")
     (part,) = talk.conversation().parts()

@@ -17,6 +17,7 @@ from relay.adapters.replies_table import MAX_PAGES
 from relay.domain.admission import LEASES, MAX_PAUSE
 from relay.domain.attempt import KEY_LIFETIME, MAX_RELOAD_WAIT
 from relay.domain.keys import OPERATOR, UNANSWERED, message_key, session_key
+from relay.domain.message import PATHS
 from relay.domain.record import current
 from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay.domain.timestamps import unix_seconds
@@ -598,7 +599,7 @@ def spares_a_failing_bot(findings: Findings) -> Iterator[str]:
         return
     for bot, attempts in findings.attempts.items():
         moments = [(one.began, "begins", one) for one in attempts]
-        moments += [(one.ended, "ends", one) for one in attempts]
+        moments += [(_seen_end(one), "ends", one) for one in attempts]
         failures, failed_at, next_at, probe = 0, 0.0, 0.0, None
         for moment, what, one in sorted(moments, key=lambda entry: entry[0]):
             if what == "begins" and failures and moment > failed_at + MAX_RACE:
@@ -614,6 +615,12 @@ def spares_a_failing_bot(findings: Findings) -> Iterator[str]:
                     next_at = moment + min(2**failures, at_most)
                 else:
                     failures = 0
+
+
+def _seen_end(attempt: Post) -> float:
+    """Return when push knew the end of an attempt: it does not wait for a connection that hangs longer."""
+    seconds = ATTEMPT_TIMEOUT["sync" if attempt.path == PATHS["sync"] else "push"]
+    return min(attempt.ended, attempt.began + seconds)
 
 
 def _is_failure(attempt: Post) -> bool:

@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from simulation.checker import check
 from simulation.faults import Scenario, Trouble
@@ -46,14 +48,16 @@ def broken_promises(scenario: Scenario) -> list[str]:
     return check(simulate(scenario))[0]
 
 
-def run_seeds(seeds: Iterable[int]) -> Tally:
-    """Run the scenarios of some seeds."""
+def run_seeds(seeds: Iterable[int], twice: bool = False) -> Tally:
+    """Run the scenarios of some seeds; if `twice`, compare a second run of each with the first."""
     tally = Tally()
     for seed in seeds:
         tally.seeds += 1
         try:
             outcome = simulate(Scenario.of(seed))
             broken, counted = check(outcome)
+            if twice and simulate(Scenario.of(seed)).world.trace != outcome.world.trace:
+                broken.append("a second run took another course")
         except Exception as error:  # the other seeds go on
             tally.failed[seed] = [f"the world broke off: {error!r}"]
             continue
@@ -92,12 +96,12 @@ def trace(scenario: Scenario) -> list[str]:
     return [f"{at - START:10.3f}  {who:14} {what}" for at, who, what in simulate(scenario).world.trace]
 
 
-def prove(seeds: range) -> Tally:
+def prove(seeds: range, twice: bool) -> Tally:
     """Run many seeds on all cores, with a bar of progress."""
     total = Tally()
     batches = [seeds[at : at + AT_ONCE] for at in range(0, len(seeds), AT_ONCE)]
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as processes:
-        for tally in processes.map(run_seeds, batches):
+        for tally in processes.map(partial(run_seeds, twice=twice), batches):
             total.add(tally)
             done = total.seeds * 40 // len(seeds)
             bar = f"\r[{'#' * done:40}] {total.seeds} of {len(seeds)} seeds, {len(total.failed)} failed"
@@ -117,9 +121,13 @@ def main() -> int:
     parser.add_argument("--messages", type=int)
     parser.add_argument("--seeds", type=int, default=10_000, help="how many, from --first on")
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--new", action="store_true", help="seeds from a random one on, each run twice")
     given = parser.parse_args()
     if given.seed is None:
-        return _prove(range(given.first, given.first + given.seeds))
+        first = secrets.randbelow(10**9) if given.new else given.first
+        if given.new:
+            print(f"from seed {first} on", flush=True)
+        return _prove(range(first, first + given.seeds), given.new)
     scenario = Scenario.of(given.seed)
     scenario = replace(scenario, troubles=scenario.troubles - {Trouble[name] for name in given.without})
     if given.messages:
@@ -127,8 +135,8 @@ def main() -> int:
     return _replay(shrink(scenario) if given.shrink else scenario)
 
 
-def _prove(seeds: range) -> int:
-    total = prove(seeds)
+def _prove(seeds: range, twice: bool) -> int:
+    total = prove(seeds, twice)
     for seed, broken in sorted(total.failed.items()):
         print(f"seed {seed}: {broken[0]}")
     print(

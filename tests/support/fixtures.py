@@ -42,6 +42,7 @@ def guarded(deployed: Deployed) -> Iterator[str]:
         SenderSources=f"arn:aws:sns:{deployed.stack.region}:000000000000:orders.fifo",
         AccessLog="on",
         AlarmEmail="operator@example.com",
+        CreateDashboard="on",
     ) as name:
         yield name
 

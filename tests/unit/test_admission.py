@@ -16,6 +16,7 @@ from relay.domain.admission import (
     free_slots,
     lease_entry,
     leases_of,
+    may_keep,
     probe_delay,
     slot_poll_delay,
 )
@@ -114,7 +115,12 @@ def test_the_delay_of_a_probe_of_a_bot_that_is_reloaded_has_a_limit_of_its_own()
 
 
 def test_a_message_checks_the_less_often_the_longer_it_has_waited():
-    assert [slot_poll_delay(n) for n in (0, 1, 2, 10, 38, 500)] == [1, 1, 2, 6, 20, 20]
+    assert [slot_poll_delay(n, 0.5) for n in (0, 1, 2, 10, 38, 500)] == [1, 1, 2, 6, 20, 20]
+
+
+def test_messages_that_came_together_check_at_different_times():
+    assert [slot_poll_delay(10, chance) for chance in (0, 0.25, 0.5, 0.75, 1)] == [3, 4, 6, 7, 9]
+    assert slot_poll_delay(1, 0) == 1
 
 
 @pytest.mark.parametrize(("answer_deadline", "held_for"), [(900, SLOT_TIMEOUT), (60, 60)])
@@ -143,6 +149,27 @@ def test_an_attempt_takes_the_last_free_lease_and_leaves_the_first_to_a_sync_cal
 def test_a_sync_call_takes_the_first_lease_or_none():
     assert free(with_leases(lease_4=NOW + 5), is_sync=True) == "lease_1"
     assert free(with_leases(lease_1=NOW + 5), is_sync=True) is None
+
+
+def keeps(lease, leases=4, seconds=0.5, **ends):
+    return may_keep(with_leases(**ends), lease, leases, NOW, seconds)
+
+
+def test_a_lease_is_kept_only_if_at_least_half_of_them_stay_free():
+    assert keeps("lease_4", lease_4=NOW + 5)
+    assert keeps("lease_3", lease_4=NOW + 5, lease_3=NOW + 5)
+    assert not keeps("lease_2", lease_4=NOW + 5, lease_3=NOW + 5, lease_2=NOW + 5)
+    assert not keeps("lease_2", leases=3, lease_3=NOW + 5, lease_2=NOW + 5)
+    assert keeps("lease_2", lease_4=NOW + 5, lease_3=NOW - 1, lease_2=NOW + 5)
+
+
+def test_no_lease_of_a_slow_bot_is_kept():
+    assert keeps("lease_4", lease_4=NOW + 5, seconds=1)
+    assert not keeps("lease_4", lease_4=NOW + 5, seconds=1.01)
+
+
+def test_the_first_lease_is_never_kept():
+    assert not keeps("lease_1", lease_1=NOW + 5)
 
 
 def test_no_attempt_is_made_at_a_bot_whose_leases_are_all_taken():

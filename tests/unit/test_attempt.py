@@ -6,7 +6,6 @@ import pytest
 from relay.domain.attempt import (
     MAX_RELOAD_WAIT,
     MAX_RESPONSE_EXCERPT,
-    MAX_RESPONSE_VALUES,
     AttemptHistory,
     Outcome,
     Response,
@@ -15,6 +14,7 @@ from relay.domain.attempt import (
     idempotency_key,
     with_attempt,
 )
+from relay.domain.strict_json import MAX_VALUES
 from relay.domain.timestamps import utc_text
 from support.responses import (
     ACCEPTED,
@@ -94,7 +94,7 @@ def test_a_refusal_of_the_message_itself_is_permanent(given):
         Response(202, ACCEPTED.body[:40]),
         Response(200, b"<html>some other site"),
         Response(204, b""),
-        Response(202, ACCEPTED.body[:-1] + b', "more": [%s0]}' % (b"[]," * MAX_RESPONSE_VALUES)),
+        Response(202, ACCEPTED.body[:-1] + b', "more": [%s0]}' % (b"[]," * MAX_VALUES)),
     ],
     ids=lambda given: f"{given.status} {given.body[:40]!r}",
 )

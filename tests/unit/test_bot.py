@@ -39,6 +39,11 @@ def test_white_space_and_byte_order_marks_are_not_part_of_a_secret():
     assert parse_bot("sales", f"\ufeff{json.dumps(pasted)}\n") == bot()
 
 
+@pytest.mark.parametrize(("value", "is_on"), [(True, True), (False, False), ("yes", False), (None, False)])
+def test_messages_to_a_group_name_the_bot_only_if_its_secret_says_so(value, is_on):
+    assert bot(group_at=value).group_at is is_on
+
+
 def test_a_bot_may_not_have_its_url_yet():
     assert bot(url="").url == ""
 

@@ -1,8 +1,13 @@
 """Items of DynamoDB as plain values."""
 
-import pytest
+import json
 
-from relay.adapters.dynamodb import from_item
+import botocore.session
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ClientError
+
+from relay.adapters.dynamodb import Table, from_item, to_item, with_fast_reads
 
 
 @pytest.mark.parametrize(
@@ -21,3 +26,51 @@ def test_a_number_is_read_however_many_zeros_dynamodb_writes(written, number):
     read = from_item({"plain": {"N": written}, "nested": value})
     assert read == {"plain": number, "nested": [{"deep": number}]}
     assert type(read["plain"]) is type(number)
+
+
+class Raw:
+    """A body of a response as botocore reads it from a socket."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def stream(self):
+        yield self.text.encode()
+
+
+def answered(status, answer):
+    """Return a client to which DynamoDB answers always the same."""
+    client = botocore.session.get_session().create_client(
+        "dynamodb", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+    response = AWSResponse("https://dynamodb", status, {}, Raw(json.dumps(answer)))
+    client.meta.events.register("before-send.dynamodb", lambda **_: response)
+    return with_fast_reads(client)
+
+
+def test_what_was_written_is_read():
+    values = {"text": "é", "yes": True, "none": None, "list": [[], {}, 1], "object": {"S": {"N": "1"}}}
+    item = to_item(values)
+    table = Table(answered(200, {"Item": item, "Items": [item, item], "Count": 2}), "table")
+    assert table.get({"session": "1"}) == values
+    assert list(table.query("#session = :a", {":a": "1"})) == [values, values]
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        ("query", {"TableName": "table"}),
+        ("get_item", {"TableName": "table", "Key": {}}),
+        ("batch_get_item", {"RequestItems": {"table": {"Keys": [{}]}}}),
+    ],
+)
+def test_no_value_is_looked_up_in_botocores_model(operation, arguments):
+    items = [{"a": {"a kind that the model does not have": {}}}]
+    assert getattr(answered(200, {"Items": items}), operation)(**arguments)["Items"] == items
+
+
+def test_an_error_of_dynamodb_is_still_an_error():
+    refused = {"__type": "com.amazonaws.dynamodb.v20120810#ValidationException", "message": "no"}
+    with pytest.raises(ClientError) as error:
+        Table(answered(400, refused), "table").get({"session": "1"})
+    assert error.value.response["Error"]["Code"] == "ValidationException"

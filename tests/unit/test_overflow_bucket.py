@@ -9,22 +9,22 @@ class Store:
     """A table and a bucket that keep what they are given."""
 
     def __init__(self):
-        self.items, self.objects = [], {}
+        self.items, self.puts = [], []
 
     def put(self, first, second, *_):
         if isinstance(first, str):
-            self.objects[first] = second
+            self.puts.append((first, second))
         else:
             self.items.append(first)
         return True
 
 
-def kept(message):
-    """Return the items that the table is asked to hold, and the paths in the bucket."""
+def kept(message, **more):
+    """Return the items that the table is asked to hold, and what was put into the bucket."""
     store = Store()
-    entry = OverflowingItem({"part": "1", "message": message}, {"part": "1"}, b"raw", "parts/1")
+    entry = OverflowingItem({"part": "1", "message": message}, {"part": "1"}, b"raw", "parts/1", **more)
     assert put_item(store, store, entry, "", {})
-    return store.items, store.objects
+    return store.items, store.puts
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,18 @@ def kept(message):
     ids=["flat", "lists", "objects"],
 )
 def test_an_item_of_too_many_values_is_not_tried_at_the_table(message):
-    assert kept(message) == ([{"part": "1", "overflow": "parts/1"}], {"parts/1": b"raw"})
+    assert kept(message) == ([{"part": "1", "overflow": "parts/1"}], [("parts/1", b"raw")])
 
 
 def test_an_item_of_many_values_is_kept_as_it_is():
     message = [0] * (MAX_VALUES - 3)
-    assert kept(message) == ([{"part": "1", "message": message}], {})
+    assert kept(message) == ([{"part": "1", "message": message}], [])
+
+
+@pytest.mark.parametrize(
+    ("message", "item"),
+    [([0], {"part": "1", "message": [0]}), ([0] * MAX_VALUES, {"part": "1", "overflow": "parts/1"})],
+    ids=["small", "large"],
+)
+def test_a_raw_body_that_is_kept_in_any_case_is_put_once(message, item):
+    assert kept(message, keeps_raw=True) == ([item], [("parts/1", b"raw")])

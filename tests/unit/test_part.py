@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from relay.domain.attempt import MAX_RESPONSE_VALUES, AttemptHistory, Response, Verdict, classify
 from relay.domain.part import (
     MAX_REPLY_TO_BYTES,
     VerifiedCallback,
@@ -242,6 +243,16 @@ def test_numbers_of_a_body_that_is_read_again_are_those_of_json():
 def test_numbers_of_a_body_are_kept_exactly():
     part = received_part(raw().replace(b'"hi"', b'"hi", "size": 0.10000000000000000001'))
     assert part["message"][0]["size"] == Decimal("0.10000000000000000001")
+
+
+def test_the_largest_sync_reply_that_push_reads_makes_a_part():
+    segments = ", ".join(["{}"] * ((MAX_RESPONSE_VALUES - 4) // 2))
+    response = f'{{"data": {{"reply_to": "in_1", "message": [{segments}]}}}}'
+    outcome = classify("sync", Response(200, response.encode()), AttemptHistory(), NOW)
+    raw_body = sync_reply_body("s-1", "in_1", outcome.reply, "2026-11-22T13:00:48.606776")
+    assert parse_part(raw_body).message == outcome.reply
+    more = Response(200, response.replace("{}", "[{}]", 1).encode())
+    assert classify("sync", more, AttemptHistory(), NOW).verdict is Verdict.UNKNOWN
 
 
 def test_a_sync_reply_is_stored_as_the_callback_that_it_stands_for():

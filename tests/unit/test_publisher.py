@@ -2,9 +2,18 @@
 
 import json
 
-from publish.publisher import MAX_EFFECTIVE_PARTS, EventPublisher, StreamRecord
+from publish.publisher import (
+    MAX_BODIES,
+    MAX_BODY_BYTES,
+    MAX_EFFECTIVE_PARTS,
+    MAX_VALUES,
+    EventPublisher,
+    StreamRecord,
+)
 from relay.domain.event import MAX_EVENT_REPLY_BYTES
 from support.samples import received_part
+
+KB = 1024
 
 
 class RepliesTable:
@@ -13,12 +22,13 @@ class RepliesTable:
     name = "replies"
 
     def __init__(self, parts, bodies):
-        self.parts, self.bodies, self.reads = parts, bodies, 0
+        self.parts, self.bodies, self.reads, self.turns = parts, bodies, 0, 0
 
     def turn_up_to(self, last, since, max_pages):
+        self.turns += 1
         return iter(self.parts)
 
-    def message_of(self, part, _):
+    def message_of(self, part, *_):
         if "overflow" not in part:
             return part["message"]
         self.reads += 1
@@ -89,6 +99,12 @@ def test_a_part_that_no_event_can_hold_is_the_last_that_is_read():
     assert table.reads == 1
 
 
+def test_a_body_is_read_if_an_event_can_hold_it_though_all_is_escaped():
+    text = "\x01" * (MAX_EVENT_REPLY_BYTES - KB)
+    part = json.dumps({"session_id": "s" * 480, "message": [{"type": "Plain", "text": text}]})
+    assert 0 < MAX_BODY_BYTES - len(part) < 20 * KB
+
+
 def test_a_reply_of_more_parts_than_an_event_can_hold_is_counted_and_not_kept():
     texts = [f"{number} of many" for number in range(MAX_EFFECTIVE_PARTS + 1)]
     assert published(turn(*texts[1:], finals=3))["text"] == "".join(texts[1:])
@@ -104,3 +120,28 @@ def test_a_turn_that_takes_too_long_to_read_is_published_without_its_reply():
     assert "message" not in data
     assert data["revision"] == 1
     assert (data["read"]["first"], data["read"]["last"]) == (table.parts[0]["part"], table.parts[-1]["part"])
+
+
+def test_a_bots_many_values_are_read_once_a_batch_and_leave_another_bots_event_whole():
+    table = turn("a", "ab", "abc")
+    first, _, last = table.parts
+    first["more"] = [0] * MAX_VALUES
+    bus = EventBus()
+    records = [StreamRecord("1", {}, last, 0), StreamRecord("2", {}, last, 0)]
+    publisher = EventPublisher(MessagesTable(), table, bus)
+    publisher.publish(records, lambda: 60)
+    assert table.turns == 1
+    for event in bus.events:
+        assert "message" not in event.data
+        assert event.data["revision"] == 1
+        assert event.data["read"]["first"] <= first["part"]
+        assert event.data["read"]["last"] == last["part"]
+    table.parts = [part | {"bot": "other"} for part in turn("a", "ab").parts]
+    publisher.publish([*records, StreamRecord("3", {}, table.parts[-1], 0)], lambda: 60)
+    assert bus.events[-1].data["text"] == "ab"
+
+
+def test_ten_bodies_of_a_bot_are_read_for_one_batch():
+    table = turn(*"a" * (MAX_BODIES + 1), overflowing=set(range(MAX_BODIES + 1)))
+    assert "message" not in published(table)
+    assert table.reads == MAX_BODIES

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.domain.strict_json import MAX_DEPTH, Malformed, loads
+from relay.domain import lenient_json
+from relay.domain.strict_json import MAX_DEPTH, MAX_VALUES, Malformed, loads
 
 VALUES = st.recursive(
     st.none()
@@ -100,3 +101,65 @@ def test_an_error_shows_40_printable_characters_of_a_key():
     with pytest.raises(Malformed) as refused:
         loads(json.dumps({key: "\ud800"}))
     assert str(refused.value) == "?[2J" + "k" * 36 + " holds a lone surrogate"
+
+
+FULL = MAX_VALUES - 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{'0, ' * (FULL - 1)}0]",
+        f"[{'{}, ' * (FULL // 2 - 1)}{{}}]",
+        json.dumps({str(number): "" for number in range(FULL)}),
+        json.dumps(['[{,"\\' * MAX_VALUES, 'a "quoted" \\'] * 2),
+        json.dumps("," * MAX_VALUES + "😀", ensure_ascii=False),
+    ],
+    ids=["numbers", "objects", "keys", "brackets-in-a-text", "commas-in-a-text"],
+)
+def test_a_document_of_many_values_or_a_text_of_any_form_is_read(text):
+    assert loads(text) == json.loads(text)
+    assert lenient_json.loads(text.encode()) == (json.loads(text), True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{'0, ' * FULL}0]",
+        "[" * 30 + f"{'[], ' * (FULL // 2)}[]" + "]" * 30,
+        f"[{'1.5, ' * FULL}" + "9" * 4301 + "]",
+        json.dumps(["\ud800", *[""] * FULL]),
+        json.dumps({str(number): "a, b" for number in range(MAX_VALUES)}),
+        json.dumps([","] * MAX_VALUES),
+        '"a, "' * (2 * MAX_VALUES + 1),
+    ],
+    ids=["numbers", "lists", "digits", "surrogate", "keys", "texts", "no-json"],
+)
+def test_a_document_of_too_many_values_is_refused_unread(text, monkeypatch):
+    monkeypatch.delattr(json, "loads")
+    for read in (loads, lambda text: lenient_json.loads(text.encode())):
+        with pytest.raises(Malformed) as refused:
+            read(text)
+        assert str(refused.value) == "more than 200,000 values"
+
+
+@settings(derandomize=True, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@given(VALUES, st.integers(0, 50), st.booleans())
+def test_a_document_is_refused_exactly_if_it_has_more_values_than_may_be(value, most, ascii_only):
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("relay.domain.strict_json.MAX_VALUES", most)
+        try:
+            loads(text)
+        except Malformed:
+            assert counted(value) > most
+        else:
+            assert counted(value) <= most
+
+
+def counted(value):
+    """Return the number of values in a value, itself included; an empty list or object counts as two."""
+    if isinstance(value, dict | list):
+        within = value.values() if isinstance(value, dict) else value
+        return 1 + (sum(map(counted, within)) or 1)
+    return 1

@@ -40,7 +40,9 @@ class _Change:
 
 
 class AdmissionControl:
-    """Admits messages to their bots, for all functions together: one conditional write to admit, one to end.
+    """Admits messages to their bots, for all functions together, by one conditional write to admit.
+
+    Another write ends the attempt if the bot failed, is slow or is busy. Else its lease is kept for the next.
 
     Nothing is lost if a function dies between two steps, or the item is wrong. The slots are counted again
     each second, from the index of the messages that wait for an answer, and a lease ends by itself. All
@@ -62,12 +64,14 @@ class AdmissionControl:
         self._answer_deadline = answer_deadline
         self._clock = clock
         self._states: dict[str, tuple[float, BotState]] = {}
+        self._kept: dict[str, tuple[str, object]] = {}
+        """By its bot, a lease that this function left taken, with its entry."""
 
     def acquire(self, bot: str, needs_slot: bool, max_duration: int, is_sync: bool) -> Permit | Deferred:
         """Admit a message to `bot`, whose attempt lasts at most `max_duration` seconds, or defer it.
 
         A message that expects no reply needs no slot. The attempt gets a lease until `release`, by the write
-        that takes the slot.
+        that takes the slot. It is one that this function has kept, or a free one.
         """
         needs_slot = needs_slot and self._max_in_flight > 0
         permit = Permit(bot, self._state(bot))
@@ -79,7 +83,7 @@ class AdmissionControl:
             lease = None
             if decision is Decision.PROBE:
                 change = self._probe(now, max_duration)
-            elif lease := admission.free_lease(permit.state, self._leases, now, is_sync):
+            elif lease := self._lease(permit, now, is_sync):
                 entry = admission.lease_entry(environment.random_hex(), now + max_duration)
                 change = self._admission(decision, permit, now, needs_slot, (lease, entry))
             elif attempt:
@@ -96,12 +100,16 @@ class AdmissionControl:
         return Deferred(admission.SLOT_COUNT_TTL, full=True)
 
     def release(self, permit: Permit, outcome: Outcome) -> None:
-        """End an attempt: release its lease, and record whether the bot works.
+        """End an attempt: release its lease, or keep it, and record whether the bot works.
 
         Parallel failures count once.
         """
         own = (permit.lease,) if permit.lease else ()
         if outcome.bot_healthy:
+            state, lease, now = permit.state, permit.lease, self._clock()
+            if lease and admission.may_keep(state, lease, self._leases, now, outcome.seconds):
+                self._kept[permit.bot] = lease, state.item[lease]
+                return
             gone = own or (
                 "failures",
                 "probe_at",
@@ -115,6 +123,13 @@ class AdmissionControl:
         changed, _ = self._update(permit, self._failure(permit, outcome, own))
         if own and not changed:
             self._update(permit, _Change(f"REMOVE {permit.lease}", {}, unchanged=own))
+
+    def _lease(self, permit: Permit, now: float, is_sync: bool) -> str | None:
+        """Return the lease that an attempt may have, None if there is none now."""
+        name, entry = self._kept.get(permit.bot, ("", None))
+        if not is_sync and entry is not None and permit.state.item.get(name) == entry:
+            return name
+        return admission.free_lease(permit.state, self._leases, now, is_sync)
 
     def _failure(self, permit: Permit, outcome: Outcome, own: tuple[str, ...]) -> _Change:
         failures = permit.state.failures + 1
@@ -158,6 +173,8 @@ class AdmissionControl:
         if decision is Decision.TAKE_SLOT:
             one_more = f"SET slots_taken = slots_taken + :one, {take}"
             return _Change(one_more, values | {":one": 1}, unchanged, condition="slots_taken < slots")
+        # The count subtracts them, and another function may have taken one since they were read.
+        as_counted = (*unchanged, "slots_taken")
         in_flight = self.in_flight(permit.bot, now) if needs_slot else 0
         slots = admission.free_slots(self._max_in_flight, in_flight, permit.state, now)
         count = "SET slots_expire_at = :expire_at, slots = :slots, slots_taken = :taken"
@@ -167,8 +184,8 @@ class AdmissionControl:
             ":taken": int(needs_slot and slots > 0),
         }
         if needs_slot and not slots:
-            return _Change(count, counted, unchanged)
-        return _Change(f"{count}, {take}", counted | values, unchanged)
+            return _Change(count, counted, as_counted)
+        return _Change(f"{count}, {take}", counted | values, as_counted)
 
     def in_flight(self, bot: str, now: float) -> int:
         """Count the bot's messages at `now` that wait for an answer and have not given their slots back.

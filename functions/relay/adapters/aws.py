@@ -8,6 +8,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from relay.adapters.dynamodb import with_fast_reads
+
 # At each cold start it would log how it has found its credentials.
 logging.getLogger("botocore").setLevel(logging.WARNING)
 
@@ -31,7 +33,7 @@ def client(service: str, connect: float = 2, read: float = 3, tries: int = 2) ->
         parameter_validation=False,
     )
     with _making:
-        return boto3.client(service, config=config)  # type: ignore[call-overload]
+        return with_fast_reads(boto3.client(service, config=config))  # type: ignore[call-overload]
 
 
 class LazyClient:

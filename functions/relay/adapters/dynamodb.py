@@ -1,26 +1,17 @@
 """A DynamoDB table by plain Python values."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Literal
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from boto3.dynamodb.types import TypeSerializer
 
 Item = dict[str, Any]
 
-
-class _Deserializer(TypeDeserializer):
-    """boto3's own cannot read 1E+50, which DynamoDB writes with all its zeros (boto3#2500)."""
-
-    def _deserialize_n(self, value: str) -> int | float:
-        number = Decimal(value)
-        return int(number) if number == number.to_integral_value() else float(number)
-
-
 _serialize = TypeSerializer().serialize
-_deserialize = _Deserializer().deserialize
 
 IS_NEW = "attribute_not_exists(#session)"
 """The condition that there is no item with this key."""
@@ -35,7 +26,41 @@ def to_item(fields: Mapping[str, Any]) -> Item:
 
 def from_item(item: Mapping[str, Any]) -> Item:
     """Convert an item to plain values, whole numbers to int."""
-    return {name: _deserialize(value) for name, value in item.items()}
+    return {name: _plain(value) for name, value in item.items()}
+
+
+def _plain(value: Mapping[str, Any]) -> Any:
+    # boto3's own takes five times as long, and cannot read 1E+50, which DynamoDB writes with all its zeros
+    # (boto3#2500). The relay writes no sets and no bytes.
+    ((kind, content),) = value.items()
+    match kind:
+        case "L":
+            return [_plain(one) for one in content]
+        case "M":
+            return {name: _plain(one) for name, one in content.items()}
+        case "N":
+            number = Decimal(content)
+            return int(number) if number == number.to_integral_value() else float(number)
+    return None if kind == "NULL" else content
+
+
+def with_fast_reads(client: Any) -> Any:
+    """Let a boto3 client, of any service, read items of DynamoDB as the JSON that they are; return it.
+
+    botocore looks up each value of an item in its model of the service, which takes 9 µs. The three hundred
+    thousand that a page of 1 MB can have took three seconds.
+    """
+    for operation in ("Query", "GetItem", "BatchGetItem"):
+        client.meta.events.register(f"before-parse.dynamodb.{operation}", _read_json)
+    return client
+
+
+def _read_json(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_more: object
+) -> None:
+    if response_dict["status_code"] == 200:
+        customized_response_dict |= json.loads(response_dict["body"])
+        response_dict["body"] = b"{}"
 
 
 class Table:

@@ -23,6 +23,9 @@ _FEWER_KEYS = "(attribute_not_exists(keys_used) OR keys_used <= :keys_used)"
 MAX_BODY_BYTES = 350_000
 """Bytes of a body that a record holds. An item has 400 KB, and transitions add some ten to a record."""
 
+_LAST_FEW = 5
+"""Messages at the end of a session that are read before the others."""
+
 _NEWEST_FIRST: dict[str, Any] = {"ScanIndexForward": False}
 
 
@@ -90,12 +93,27 @@ class MessagesTable:
         None if it is not among the session's last LOOK_BACK messages; then those are returned.
         """
         later: list[MessageRecord] = []
-        # A turn mostly answers one of a session's last few messages.
-        for record in islice(self.newest_first(session, page=5), LOOK_BACK):
+        for record in _records(self._last(session)):
             if record.get("accepted_message_id") == reply_to:
                 return record, later
             later.append(record)
         return None, later
+
+    def _last(self, session: str) -> Iterator[Item]:
+        """Return the last LOOK_BACK items of a session, the last one first."""
+        found, before = 0, "~"
+        # A turn mostly answers one of a session's last few messages. If not, all others are read at once: the
+        # bot decides which message a part names.
+        for count in (_LAST_FEW, LOOK_BACK - _LAST_FEW):
+            condition, values = "#session = :session AND #message < :before", {":session": session}
+            page = self._table.query(
+                condition, values | {":before": before}, Limit=count, ConsistentRead=True, **_NEWEST_FIRST
+            )
+            for item in islice(page, count):
+                found, before = found + 1, item["message"]
+                yield item
+            if found < count:
+                return
 
     def messages_after(self, key: RecordKey, limit: int) -> list[MessageRecord]:
         """Return the next messages of the session after one, in queue order."""

@@ -66,7 +66,8 @@ have two million."""
 class OverflowingItem:
     """An item, and what replaces it if DynamoDB cannot hold it: `without_body`, and `raw` at `path`.
 
-    With more than `max_bytes` in `raw` it is replaced in any case.
+    With more than `max_bytes` in `raw` it is replaced in any case. With `keeps_raw` the bucket always has
+    `raw`.
     """
 
     item: Mapping[str, Any]
@@ -74,6 +75,7 @@ class OverflowingItem:
     raw: bytes
     path: str
     max_bytes: float = math.inf
+    keeps_raw: bool = False
 
 
 def put_item(
@@ -85,24 +87,27 @@ def put_item(
     MAX_VALUES values or `max_bytes`, the body goes into the bucket and then the item, with `overflow` as the
     path. Raise botocore's errors.
     """
+    if entry.keeps_raw:
+        bucket.put(entry.path, entry.raw)
     try:
-        if len(entry.raw) <= entry.max_bytes and _has_at_most(MAX_VALUES, entry.item):
+        if len(entry.raw) <= entry.max_bytes and count_values(entry.item, MAX_VALUES) <= MAX_VALUES:
             return table.put(entry.item, condition, values)
     except (ArithmeticError, RecursionError):
         pass
     except ClientError as error:
         if error.response["Error"]["Code"] != "ValidationException":
             raise
-    bucket.put(entry.path, entry.raw)
+    if not entry.keeps_raw:
+        bucket.put(entry.path, entry.raw)
     return table.put({**entry.without_body, "overflow": entry.path}, condition, values)
 
 
-def _has_at_most(values: int, item: Mapping[str, Any]) -> bool:
-    """Tell whether an item has at most so many values, with those within its values."""
+def count_values(item: Mapping[str, Any], most: int) -> int:
+    """Return how many values an item has, with those within its values; some number above `most` if more."""
     found: list[Any] = [item]
     for value in found:  # it grows meanwhile
         if isinstance(value, Mapping | list):
             found += value.values() if isinstance(value, Mapping) else value
-        if len(found) > values:
-            return False
-    return True
+        if len(found) > most:
+            break
+    return len(found)

@@ -11,7 +11,8 @@ from relay.domain.keys import stamp_of
 from relay.domain.part import ReplyPart, with_body, without_body
 from relay.domain.segments import Segment
 from relay.domain.signing import SIGNATURE_TOLERANCE
-from relay.domain.timestamps import UtcText, host_clock_offset, utc_text
+from relay.domain.strict_json import Malformed
+from relay.domain.timestamps import MAX_UTC_OFFSET, UtcText, host_clock_offset, unix_seconds, utc_text
 
 _WITHOUT_TEXT = "#session, #part, reply_to, is_final, created_at, sent_at, received_at"
 
@@ -36,9 +37,7 @@ class RepliesTable:
     def store(self, part: ReplyPart, raw: bytes) -> bool:
         """Store a part with its raw body; return False if it was stored before."""
         path = part_path(part["bot"], part["digest"])
-        if "normalized" in part:
-            self._bucket.put(path, raw)
-        entry = OverflowingItem(part, without_body(part), raw, path)
+        entry = OverflowingItem(part, without_body(part), raw, path, keeps_raw="normalized" in part)
         return put_item(self._table, self._bucket, entry, IS_NEW, {})
 
     def read(self, session: str, part: str) -> ReplyPart | None:
@@ -79,6 +78,13 @@ class RepliesTable:
         found = self._parts(session, since, max_pages=MAX_PAGES, ProjectionExpression=_WITHOUT_TEXT)
         return list(found)
 
+    def once_for_all(self) -> "RepliesTable":
+        """Return the table for one batch: what `parts_since` has read of a session it does not read again.
+
+        A part that is stored meanwhile can be missing.
+        """
+        return _ReadOnce(self._table, self._bucket)
+
     def parts_around(self, session: str, delivered_at: UtcText) -> tuple[list[ReplyPart], bool]:
         """Return `parts_since` a message was accepted, and whether those are all.
 
@@ -118,9 +124,28 @@ class RepliesTable:
         # No key sorts before a space.
         return self._parts(session, after or " ", max_pages=max_pages, ConsistentRead=True)
 
+    def keys_before(self, session: str, part: str) -> list[str]:
+        """Return the keys before a part's that a later part can have, the last first; of 1 MB at the most.
+
+        A host that moves to another zone stamps parts earlier, by twice MAX_UTC_OFFSET at the most.
+        """
+        since = unix_seconds(UtcText(stamp_of(part) + "Z")) - 2 * MAX_UTC_OFFSET
+        found = self._table.first_page(
+            "#session = :session AND #part BETWEEN :since AND :before",
+            {":session": session, ":since": utc_text(since), ":before": part},
+            ScanIndexForward=False,
+            ProjectionExpression="#part",
+        )
+        return [item["part"] for item in found if item["part"] != part]
+
     def whole(self, part: ReplyPart) -> ReplyPart:
         """Return a part with its body, also if that is in the overflow bucket."""
-        return with_body(part, self._raw(part)) if "overflow" in part else part
+        if "overflow" not in part:
+            return part
+        try:
+            return with_body(part, self._raw(part))
+        except Malformed:  # a version without this limit has stored it
+            return with_body(part, None)
 
     def parts_before(self, session: str, before: str, limit: int) -> list[ReplyPart]:
         """Return the last parts of a session before a key, or before "~" for the end, in order, as stored.
@@ -135,15 +160,20 @@ class RepliesTable:
         )
         return cast(list[ReplyPart], found[::-1])
 
-    def message_of(self, part: ReplyPart, max_bytes: int) -> list[Segment] | None:
+    def message_of(self, part: ReplyPart, max_bytes: int, max_values: int) -> list[Segment] | None:
         """Return the segments of a part.
 
-        Return None if its body is no longer in the overflow bucket, or has there more than `max_bytes` bytes.
+        Return None if its body is no longer in the overflow bucket, or has more bytes or values there.
         """
         if "overflow" not in part:
             return part["message"]
         raw = self._raw(part)
-        return None if raw is None or len(raw) > max_bytes else with_body(part, raw)["message"]
+        if raw is None or len(raw) > max_bytes:
+            return None
+        try:
+            return with_body(part, raw, max_values)["message"]
+        except Malformed:
+            return None
 
     def _raw(self, part: ReplyPart) -> bytes | None:
         # The path follows from the part's own digest: what else an item says is no path to read.
@@ -169,6 +199,19 @@ class RepliesTable:
         condition = "#session = :session AND #part > :after"
         found = self._table.query(condition, {":session": session, ":after": after}, **more)
         return (cast(ReplyPart, item) for item in found)
+
+
+class _ReadOnce(RepliesTable):
+    def __init__(self, table: Table, bucket: OverflowBucket) -> None:
+        super().__init__(table, bucket)
+        self._found: dict[str, tuple[str, list[ReplyPart]]] = {}
+
+    def parts_since(self, session: str, since: UtcText) -> list[ReplyPart]:
+        earliest, found = self._found.get(session, ("~", []))
+        if since < earliest:
+            found = super().parts_since(session, since)
+            self._found[session] = since, found
+        return [part for part in found if part["part"] > since]
 
 
 def _clock_offset(newest: list[ReplyPart]) -> float:

@@ -1,7 +1,8 @@
 """Conversation: the replies of one session."""
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from heapq import nlargest
+from itertools import chain, count
 
 from relay import environment
 from relay.client.diagnosis_context import diagnose_message, own_parts
@@ -20,6 +21,9 @@ _POLL_INTERVAL = 0.3
 
 _RECENT = 10
 """Parts at the end of a session that `follow` begins with and reads again each time."""
+
+_LATE_EVERY = 200
+"""Polls after which `follow` looks for parts that were stored before those: a minute."""
 
 
 class Conversation:
@@ -46,24 +50,29 @@ class Conversation:
     def follow(self) -> Iterator[ReplyPart]:
         """Return the last ten parts of the session and then each new one, without end.
 
-        A part can be stored after parts with a later stamp. It is returned if those are fewer than ten.
+        A part can be stored after parts with a later stamp. If those are under ten, it is returned at once,
+        and otherwise within a minute or so, if they have at most 1 MB.
         """
         return chain.from_iterable(self.polls())
 
     def polls(self) -> Iterator[list[ReplyPart]]:
         """Return what `follow` does, by the reads of the table: what each has found, which may be nothing."""
-        parts: Iterable[ReplyPart] = self._replies_table.newest(self._session, _RECENT)
-        recent: list[str] = []
-        while True:
-            found = []
-            for part in parts:
-                if part["part"] not in recent:
-                    recent = sorted([*recent, part["part"]])[-_RECENT:]
-                    found.append(self._replies_table.whole(part))
-            yield found
+        table, session = self._replies_table, self._session
+        newest = table.newest(session, _RECENT)
+        seen = set(table.keys_before(session, newest[0]["part"])) if newest else set()
+        parts: Iterable[ReplyPart] = newest
+        for poll in count(1):
+            found = [part for part in parts if part["part"] not in seen]
+            seen.update(part["part"] for part in found)
+            yield list(map(table.whole, found))
             environment.sleep(_POLL_INTERVAL)
-            after = recent[0] if len(recent) == _RECENT else ""
-            parts = self._replies_table.parts_after(self._session, after)
+            ends = nlargest(_RECENT, seen)
+            parts = table.parts_after(session, ends[-1] if len(ends) == _RECENT else "")
+            if poll % _LATE_EVERY == 0 and ends:
+                earlier = table.keys_before(session, ends[-1])
+                late = (table.read(session, key) for key in sorted({*earlier} - seen))
+                parts = chain(filter(None, late), parts)
+                seen &= {*earlier, *ends}
 
     def wait(self, message: SentMessage, timeout: float = 60) -> Turn:
         """Return the finished turn that answers `message`; wait `timeout` seconds for it.

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.aws import LazyClient
-from relay.adapters.dynamodb import Table
+from relay.adapters.dynamodb import Table, with_fast_reads
 from relay.adapters.function_logs import FunctionLogs
 from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
@@ -113,10 +113,11 @@ class Stack:
     def client(self, service: str) -> Any:
         """Return the boto3 client for a service of this stack. It is made once, and threads may share it."""
         if self.endpoint_url is None:
-            return boto3.client(service, region_name=self.region)  # type: ignore[call-overload]
+            client = boto3.client(service, region_name=self.region)  # type: ignore[call-overload]
+            return with_fast_reads(client)
         # Profiles and proxies are for other work: they must not reach a local stack.
         session = botocore.session.Session(_WITHOUT_FILES)
-        return boto3.Session(botocore_session=session).client(  # type: ignore[call-overload]
+        client = boto3.Session(botocore_session=session).client(  # type: ignore[call-overload]
             service,
             region_name=self.region,
             endpoint_url=self.endpoint_url,
@@ -124,6 +125,7 @@ class Stack:
             aws_secret_access_key="test",  # noqa: S106 - no secret
             config=Config(proxies={}),
         )
+        return with_fast_reads(client)
 
     def now(self) -> float:
         """Return AWS's time in whole Unix seconds: the clock of this computer may be off.

@@ -84,7 +84,8 @@ MERGED_SLOT_TIMEOUT = 30
 slot: LangBot may be about to begin with it."""
 
 MAX_SLOT_POLL_DELAY = 20
-"""Seconds between two looks of a message whether its full bot has a slot. A look costs an invocation."""
+"""Seconds between two looks of a message whether its full bot has a slot, on average. A look costs an
+invocation."""
 
 
 def free_slots(max_in_flight: int, in_flight: int, state: BotState, now: float) -> int:
@@ -101,12 +102,14 @@ def due_at(slot_ends_at: float, answer_deadline: int) -> float:
     return slot_ends_at + answer_deadline - min(SLOT_TIMEOUT, answer_deadline)
 
 
-def slot_poll_delay(receive_count: int) -> int:
+def slot_poll_delay(receive_count: int, chance: float) -> int:
     """Return the seconds until a message checks again whether its full bot has a slot, or its session a turn.
 
     They grow with the times that it has waited, so that many waiting messages leave the queue to other bots.
+    By `chance`, from 0 to 1, they are up to half as long or half as long again: messages that came together
+    would else all check at the same moment, and none while a bot's leases are free.
     """
-    return min(1 + receive_count // 2, MAX_SLOT_POLL_DELAY)
+    return max(1, int(min(1 + receive_count // 2, MAX_SLOT_POLL_DELAY) * (0.5 + chance)))
 
 
 # ---------------------------------------------------------------- leases
@@ -116,6 +119,11 @@ LEASES = 4
 
 LEASE_TTL = 70
 """Seconds until a lease is free at the latest, if a function died with it: more than the longest attempt."""
+
+
+QUICK_ATTEMPT = 1
+"""Seconds of the longest attempt whose lease is kept. With two leases a bot that is so quick still gets two
+messages a second at the least."""
 
 
 def leases_of(concurrency: int) -> int:
@@ -135,6 +143,19 @@ def free_lease(state: BotState, leases: int, now: float, is_sync: bool) -> str |
     """
     names = [f"lease_{number}" for number in ((1,) if is_sync else range(leases, 0, -1))]
     return next((name for name in names if _is_free(state.item.get(name), now)), None)
+
+
+def may_keep(state: BotState, lease: str, leases: int, now: float, seconds: float) -> bool:
+    """Tell whether an attempt that took so long may leave its lease taken; `state` has that lease.
+
+    Then the same function takes it again without a write between, or it ends by itself. Others must not wait
+    for that: a slow bot needs all of its leases, and of any bot half are never kept, nor is the first, which
+    alone a sync call may have.
+    """
+    if seconds > QUICK_ATTEMPT or lease == "lease_1" or lease not in state.item:
+        return False
+    taken = sum(name.startswith("lease_") and not _is_free(entry, now) for name, entry in state.item.items())
+    return taken <= leases // 2
 
 
 def _is_free(entry: object, now: float) -> bool:

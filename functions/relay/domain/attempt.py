@@ -17,7 +17,7 @@ from relay.domain.bot import Bot
 from relay.domain.message import Action, Message, QueuedMessage
 from relay.domain.part import is_id
 from relay.domain.segments import Segment
-from relay.domain.strict_json import Malformed
+from relay.domain.strict_json import MAX_VALUES, Malformed
 from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 
 KEY_LIFETIME = 600
@@ -27,9 +27,8 @@ MAX_RELOAD_WAIT = 10
 """Seconds, at the most, until the next attempt at a bot that LangBot does not find. LangBot reloads a bot
 whenever it is saved, and for that moment answers 404."""
 
-MAX_RESPONSE_VALUES = 1_000_000
-"""Values of a response that is read. A reply of 16 MB has far fewer. 16 MB of brackets would take 1.7 GB of
-memory, and push has 512 MB."""
+MAX_RESPONSE_VALUES = MAX_VALUES - 100
+"""Values of a response that is read: the reply in it becomes a part, which has fields of its own."""
 
 MAX_RESPONSE_EXCERPT = 2048
 """Bytes of a bot's last response that are kept."""
@@ -46,6 +45,7 @@ class Verdict(StrEnum):
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
+    NOT_SENT = "not sent"
     UNKNOWN = "unknown"
 
 
@@ -270,10 +270,8 @@ def _is_langbots(status: int, fields: dict[str, Any]) -> bool:
 
 
 def _fields(body: bytes) -> dict[str, Any]:
-    if sum(map(body.count, (b"[", b"{", b","))) > MAX_RESPONSE_VALUES:
-        return {}
     try:
-        value, _ = lenient_json.loads(body)
+        value, _ = lenient_json.loads(body, max_values=MAX_RESPONSE_VALUES)
     except Malformed:
         return {}
     return value if isinstance(value, dict) else {}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from relay.domain.strict_json import BYTE_ORDER_MARK, Malformed
+from relay.domain.strict_json import BYTE_ORDER_MARK, MAX_VALUES, Malformed, refuse_too_many_values
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -58,14 +58,18 @@ class _Reader:
         return text
 
 
-def loads(raw: bytes, parse_float: Callable[[str], Any] = float) -> tuple[Any, bool]:
+def loads(
+    raw: bytes, parse_float: Callable[[str], Any] = float, max_values: int = MAX_VALUES
+) -> tuple[Any, bool]:
     """Return the value of a JSON document, and whether it was read without a change. Raise Malformed.
 
     NaN, Infinity and numbers that a double or Python cannot hold become texts. A lone surrogate and invalid
-    UTF-8 become U+FFFD. Of a key that an object has twice, the last value counts.
+    UTF-8 become U+FFFD. Of a key that an object has twice, the last value counts. More than
+    `max_values` values are refused.
     """
     reader = _Reader(parse_float)
     text = raw.decode(errors="replace")
+    refuse_too_many_values(text, max_values)
     read = partial(
         json.loads,
         text.removeprefix(BYTE_ORDER_MARK),

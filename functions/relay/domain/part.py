@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from relay.domain import lenient_json
 from relay.domain.keys import part_key, session_key
 from relay.domain.segments import Segment, text_of
-from relay.domain.strict_json import Malformed
+from relay.domain.strict_json import MAX_VALUES, Malformed
 from relay.domain.timestamps import UtcText, days_after, emission_time, utc_text
 
 
@@ -98,8 +98,8 @@ def parse_part(raw: bytes) -> PartBody:
     return _read(raw, Decimal)
 
 
-def _read(raw: bytes, parse_float: Callable[[str], Any]) -> PartBody:
-    body, is_exact = lenient_json.loads(raw, parse_float)
+def _read(raw: bytes, parse_float: Callable[[str], Any], max_values: int = MAX_VALUES) -> PartBody:
+    body, is_exact = lenient_json.loads(raw, parse_float, max_values)
     if not isinstance(body, dict):
         raise Malformed("it is no JSON object")
     session_id, message = body.get("session_id"), body.get("message")
@@ -176,11 +176,14 @@ def without_body(part: ReplyPart) -> ReplyPart:
     return cast(ReplyPart, kept)
 
 
-def with_body(part: ReplyPart, raw: bytes | None) -> ReplyPart:
-    """Return a part that was stored without its body, with what the raw body holds; None if that is gone."""
+def with_body(part: ReplyPart, raw: bytes | None, max_values: int = MAX_VALUES) -> ReplyPart:
+    """Return a part that was stored without its body, with what the raw body holds; None if that is gone.
+
+    Raise strict_json.Malformed if it has more than `max_values` values.
+    """
     if raw is None:
         return cast(ReplyPart, {"sequence": 0, **part, "message": [], "text": ""})
-    body = _read(raw, float)
+    body = _read(raw, float, max_values)
     whole = {**part, "sequence": body.sequence, "message": body.message, "text": text_of(body.message)}
     return _with_more(cast(ReplyPart, whole), body)
 

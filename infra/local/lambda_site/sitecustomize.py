@@ -21,3 +21,5 @@ class JsonFormatter(logging.Formatter):
 _handler = logging.StreamHandler()
 _handler.setFormatter(JsonFormatter())
 logging.basicConfig(level=logging.INFO, handlers=[_handler])
+# The emulator waits 50 ms for the first line of an invocation, and callback has no other line.
+logging.getLogger("callback").setLevel(logging.DEBUG)

@@ -9,7 +9,7 @@ from typing import Any
 
 import relay
 from relay.adapters.queue_size import queue_size
-from relay.domain.attempt import AttemptEntry, Verdict
+from relay.domain.attempt import AttemptEntry
 from relay.domain.diagnosis import Diagnosis, pluralize
 from relay.domain.message import parse_message
 from relay.domain.record import MessageRecord
@@ -125,8 +125,7 @@ def attempt(entry: AttemptEntry) -> str:
     words = [
         time_of(entry["at"]),
         f"{entry['ms']:>6} ms",
-        # Without a response a refusal is the relay's own: nothing was sent.
-        f"{entry['verdict'] if 'status' in entry or entry['verdict'] != Verdict.REFUSED else 'not sent':8}",
+        f"{entry['verdict']:8}",
         f"{entry.get('status', '-'):>3}",
         entry["key"],
         one_line(entry.get("error", "")),
