@@ -22,6 +22,7 @@ class Metric(StrEnum):
     SIGNATURE_REFUSED = "SignatureRefused"
     PARKED_MESSAGES = "ParkedMessages"
     LATE_MESSAGES = "LateMessages"
+    STOPPED_TRIGGERS = "StoppedTriggers"
 
 
 Value = tuple[tuple[tuple[str, str], ...], Metric, str, float]

@@ -70,6 +70,7 @@ class SettleSettings(_Settings):
     push_queue_url: str
     answer_deadline_seconds: int
     max_resends: int
+    trigger_sources: str
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
+from relay.adapters.triggers import Triggers
 from relay.domain.part import ReplyPart
 from relay.domain.settlement import FinalPart
 from relay.log_fields import error_fields
-from relay.metrics import Metrics
+from relay.metrics import Metric, Metrics
 from relay.settings import SettleSettings
 from settle.due import DueItems
 from settle.settler import Settler
@@ -46,6 +47,7 @@ due_items = DueItems(
     max_resends=settings.max_resends,
     metrics=metrics,
 )
+triggers = Triggers(LazyClient(lambda: client("lambda")), settings.trigger_sources.split(","))
 relay.cold_start.end()
 
 
@@ -63,10 +65,19 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         ]
         result: dict[str, Any] = {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
     else:
+        count_stopped_triggers()
         result = {"unanswered": due_items.handle(seconds_left)}
         log.info("handled what is due", extra=result)
     metrics.emit()
     return result
+
+
+def count_stopped_triggers() -> None:
+    """Measure how many functions get nothing. A stream that nobody reads says nothing by itself."""
+    try:
+        metrics.gauge(Metric.STOPPED_TRIGGERS, triggers.count_stopped())
+    except Exception as error:  # any error: the alarm starts if the metric stays away
+        log.error("the triggers could not be looked at", extra=error_fields(error))
 
 
 def settle_one(settler: Settler, record: dict[str, Any], seconds_left: float) -> str | None:

@@ -9,6 +9,7 @@ from relay.domain.diagnosis import RefusedCallback, command, diagnose_refusals, 
 from relay.domain.message import LATE_AFTER
 from relay.domain.signing import SIGNATURE_TOLERANCE, Refusal
 from relay.domain.timestamps import UtcText
+from relay.domain.trigger import fault_of
 from relay_cli.finding import Finding, fault, note, ok
 from relay_cli.langbot_api import Json
 
@@ -138,11 +139,11 @@ def age_finding(ages: Sequence[float], late: bool, waiting: int) -> Finding:
 
 def trigger_findings(mappings: Sequence[Json]) -> Iterator[Finding]:
     """Judge the event source mappings, which hand messages, parts and changes of tables to the functions."""
-    stopped = [one for one in mappings if one["State"] not in ("Enabled", "Enabling", "Updating")]
+    stopped = [one for one in mappings if fault_of(one)]
     for one in stopped:
         function, source = (one[name].rpartition(":")[2] for name in ("FunctionArn", "EventSourceArn"))
         command = f"aws lambda update-event-source-mapping --enabled --uuid {one['UUID']}"
-        yield fault("triggers", f"{function} gets nothing from {source}: {one['State']}", command)
+        yield fault("triggers", f"{function} gets nothing from {source}: {fault_of(one)}", command)
     if not stopped:
         yield ok("triggers", f"all {len(mappings)} are enabled")
 

@@ -12,10 +12,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -79,11 +78,8 @@ class Implementation:
             dynamodb.delete_table(TableName=name)
 
 
-@dataclass
 class Models(Implementation):
     """The simulator's models, without its faults and its latencies."""
-
-    world: World = field(default_factory=lambda: World(0))
 
     def __init__(self) -> None:
         self.world = World(0)
@@ -116,22 +112,12 @@ def on(*names: str, fixture: str = "aws", **differs: str) -> pytest.MarkDecorato
     """
     chosen = [*names, *differs]
     if STACK and "emulator" in chosen:
-        chosen, differs = ["emulator"], {} if not _is_local(STACK) else differs
+        chosen = ["emulator" if STACK.endswith(".json") else "aws"]
     elif not PACKAGES:
         chosen = [name for name in chosen if name not in ("moto", "dynalite")]
     marks = {name: pytest.mark.xfail(strict=True, reason=f"{name}: {why}") for name, why in differs.items()}
-    return pytest.mark.parametrize(
-        fixture,
-        [
-            pytest.param(name, marks=marks.get(name, ()), id="aws" if STACK and not differs else name)
-            for name in chosen
-        ],
-        indirect=True,
-    )
-
-
-def _is_local(stack: str) -> bool:
-    return stack.endswith(".json")
+    tried = [pytest.param(name, marks=marks.get(name, ())) for name in chosen]
+    return pytest.mark.parametrize(fixture, tried, indirect=True)
 
 
 def code_of(call: Callable[[], Any]) -> str:
@@ -164,8 +150,8 @@ def _server(command: list[str]) -> Iterator[Callable[[str], Any]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    quiet = SimpleNamespace(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with subprocess.Popen([*command, str(port)], **vars(quiet)) as server:
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([*command, str(port)], stdout=quiet, stderr=quiet) as server:
         try:
             eventually(partial(_listens, port), 60, f"port {port} of {command[0]}")
             yield partial(

@@ -12,7 +12,7 @@ from support.waiting import eventually
 @pytest.fixture
 def patience(stack):
     """Seconds within which CloudWatch shows what it got."""
-    return 3 if stack.endpoint_url else 600
+    return 3 if stack.endpoint_url else 300
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from uuid import uuid4
 
 from beliefs.implementations import code_of, on
 
+PATTERN = '{"source": ["belief"]}'
+
 
 def entry(**more):
     return {"Source": "belief", "DetailType": "Belief", "Detail": "{}"} | more
@@ -44,3 +46,31 @@ def test_a_call_has_ten_entries_at_the_most(aws):
     """https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html"""
     assert code_of(lambda: put(aws, *[entry()] * 10)) == ""
     assert code_of(lambda: put(aws, *[entry()] * 11)) == "ValidationException"
+
+
+@on("emulator")
+def test_a_rule_for_a_bus_that_is_missing_is_refused(aws):
+    """https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutRule.html
+
+    So the deployment of the template's disabled rule fails, if its parameter names no bus.
+    """
+    rule = {"Name": "belief", "EventPattern": PATTERN, "State": "DISABLED"}
+    made = code_of(lambda: aws.client("events").put_rule(EventBusName=f"belief-{uuid4().hex}", **rule))
+    assert made == "ResourceNotFoundException"
+
+
+@on(emulator="it deletes the bus")
+def test_a_bus_with_a_rule_cannot_be_deleted(aws):
+    """https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_DeleteEventBus.html
+
+    So the bus stays for as long as the stack has its rule.
+    """
+    events, bus = aws.client("events"), f"belief-{uuid4().hex}"
+    events.create_event_bus(Name=bus)
+    try:
+        events.put_rule(Name=bus, EventBusName=bus, EventPattern=PATTERN, State="DISABLED")
+        deleted = code_of(lambda: events.delete_event_bus(Name=bus))
+        events.delete_rule(Name=bus, EventBusName=bus)
+    finally:
+        events.delete_event_bus(Name=bus)
+    assert deleted == "ValidationException"

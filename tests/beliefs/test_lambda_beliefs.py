@@ -33,7 +33,8 @@ def test_a_message_that_failed_holds_up_no_other_group(probed, test):
     """https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html"""
     probed.send(test, job(test, 1, fails=1), job(test, 3))
     probed.send(f"{test}-2", job(test, 2))
-    assert [number for number, _ in probed.noted(test, last=3)] == [1, 2, 1, 3]
+    noted = [number for number, _ in probed.noted(test, last=3)]
+    assert (sorted(noted[:2]), noted[2:]) == ([1, 2], [1, 3])
 
 
 @on("emulator", "model", fixture="probed")
@@ -84,7 +85,7 @@ def test_a_record_that_no_filter_matches_invokes_nothing(probed, test):
     assert [number for number, _ in probed.noted(test, last=2)] == [2]
 
 
-@on(fixture="probed", emulator="it does not throttle")
+@on("emulator", fixture="probed")
 def test_a_throttled_function_behind_an_http_api_is_a_5xx(probed):
     """https://repost.aws/questions/QUfI6bsdd0SOiPeyimzxSkfQ
 

@@ -42,6 +42,7 @@ NEEDS = {
         ("dynamodb:Query", "RepliesTable"),
         ("dynamodb:GetItem", "RepliesTable"),
         ("sqs:SendMessage", "PushQueue"),
+        ("lambda:ListEventSourceMappings", "*"),
         ("logs:CreateLogStream", "SettleLogs"),
         ("logs:PutLogEvents", "SettleLogs"),
     ],

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from relay.adapters.triggers import Triggers
 from relay.metrics import Metric
 from support.second_stack import physical_ids
 
@@ -50,9 +51,31 @@ def test_the_alarm_of_late_messages_watches_what_push_counts(deployed):
     assert (alarm["Threshold"], alarm["TreatMissingData"]) == (0, "notBreaching")
 
 
+def test_the_alarm_of_triggers_watches_what_settle_counts_each_minute(deployed):
+    alarm = alarms(deployed, "relay-local")["TriggersAlarm"]
+    namespace, metric = "LangBotRelay/relay-local", Metric.STOPPED_TRIGGERS
+    assert (alarm["Namespace"], alarm["MetricName"]) == (namespace, metric)
+    assert (alarm["Threshold"], alarm["TreatMissingData"]) == (0, "breaching")
+
+
+def test_settle_counts_a_trigger_of_the_stack_that_is_disabled(deployed):
+    functions = deployed.client("lambda")
+    configuration = functions.get_function_configuration(FunctionName=deployed.physical_id("SettleFunction"))
+    sources = configuration["Environment"]["Variables"]["TRIGGER_SOURCES"].split(",")
+    triggers = Triggers(functions, sources)
+    mappings = functions.list_event_source_mappings(FunctionName=deployed.physical_id("PublishFunction"))
+    mapping = mappings["EventSourceMappings"][0]["UUID"]
+    assert (len(sources), triggers.count_stopped()) == (4, 0)
+    functions.update_event_source_mapping(UUID=mapping, Enabled=False)
+    try:
+        assert triggers.count_stopped() == 1
+    finally:
+        functions.update_event_source_mapping(UUID=mapping, Enabled=True)
+
+
 def test_each_alarm_says_what_it_means_and_what_to_do(deployed):
     found = alarms(deployed, "relay-local")
-    assert len(found) == 9
+    assert len(found) == 10
     for name, alarm in found.items():
         text = alarm["AlarmDescription"]
         assert "LangBot Relay" in text, name

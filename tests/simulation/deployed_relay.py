@@ -64,6 +64,7 @@ class Deployment:
             self.s3,
             self.events,
             _Logs(),
+            _Triggers(),
             _Sts(world),
         ]
         self._services = {service.name: service for service in services}
@@ -192,6 +193,15 @@ class _Logs:
 
     def filter_log_events(self, **_: Any) -> dict[str, Any]:
         return {"events": []}
+
+
+class _Triggers:
+    """Lambda's list of event source mappings, all of which work."""
+
+    name, throttled = "lambda", "TooManyRequestsException"
+
+    def list_event_source_mappings(self, **_: Any) -> dict[str, Any]:
+        return {"EventSourceMappings": [{"State": "Enabled"}]}
 
 
 class _Sts:

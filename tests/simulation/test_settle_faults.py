@@ -310,3 +310,18 @@ def test_a_reply_counts_that_came_long_before_its_message_was_delivered() -> Non
         record = world.record(hello)
         assert unix_seconds(record["delivered_at"]) - unix_seconds(record["answered_at"]) > 300
         assert record["answered_by"] == world.accepted()[0].id
+
+
+# ---------------------------------------------------------------- settle cannot look at the triggers
+
+
+def test_messages_come_to_their_ends_if_the_triggers_cannot_be_listed() -> None:
+    with planned_world() as world:
+        world.fails(Fault.DENIED, "lambda.list_event_source_mappings")
+        silent = world.say(turn=SILENCE)
+        world.end()
+        assert world.state(silent) == "unanswered"
+        assert world.logged("the triggers could not be looked at")
+        # A value that is missing starts the alarm.
+        assert not world.metrics(Metric.STOPPED_TRIGGERS)
+        assert world.metrics(Metric.PARKED_MESSAGES)

@@ -16,5 +16,6 @@ VARIABLES = {
     "RETRY_FOR_SECONDS": "21600",
     "SPILL_QUEUE_URL": "https://sqs/spill",
     "STACK_NAME": "relay",
+    "TRIGGER_SOURCES": "arn:aws:sqs:us-east-1:123456789012:push.fifo",
 }
 """Each variable that a function reads its settings from; no function needs all of them."""

@@ -47,6 +47,7 @@ COMMON = {"REPLIES_TABLE", "OVERFLOW_BUCKET"}
                 "PUSH_QUEUE_URL",
                 "ANSWER_DEADLINE_SECONDS",
                 "MAX_RESENDS",
+                "TRIGGER_SOURCES",
             },
         ),
         (PublishSettings, {"MESSAGES_TABLE", "EVENT_BUS_NAME", "STACK_NAME"}),
