@@ -21,6 +21,7 @@ class Metric(StrEnum):
     SPILLED = "Spilled"
     SIGNATURE_REFUSED = "SignatureRefused"
     PARKED_MESSAGES = "ParkedMessages"
+    LOST_EVENTS = "LostEvents"
 
 
 Value = tuple[tuple[tuple[str, str], ...], Metric, str, float]

@@ -17,8 +17,8 @@ from relay.domain.timestamps import UtcText, host_clock_offset, utc_text
 _WITHOUT_TEXT = "#session, #part, reply_to, is_final, created_at, sent_at, received_at"
 
 _MAX_RAW_BYTES = 6 * 400 * 1024
-"""Bytes of a body that DynamoDB is asked to hold: an item has 400 KB, and a byte of it is at most an escape of
-six. To write a part of 6 MB for DynamoDB in vain takes 30 MB of memory, for each of a spilled batch."""
+"""Bytes of a body that DynamoDB is asked to hold. An item has 400 KB, each byte at most an escape of six.
+To write a part of 6 MB for DynamoDB in vain takes 30 MB of memory, for each of a spilled batch."""
 
 MAX_PAGES = 16
 """Pages of 1 MB that are read of a session for one message at the most, so that no session stops the others.
