@@ -10,25 +10,31 @@ from relay.adapters.event_bus import EventBus
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
+from relay.metrics import Metrics
 from relay.settings import PublishSettings
 
 settings = PublishSettings.from_env()
+metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")
 bucket = OverflowBucket(LazyClient(lambda: client("s3")), settings.overflow_bucket)
 publisher = EventPublisher(
     messages_table=MessagesTable(Table(dynamodb, settings.messages_table), bucket),
     replies_table=RepliesTable(Table(dynamodb, settings.replies_table), bucket),
     event_bus=EventBus(client("events"), settings.event_bus_name, settings.stack_name),
+    metrics=metrics,
 )
 relay.cold_start.end()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Publish a batch of a table's stream, and report what must be delivered again."""
-    failed = publisher.publish(
-        map(stream_record, event["Records"]),
-        seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
-    )
+    try:
+        failed = publisher.publish(
+            map(stream_record, event["Records"]),
+            seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
+        )
+    finally:
+        metrics.emit()
     return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
 
 

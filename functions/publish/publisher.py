@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from relay import environment
 from relay.adapters.event_bus import EventBus
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import count_values
@@ -23,8 +24,10 @@ from relay.domain.event import (
 from relay.domain.part import ReplyPart
 from relay.domain.segments import Segment
 from relay.domain.settlement import FinalPart
+from relay.domain.timestamps import Clock
 from relay.domain.turn import effective_parts
 from relay.log_fields import error_fields
+from relay.metrics import Metric, Metrics
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,10 @@ MAX_EFFECTIVE_PARTS = 100
 MAX_VALUES = 100_000
 """Values of a bot's parts that are read for one batch. To read so many takes half a second of CPU, and a long
 reply of 1,000 parts has 20,000."""
+
+GIVE_UP_AFTER = 23 * 3600
+"""Seconds after which a change that cannot be published is given up. The stream forgets it an hour later, and
+then nothing would say which event is lost."""
 
 _TIME_TO_READ = 30
 """Seconds, of publish's time-out of 60, that must be left to begin with a record."""
@@ -100,6 +107,8 @@ class EventPublisher:
     messages_table: MessagesTable
     replies_table: RepliesTable
     event_bus: EventBus
+    metrics: Metrics
+    clock: Clock = environment.now
 
     def publish(self, records: Iterable[StreamRecord], seconds_left: Callable[[], float]) -> list[str]:
         """Publish what is an event; return the numbers of the records that must be delivered again.
@@ -108,29 +117,46 @@ class EventPublisher:
         Raise PublishFailed if nothing could be published, so that an outage shows as the function's errors.
         """
         events: dict[str, Event] = {}
-        failed: list[str] = []
+        failed: list[StreamRecord] = []
+        batch = list(records)
         budget = _Budget(seconds_left)
-        for record in records:
+        for record in batch:
             if not budget.has_time():
-                failed.append(record.number)
+                failed.append(record)
                 continue
             try:
                 if event := self._event(record, budget):
                     events[record.number] = event
             except (ClientError, BotoCoreError) as error:
                 log.error("a change cannot be read and is tried again", extra=error_fields(error))
-                failed.append(record.number)
+                failed.append(record)
             except Exception as error:
                 # Another try would fail as well, and hold up everything behind it for a day.
-                fields = error_fields(error) | {"number": record.number}
-                log.error("a change cannot be published and is given up", extra=fields)
+                self._give_up(record, error_fields(error))
         refused = self.event_bus.publish(events.values())
-        failed += [number for number, event in events.items() if event.id in refused]
+        failed += [
+            one for one in batch if (event := events.get(one.number)) is not None and event.id in refused
+        ]
         published = len(events) - len(refused)
         log.info("published", extra={"events": published, "failed": len(failed)})
-        if failed and not published:
-            raise PublishFailed(f"none of {len(failed)} events; they are tried again")
-        return failed
+        again = [record.number for record in failed if not self._is_lost(record)]
+        if again and not published and len(again) == len(failed):
+            raise PublishFailed(f"none of {len(again)} events; they are tried again")
+        return again
+
+    def _is_lost(self, record: StreamRecord) -> bool:
+        if self.clock() - record.changed_at < GIVE_UP_AFTER:
+            return False
+        self._give_up(record, {"error": "not published for 23 hours"})
+        return True
+
+    def _give_up(self, record: StreamRecord, why: Mapping[str, object]) -> None:
+        """Name in the log the item whose change is not published, and count it for an alarm."""
+        item = record.new or record.old
+        # The `message` of a part is what it says.
+        fields = {"session": item.get("session"), "item": item.get("part") or item.get("message")}
+        log.error("an event is lost", extra={**why, **fields})
+        self.metrics.gauge(Metric.LOST_EVENTS, 1)
 
     def _event(self, record: StreamRecord, budget: _Budget) -> Event | None:
         """Return the event of a change, if it is one. Raise botocore's errors."""

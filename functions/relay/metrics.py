@@ -23,6 +23,7 @@ class Metric(StrEnum):
     PARKED_MESSAGES = "ParkedMessages"
     LATE_MESSAGES = "LateMessages"
     STOPPED_TRIGGERS = "StoppedTriggers"
+    LOST_EVENTS = "LostEvents"
 
 
 Value = tuple[tuple[tuple[str, str], ...], Metric, str, float]

@@ -77,6 +77,7 @@ class SettleSettings(_Settings):
 class PublishSettings(_Settings):
     """What publish needs."""
 
+    metrics_namespace: str
     messages_table: str
     event_bus_name: str
     stack_name: str

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from relay.domain.addresses import is_public
 from relay.domain.bot import Bot, parse_bot, weakness
 from relay_cli.bot_secret import new_secrets
-from relay_cli.langbot_api import Json
+from relay_cli.langbot_api import Json, is_readable_on_the_way
 from relay_cli.terminal import CommandFailed
 
 NEW_BOT = {
@@ -135,7 +135,7 @@ def address_warnings(url: str, deployed: bool) -> list[str]:
     warnings = []
     if deployed and _is_private(urlsplit(url).hostname or ""):
         warnings.append(f"Lambda cannot reach {url}: it needs a public address (docs/connecting.md)")
-    if deployed and urlsplit(url).scheme == "http":
+    if deployed and is_readable_on_the_way(url):
         warnings.append(f"{url} is not encrypted: everybody on the way can read the messages")
     return warnings
 

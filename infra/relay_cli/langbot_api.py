@@ -75,16 +75,20 @@ def from_options(options: argparse.Namespace) -> "LangBotApi":
     if "@" in url.netloc:  # it is printed, and kept in the bot's secret
         raise CommandFailed(2, "--langbot must be without a user and a password")
     address = f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
-    if url.scheme == "http" and not _is_loopback(url.hostname):
+    if is_readable_on_the_way(address):
         complain(f"relay: warning: the API key goes to {address} in plain text")
     return LangBotApi(address, key)
 
 
-def _is_loopback(host: str) -> bool:
+def is_readable_on_the_way(address: str) -> bool:
+    """Tell whether others can read what goes to an address: it is not encrypted, and leaves this computer."""
+    url = urlsplit(address)
+    host = url.hostname or ""
     try:
-        return ip_address(host).is_loopback
+        is_loopback = ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        is_loopback = host == "localhost"
+    return url.scheme == "http" and not is_loopback
 
 
 class LangBotApi:

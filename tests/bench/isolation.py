@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from statistics import median
 from uuid import uuid4
 
@@ -14,7 +15,9 @@ import requests
 from relay.domain.signing import sign
 from support.callbacks import part_body, post_part
 from support.deployed import IN, OUT, Deployed, Talk, new_bot
+from support.event_listener import EventListener, listen
 from support.raw_messages import send_raw
+from support.waiting import eventually
 
 MESSAGES = 5
 """Messages of the healthy bot beside each attacker."""
@@ -22,30 +25,43 @@ MESSAGES = 5
 
 def print_isolation(deployed: Deployed) -> None:
     """Measure the healthy bot alone, and then beside each attacker in turn."""
-    with new_bot(deployed) as healthy, new_bot(deployed) as attacker:
-        seconds_to_answer(healthy)  # each function starts
+    with new_bot(deployed) as healthy, new_bot(deployed) as attacker, listen(healthy) as listener:
+        seconds_each(healthy, listener)  # each function starts
         attacks: dict[str, Callable[[Talk], None]] = {
             "alone": lambda _: None,
             "a bot that drips its answer": drip,
             "a queue sender: a key of 250 KiB": long_key,
             "a queue sender: 1 MiB of small segments": many_segments,
             "a holder of an outbound secret: `overflow`": forged_path,
+            "a bot: final parts of small values": small_values,
             "anybody: made-up names of bots": made_up_names,
         }
         for name, attack in attacks.items():
             attack(attacker)
-            worst, usual = seconds_to_answer(healthy)
-            print(f"healthy bot, {name:45}  median {usual:4.1f} s, longest {worst:4.1f} s", flush=True)
+            for until, took in seconds_each(healthy, listener).items():
+                seconds = f"median {median(took):4.1f} s, longest {max(took):4.1f} s"
+                print(f"healthy bot, {name:45}  {until:9} {seconds}", flush=True)
 
 
-def seconds_to_answer(talk: Talk) -> tuple[float, float]:
-    """Return the longest and the median time from a message to its reply."""
-    took = []
-    for number in range(MESSAGES):
+def seconds_each(talk: Talk, listener: EventListener) -> dict[str, list[float]]:
+    """Return the times from a message to its stored reply, its settlement and its event, of each message."""
+    took: dict[str, list[float]] = {"reply": [], "answered": [], "event": []}
+    for _ in range(MESSAGES):
+        session = f"s-{uuid4().hex[:8]}"
         began = time.monotonic()
-        talk.conversation(f"s-{number}").wait(talk.push("hello", session=f"s-{number}"), timeout=200)
-        took.append(time.monotonic() - began)
-    return max(took), median(took)
+        sent = talk.push("hello", session=session)
+        talk.conversation(session).wait(sent, timeout=200)
+        took["reply"].append(time.monotonic() - began)
+        talk.deployed.state(sent, "answered")
+        took["answered"].append(time.monotonic() - began)
+        eventually(partial(has_event, listener, session), 200, "the event")
+        took["event"].append(time.monotonic() - began)
+    return took
+
+
+def has_event(listener: EventListener, session: str) -> bool:
+    """Tell whether a session's reply is among the events of its bot."""
+    return any(event["detail"]["data"]["session_id"] == session for event in listener.all(0))
 
 
 def drip(talk: Talk) -> None:
@@ -89,6 +105,13 @@ def forged_path(talk: Talk) -> None:
     """Post final parts whose fields name another bot's parts."""
     for number in range(20):
         post_part(talk, part_body(talk, sequence=number, overflow="parts/default/0.json", bot="default"))
+
+
+def small_values(talk: Talk) -> None:
+    """Post twelve final parts of one turn, each of nearly as many values as an item may have."""
+    for number in range(12):
+        segment = {"type": "x", "values": [{}] * 9_000}
+        post_part(talk, part_body(talk, reply_to="in_x", sequence=number, is_final=True, message=[segment]))
 
 
 def made_up_names(talk: Talk) -> None:

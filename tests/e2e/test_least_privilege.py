@@ -4,6 +4,8 @@ The emulator enforces these roles in every other test of this folder; here IAM i
 what the emulator does not enforce: the event source mapping's own calls, logs and traces.
 """
 
+from fnmatch import fnmatch
+
 import pytest
 
 from support.second_stack import physical_ids
@@ -77,10 +79,10 @@ NEEDS = {
     ],
 }
 WITH_KEY = {
-    "PushRole": [("kms:Decrypt", "key"), ("kms:GenerateDataKey", "key")],
-    "SettleRole": [("kms:Decrypt", "key"), ("kms:GenerateDataKey", "key")],
-    "PublishRole": [("kms:Decrypt", "key")],
-    "CallbackRole": [("kms:Decrypt", "key"), ("kms:GenerateDataKey", "key")],
+    "PushRole": ["kms:Decrypt", "kms:GenerateDataKey"],
+    "SettleRole": ["kms:Decrypt", "kms:GenerateDataKey"],
+    "PublishRole": ["kms:Decrypt"],
+    "CallbackRole": ["kms:Decrypt", "kms:GenerateDataKey"],
 }
 RESOURCES = sorted(
     {resource for needs in NEEDS.values() for _, resource in needs}
@@ -171,8 +173,35 @@ def test_a_role_may_do_what_its_function_needs_and_nothing_else(deployed, resour
 
 
 @pytest.mark.parametrize("role", NEEDS)
-def test_with_a_customer_key_a_role_may_also_use_it(deployed, guarded_resources, role):
-    check(deployed, guarded_resources, role, NEEDS[role] + WITH_KEY[role])
+def test_a_role_may_not_use_a_customer_key_by_itself(deployed, guarded_resources, role):
+    check(deployed, guarded_resources, role, NEEDS[role])
+
+
+@pytest.mark.parametrize("role", NEEDS)
+def test_the_services_that_hold_its_data_may_use_a_customer_key_for_a_role(deployed, guarded_resources, role):
+    # The emulator cannot be asked what a role may do through a service.
+    physical, arns = guarded_resources
+    policy = deployed.client("iam").get_role_policy(
+        RoleName=physical[role], PolicyName=role.removesuffix("Role").lower()
+    )
+    statements = [
+        statement
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Action"] in ("kms:Decrypt", "kms:GenerateDataKey")
+    ]
+    assert [statement["Action"] for statement in statements] == WITH_KEY[role]
+    for statement in statements:
+        assert statement["Resource"] == arns["key"]
+        ((kind, keys),) = statement["Condition"].items()
+        assert (kind, list(keys)) == ("StringLike", ["kms:ViaService"])
+        for domain in ("us-east-1.amazonaws.com", "us-east-1.amazonaws.com.cn"):
+            through = {
+                service
+                for service in ("dynamodb", "ec2", "lambda", "s3", "secretsmanager", "ssm", "sqs")
+                if any(fnmatch(f"{service}.{domain}", pattern) for pattern in keys["kms:ViaService"])
+            }
+            assert through == {"dynamodb", "lambda", "s3", "secretsmanager", "sqs"}
+        assert not any(fnmatch("s3.eu-west-1.amazonaws.com", one) for one in keys["kms:ViaService"])
 
 
 def test_a_role_has_no_policy_but_the_templates_own(deployed, resources):

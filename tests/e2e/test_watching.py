@@ -38,6 +38,12 @@ def test_an_alarm_watches_its_metric_of_a_resource_of_the_stack(deployed, name, 
     assert f"{comparison[alarm['ComparisonOperator']]} {alarm['Threshold']:.0f}" == starts_at
 
 
+def test_the_alarm_of_lost_events_watches_what_publish_gives_up(deployed):
+    alarm = alarms(deployed, "relay-local")["EventsLostAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("LangBotRelay/relay-local", Metric.LOST_EVENTS)
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["TreatMissingData"]) == ("Sum", 0, "notBreaching")
+
+
 def test_the_alarm_of_parked_messages_watches_what_settle_counts_each_minute(deployed):
     alarm = alarms(deployed, "relay-local")["ParkedAlarm"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("LangBotRelay/relay-local", Metric.PARKED_MESSAGES)
@@ -75,7 +81,7 @@ def test_settle_counts_a_trigger_of_the_stack_that_is_disabled(deployed):
 
 def test_each_alarm_says_what_it_means_and_what_to_do(deployed):
     found = alarms(deployed, "relay-local")
-    assert len(found) == 10
+    assert len(found) == 11
     for name, alarm in found.items():
         text = alarm["AlarmDescription"]
         assert "LangBot Relay" in text, name

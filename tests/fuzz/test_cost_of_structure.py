@@ -11,8 +11,13 @@ from uuid import uuid4
 from hypothesis import strategies as st
 
 from publish.publisher import StreamRecord
+from relay.domain.keys import SETTLE, RecordKey, record_key
+from relay.domain.message import for_bot
 from relay.domain.settlement import FinalPart
 from relay.domain.strict_json import Malformed
+from relay.errors import InvalidMessage
+from relay_cli.commands import tail
+from relay_console.message_view import message_detail
 from relay_console.session_feed import SessionFeed
 from support.callbacks import lower_case, signed_headers
 from support.deployed import IN, OUT
@@ -101,13 +106,58 @@ def costs_of(structure, talk, workers):
             workers.settler().settle(FinalPart.of(part))
         with measured(costs, "publish"):
             assert workers.publisher().publish([StreamRecord("1", {}, part, 0)], lambda: 60) == []
+    with measured(costs, "commands"):
+        for part in parts:
+            tail.line(part)
+    costs["sweep"] = sweep_cost(structure, talk, workers)
     message = queued(talk)
     fields = json.dumps({"bot": talk.name, "session_id": session})[:-1]
     pushed = replace(message, body=f'{fields}, "message": {structure.segments(MESSAGE_BYTES)}}}')
     costs["push"] = attempt_cost(talk, workers, pushed, 202, ACCEPTED.body)
+    with measured(costs, "a file's line"), suppress(InvalidMessage):
+        for_bot(pushed.body, talk.name)
+    with measured(costs, "console's protocol"):
+        message_detail(workers.record(queued_alone(talk, workers)), pushed.body)
     answer = f'{{"code": 0, "data": {{"reply_to": "in_1", "message": {structure.segments(CALLBACK_BYTES)}}}}}'
     costs["response"] = attempt_cost(talk, workers, queued(talk, action="sync"), 200, answer.encode())
     return costs
+
+
+def queued_alone(talk, workers):
+    """Return a message that is delivered and waits."""
+    message = queued(replace(talk, session=f"s-{uuid4().hex[:8]}"), "SILENT")
+    assert deliver(workers.dispatcher(), message) == []
+    return message
+
+
+@dataclass(frozen=True)
+class OneOverdue:
+    """In place of the index of what waits: one message is overdue."""
+
+    key: RecordKey
+
+    def count_parked(self):
+        return 0
+
+    def overdue(self, name, _now):
+        return iter([self.key] if name == SETTLE else [])
+
+
+def sweep_cost(structure, talk, workers):
+    """Return the seconds of CPU to find, at its deadline, that a message's last part is no final one."""
+    message = queued_alone(talk, workers)
+    record = workers.record(message)
+    raw = structure.reply(record["session_id"])
+    begun = json.dumps(record["accepted_message_id"]).encode()
+    raw = raw.replace(b'"reply_to": "in_1"', b'"reply_to": ' + begun, 1).replace(b"true", b"false", 1)
+    with suppress(Malformed):
+        workers.receiver().receive(talk.name, lower_case(signed_headers(raw)), raw)
+    overdue = OneOverdue(record_key(record["session"], record["message"]))
+    costs, due_items = Counter(), replace(workers.due_items(), awaiting_index=overdue)
+    with measured(costs, "sweep"):
+        due_items.handle(lambda: 60)
+    assert workers.record(message)["state"] != "delivered"
+    return costs["sweep"]
 
 
 def attempt_cost(talk, workers, message, status, answer):

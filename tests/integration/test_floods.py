@@ -280,7 +280,7 @@ def test_publish_does_not_parse_a_body_that_is_too_large_for_an_event(talk, work
 def test_publish_leaves_changes_that_it_has_no_time_for_to_the_next_time(talk, workers):
     reply(talk, "in_1")
     (part,) = talk.conversation().parts()
-    records = [StreamRecord(str(number), {}, part, 0) for number in range(3)]
+    records = [StreamRecord(str(number), {}, part, time.time()) for number in range(3)]
     publisher = replace(workers.publisher(), event_bus=Bus())
     assert publisher.publish(records, time_for(messages=1)) == ["1", "2"]
 

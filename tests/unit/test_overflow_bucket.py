@@ -3,6 +3,7 @@
 import pytest
 
 from relay.adapters.overflow_bucket import MAX_VALUES, OverflowingItem, put_item
+from relay.adapters.replies_table import RepliesTable
 
 
 class Store:
@@ -48,3 +49,14 @@ def test_an_item_of_many_values_is_kept_as_it_is():
 )
 def test_a_raw_body_that_is_kept_in_any_case_is_put_once(message, item):
     assert kept(message, keeps_raw=True) == ([item], [("parts/1", b"raw")])
+
+
+def test_a_body_larger_than_any_escapes_make_it_is_not_tried_at_the_table():
+    store = Store()
+    part = {"bot": "default", "digest": "d", "session": "s", "part": "1", "sequence": 1}
+    part |= {"message": [], "text": "short"}
+    for size in (2_000_000, 3_000_000):
+        assert RepliesTable(store, store).store(part, b"x" * size)
+    small, large = store.items
+    assert (small.get("text"), large.get("text")) == ("short", None)
+    assert [path for path, _ in store.puts] == [large["overflow"]]

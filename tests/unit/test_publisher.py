@@ -3,6 +3,7 @@
 import json
 
 from publish.publisher import (
+    GIVE_UP_AFTER,
     MAX_BODIES,
     MAX_BODY_BYTES,
     MAX_EFFECTIVE_PARTS,
@@ -11,6 +12,7 @@ from publish.publisher import (
     StreamRecord,
 )
 from relay.domain.event import MAX_EVENT_REPLY_BYTES
+from relay.metrics import Metric, Metrics
 from support.samples import received_part
 
 KB = 1024
@@ -42,11 +44,12 @@ class MessagesTable:
 
 class EventBus:
     def __init__(self):
-        self.events = []
+        self.events, self.is_down = [], False
 
     def publish(self, events):
+        events = list(events)
         self.events += events
-        return set()
+        return {event.id for event in events} if self.is_down else set()
 
 
 def turn(*texts, overflowing=(), finals=1):
@@ -77,7 +80,7 @@ def turn(*texts, overflowing=(), finals=1):
 def published(table, seconds_left=lambda: 60):
     """Return the data of the event of the turn's last part."""
     bus = EventBus()
-    publisher = EventPublisher(MessagesTable(), table, bus)
+    publisher = EventPublisher(MessagesTable(), table, bus, Metrics("test"))
     assert publisher.publish([StreamRecord("1", {}, table.parts[-1], 0)], seconds_left) == []
     return bus.events[0].data
 
@@ -128,7 +131,7 @@ def test_a_bots_many_values_are_read_once_a_batch_and_leave_another_bots_event_w
     first["more"] = [0] * MAX_VALUES
     bus = EventBus()
     records = [StreamRecord("1", {}, last, 0), StreamRecord("2", {}, last, 0)]
-    publisher = EventPublisher(MessagesTable(), table, bus)
+    publisher = EventPublisher(MessagesTable(), table, bus, Metrics("test"))
     publisher.publish(records, lambda: 60)
     assert table.turns == 1
     for event in bus.events:
@@ -145,3 +148,25 @@ def test_ten_bodies_of_a_bot_are_read_for_one_batch():
     table = turn(*"a" * (MAX_BODIES + 1), overflowing=set(range(MAX_BODIES + 1)))
     assert "message" not in published(table)
     assert table.reads == MAX_BODIES
+
+
+def test_an_event_that_the_bus_refuses_for_23_hours_is_named_and_counted(caplog):
+    table, bus, metrics = turn("a"), EventBus(), Metrics("test")
+    bus.is_down = True
+    publisher = EventPublisher(MessagesTable(), table, bus, metrics, clock=lambda: 1000 + GIVE_UP_AFTER)
+    (part,) = table.parts
+    records = [StreamRecord("old", {}, part, 999), StreamRecord("young", {}, part, 1001)]
+    assert publisher.publish(records, lambda: 60) == ["young"]
+    assert [metric for _, metric, _, _ in metrics.take()] == [Metric.LOST_EVENTS]
+    (lost,) = [line for line in caplog.records if line.message == "an event is lost"]
+    assert (lost.session, lost.item) == (part["session"], part["part"])
+
+
+def test_a_change_that_cannot_be_made_an_event_is_named_and_counted(caplog):
+    table, bus, metrics = turn("a"), EventBus(), Metrics("test")
+    broken = {"session": "default#s", "message": "7", "state": "parked"}
+    publisher = EventPublisher(MessagesTable(), table, bus, metrics)
+    assert publisher.publish([StreamRecord("1", {}, broken, 0)], lambda: 60) == []
+    assert [metric for _, metric, _, _ in metrics.take()] == [Metric.LOST_EVENTS]
+    (lost,) = [line for line in caplog.records if line.message == "an event is lost"]
+    assert (lost.session, lost.item) == ("default#s", "7")

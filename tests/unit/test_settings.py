@@ -50,7 +50,7 @@ COMMON = {"REPLIES_TABLE", "OVERFLOW_BUCKET"}
                 "TRIGGER_SOURCES",
             },
         ),
-        (PublishSettings, {"MESSAGES_TABLE", "EVENT_BUS_NAME", "STACK_NAME"}),
+        (PublishSettings, {"METRICS_NAMESPACE", "MESSAGES_TABLE", "EVENT_BUS_NAME", "STACK_NAME"}),
     ],
 )
 def test_a_function_needs_only_its_own_variables(settings, own):

@@ -16,6 +16,10 @@ from relay.domain.timestamps import MAX_UTC_OFFSET, UtcText, host_clock_offset, 
 
 _WITHOUT_TEXT = "#session, #part, reply_to, is_final, created_at, sent_at, received_at"
 
+_MAX_RAW_BYTES = 6 * 400 * 1024
+"""Bytes of a body that DynamoDB is asked to hold. An item has 400 KB, each byte at most an escape of six.
+To write a part of 6 MB for DynamoDB in vain takes 30 MB of memory, for each of a spilled batch."""
+
 MAX_PAGES = 16
 """Pages of 1 MB that are read of a session for one message at the most, so that no session stops the others.
 A reply of 32 KB that is streamed in 1,000 parts has 16 MB."""
@@ -37,7 +41,7 @@ class RepliesTable:
     def store(self, part: ReplyPart, raw: bytes) -> bool:
         """Store a part with its raw body; return False if it was stored before."""
         path = part_path(part["bot"], part["digest"])
-        entry = OverflowingItem(part, without_body(part), raw, path, keeps_raw="normalized" in part)
+        entry = OverflowingItem(part, without_body(part), raw, path, _MAX_RAW_BYTES, "normalized" in part)
         return put_item(self._table, self._bucket, entry, IS_NEW, {})
 
     def read(self, session: str, part: str) -> ReplyPart | None:
