@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from publish.publisher import (
     GIVE_UP_AFTER,
     MAX_BODIES,
@@ -9,6 +11,7 @@ from publish.publisher import (
     MAX_EFFECTIVE_PARTS,
     MAX_VALUES,
     EventPublisher,
+    PublishFailed,
     StreamRecord,
 )
 from relay.domain.event import MAX_EVENT_REPLY_BYTES
@@ -123,6 +126,14 @@ def test_a_turn_that_takes_too_long_to_read_is_published_without_its_reply():
     assert "message" not in data
     assert data["revision"] == 1
     assert (data["read"]["first"], data["read"]["last"]) == (table.parts[0]["part"], table.parts[-1]["part"])
+
+
+def test_a_batch_of_which_nothing_is_published_fails_as_a_whole():
+    table, bus = turn("a"), EventBus()
+    bus.is_down = True
+    publisher = EventPublisher(MessagesTable(), table, bus, Metrics("test"), clock=lambda: 1)
+    with pytest.raises(PublishFailed, match="none of 1"):
+        publisher.publish([StreamRecord("1", {}, table.parts[-1], 0)], lambda: 60)
 
 
 def test_a_bots_many_values_are_read_once_a_batch_and_leave_another_bots_event_whole():
