@@ -156,7 +156,7 @@ class EventPublisher:
         # The `message` of a part is what it says.
         fields = {"session": item.get("session"), "item": item.get("part") or item.get("message")}
         log.error("an event is lost", extra={**why, **fields})
-        self.metrics.gauge(Metric.LOST_EVENTS, 1)
+        self.metrics.count(Metric.LOST_EVENTS)
 
     def _event(self, record: StreamRecord, budget: _Budget) -> Event | None:
         """Return the event of a change, if it is one. Raise botocore's errors."""
