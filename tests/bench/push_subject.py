@@ -1,0 +1,34 @@
+"""push as Lambda runs it, warm: its handler, a message an invocation."""
+
+import logging
+import os
+import sys
+from typing import Any
+
+from awslambdaric.lambda_runtime_log_utils import JsonFormatter
+
+from bench.lambda_events import Context, push_event
+from bench.tables import delete_all
+from push.app import handler
+
+
+class Subject:
+    """See bench.subject."""
+
+    def __init__(self) -> None:
+        log = logging.StreamHandler(sys.stdout)
+        log.setFormatter(JsonFormatter())
+        logging.basicConfig(level=logging.INFO, handlers=[log])
+
+    def prepare(self, count: int) -> list[Any]:
+        """Return events."""
+        return [push_event() for _ in range(count)]
+
+    def run(self, given: Any) -> None:
+        """Deliver a message."""
+        if handler(given, Context)["batchItemFailures"]:
+            raise RuntimeError("a message was not delivered")
+
+    def clean(self) -> None:
+        """Delete the records, or the bot would be full."""
+        delete_all(os.environ["MESSAGES_TABLE"], "message")
