@@ -107,10 +107,10 @@ class Dispatcher:
         if queued.reads_secret:
             self.sender.bot_registry.refresh(message.bot)
         if self._waits_for_its_session(message, queued):
-            return self._wait(delivery, slot_poll_delay(queued.receive_count))
+            return self._wait(delivery, slot_poll_delay(queued.receive_count, environment.chance()))
         attempt = self.sender.send(message, idempotency_key(queued.message_id, history), history)
         if isinstance(attempt, Deferred):
-            poll = slot_poll_delay(queued.receive_count)
+            poll = slot_poll_delay(queued.receive_count, environment.chance())
             return self._wait(delivery, poll if attempt.full else math.ceil(attempt.seconds))
         now = self.clock()
         conclusion = conclude(delivery, attempt, now, self.policy)

@@ -51,6 +51,11 @@ def random_hex(length: int = 16) -> str:
     return current.random_bytes(length).hex()
 
 
+def chance() -> float:
+    """Return a random number from 0 to 1."""
+    return current.random_bytes(1)[0] / 255
+
+
 def submit(call: Callable[[], Result]) -> Future[Result]:
     """Run a call in a thread. One that was given up keeps its thread until it returns."""
     running: Future[Result] = current.submit(call)

@@ -115,7 +115,12 @@ def test_the_delay_of_a_probe_of_a_bot_that_is_reloaded_has_a_limit_of_its_own()
 
 
 def test_a_message_checks_the_less_often_the_longer_it_has_waited():
-    assert [slot_poll_delay(n) for n in (0, 1, 2, 10, 38, 500)] == [1, 1, 2, 6, 20, 20]
+    assert [slot_poll_delay(n, 0.5) for n in (0, 1, 2, 10, 38, 500)] == [1, 1, 2, 6, 20, 20]
+
+
+def test_messages_that_came_together_check_at_different_times():
+    assert [slot_poll_delay(10, chance) for chance in (0, 0.25, 0.5, 0.75, 1)] == [3, 4, 6, 7, 9]
+    assert slot_poll_delay(1, 0) == 1
 
 
 @pytest.mark.parametrize(("answer_deadline", "held_for"), [(900, SLOT_TIMEOUT), (60, 60)])

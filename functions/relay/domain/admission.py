@@ -84,7 +84,8 @@ MERGED_SLOT_TIMEOUT = 30
 slot: LangBot may be about to begin with it."""
 
 MAX_SLOT_POLL_DELAY = 20
-"""Seconds between two looks of a message whether its full bot has a slot. A look costs an invocation."""
+"""Seconds between two looks of a message whether its full bot has a slot, on average. A look costs an
+invocation."""
 
 
 def free_slots(max_in_flight: int, in_flight: int, state: BotState, now: float) -> int:
@@ -101,12 +102,14 @@ def due_at(slot_ends_at: float, answer_deadline: int) -> float:
     return slot_ends_at + answer_deadline - min(SLOT_TIMEOUT, answer_deadline)
 
 
-def slot_poll_delay(receive_count: int) -> int:
+def slot_poll_delay(receive_count: int, chance: float) -> int:
     """Return the seconds until a message checks again whether its full bot has a slot, or its session a turn.
 
     They grow with the times that it has waited, so that many waiting messages leave the queue to other bots.
+    By `chance`, from 0 to 1, they are up to half as long or half as long again: messages that came together
+    would else all check at the same moment, and none while a bot's leases are free.
     """
-    return min(1 + receive_count // 2, MAX_SLOT_POLL_DELAY)
+    return max(1, int(min(1 + receive_count // 2, MAX_SLOT_POLL_DELAY) * (0.5 + chance)))
 
 
 # ---------------------------------------------------------------- leases
