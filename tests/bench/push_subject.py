@@ -8,7 +8,7 @@ from typing import Any
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
 
 from bench.lambda_events import Context, push_event
-from bench.tables import delete_all
+from bench.measured_items import delete_all
 from push.app import handler
 
 

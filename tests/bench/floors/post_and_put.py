@@ -9,7 +9,7 @@ import boto3
 import requests
 
 from bench.lambda_events import signed
-from bench.tables import delete_all
+from bench.measured_items import delete_all
 
 _numbers = count(1)
 

@@ -23,7 +23,7 @@ from aws_lambda_powertools.utilities.idempotency import (
 )
 
 from bench.lambda_events import Context, push_event
-from bench.tables import delete_all
+from bench.measured_items import delete_all
 
 logger = Logger(service="push")
 processor = SqsFifoPartialProcessor()
