@@ -39,7 +39,7 @@ either = pytest.mark.parametrize("when", ["before", "after"])
 
 @either
 def test_a_message_is_delivered_once_wherever_push_dies(when: When) -> None:
-    for world, die in deaths("push", when, effects=7):
+    for world, die in deaths("push", when, effects=6):
         die()
         hello = world.say()
         world.end()
@@ -69,7 +69,7 @@ def test_an_invalid_message_is_parked_wherever_push_dies(when: When) -> None:
 
 @either
 def test_a_message_is_resent_once_wherever_push_dies(when: When) -> None:
-    for world, die in deaths("push", when, effects=7):
+    for world, die in deaths("push", when, effects=6):
         world.responds(UNREADABLE)
         original = world.say()
         world.run(1)
