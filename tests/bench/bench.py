@@ -152,7 +152,7 @@ def cold_start_lines(local: LocalStack) -> Iterator[Line]:
     """Measure line 5."""
     with tempfile.TemporaryDirectory() as folder:
         write_baselines(folder)
-        for function in CLIENTS:
+        for letter, function in zip("abcd", CLIENTS, strict=True):
             handlers = {"ours": f"{function}.app.handler", "floor": f"baseline_{function}.handler"}
             if function in PEERS:
                 handlers["a"] = f"bench.{PEERS[function]['a']}.handler"
@@ -162,8 +162,9 @@ def cold_start_lines(local: LocalStack) -> Iterator[Line]:
                 for name, handler in handlers.items():
                     took[name].append(cold_start(local, function, handler, folder, init_only=True))
                 firsts.append(cold_start(local, function, handlers["ours"], folder, init_only=False))
-            what = f"cold start of {function}, ms of CPU ({median(firsts):.0f} ms to the first response)"
-            yield side_by_side.line("5", what, took, 0.75)
+            what = f"cold start of {function}, ms of CPU"
+            print(f"{'':4}{function}: {median(firsts):.0f} ms until the first response", flush=True)
+            yield side_by_side.line(f"5{letter}", what, took, 0.75)
 
 
 def print_throughput(stack: Stack) -> None:
