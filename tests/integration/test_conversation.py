@@ -76,7 +76,7 @@ def test_following_shows_what_a_host_stamps_after_a_move_to_another_zone(talk, s
 
 
 def test_following_returns_each_part_once_however_long_it_goes_on(talk, store, no_waiting, monkeypatch):
-    monkeypatch.setattr("relay.client.conversation._LATE_EVERY", 1)
+    monkeypatch.setattr("relay.client.conversation._LATE_EVERY", 0)
     for number in range(30):
         store(number, f"{number}")
     polls = talk.conversation().polls()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from heapq import nlargest
-from itertools import chain, count
+from itertools import chain
 
 from relay import environment
 from relay.client.diagnosis_context import diagnose_message, own_parts
@@ -17,13 +17,16 @@ from relay.domain.states import UNCERTAIN, AnswerKind, State
 from relay.domain.turn import Turn, turns
 from relay.errors import MessageParked, ReplyTimeout
 
-_POLL_INTERVAL = 0.3
+_QUICK_INTERVAL, _SLOW_INTERVAL = 0.3, 1
+"""Seconds between two looks: in the first ten seconds without news, and later."""
+
+_QUICK_FOR = 10
 
 _RECENT = 10
 """Parts at the end of a session that `follow` begins with and reads again each time."""
 
-_LATE_EVERY = 200
-"""Polls after which `follow` looks for parts that were stored before those: a minute."""
+_LATE_EVERY = 60
+"""Seconds after which `follow` looks for parts that were stored before those."""
 
 
 class Conversation:
@@ -61,14 +64,19 @@ class Conversation:
         newest = table.newest(session, _RECENT)
         seen = set(table.keys_before(session, newest[0]["part"])) if newest else set()
         parts: Iterable[ReplyPart] = newest
-        for poll in count(1):
+        quiet = since_late = 0.0
+        while True:
             found = [part for part in parts if part["part"] not in seen]
             seen.update(part["part"] for part in found)
             yield list(map(table.whole, found))
-            environment.sleep(_POLL_INTERVAL)
+            quiet = 0 if found else quiet
+            pause = _pause(quiet)
+            environment.sleep(pause)
+            quiet, since_late = quiet + pause, since_late + pause
             ends = nlargest(_RECENT, seen)
             parts = table.parts_after(session, ends[-1] if len(ends) == _RECENT else "")
-            if poll % _LATE_EVERY == 0 and ends:
+            if since_late >= _LATE_EVERY and ends:
+                since_late = 0
                 earlier = table.keys_before(session, ends[-1])
                 late = (table.read(session, key) for key in sorted({*earlier} - seen))
                 parts = chain(filter(None, late), parts)
@@ -83,7 +91,7 @@ class Conversation:
 
         Raise MessageParked, also if an operator dropped the message before its reply came, and ReplyTimeout.
         """
-        deadline = environment.monotonic() + timeout
+        began = environment.monotonic()
         while True:
             records = list(self._with_resends(message_key(message.sequence_number)))
             record = records[-1] if records else None
@@ -93,12 +101,13 @@ class Conversation:
                 return turn
             if record and record["state"] == State.DROPPED:
                 raise MessageParked(f"dropped: {record['drop_reason']}")
-            if environment.monotonic() >= deadline:
+            waited = environment.monotonic() - began
+            if waited >= timeout:
                 if turn := self._first_reply(records, likely=True):
                     return turn
                 ended = diagnose_message(self._stack, record, message.bot).line()
                 raise ReplyTimeout(f"no finished reply within {round(timeout, 1):g} s: {ended}")
-            environment.sleep(_POLL_INTERVAL)
+            environment.sleep(min(_pause(waited), timeout - waited))
 
     def _with_resends(self, key: str) -> Iterator[MessageRecord]:
         """Return the record of a message, and those of its resends, as far as they are written."""
@@ -143,3 +152,7 @@ class Conversation:
         if "answer_part" in record and (likely or record["answer_kind"] not in UNCERTAIN):
             return self._replies_table.read(self._session, record["answer_part"])
         return None
+
+
+def _pause(quiet: float) -> float:
+    return _QUICK_INTERVAL if quiet < _QUICK_FOR else _SLOW_INTERVAL
