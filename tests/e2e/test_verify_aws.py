@@ -28,7 +28,7 @@ def local(tmp_path_factory):
 
 def test_a_stack_is_verified_and_what_was_made_for_it_deleted(local):
     deployed, outputs = local
-    command = [sys.executable, "-m", "verify.verify_aws", "--outputs", outputs, "--seconds", "10"]
+    command = [sys.executable, "-m", "verify.verify_aws", "--outputs", outputs, "--seconds", "3"]
     environment = os.environ | {"PYTHONPATH": "functions:infra:tests"}
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -43,6 +43,9 @@ SILENT_MESSAGES = 3
 REFUSED_FOR = 3600
 """Seconds for which a refused callback counts."""
 
+MOST_NAMES = 100
+"""Names of bots that do not exist of which the nearest bot is looked for, those with most callbacks."""
+
 SHOWN_NAMES = 3
 """Names of bots that do not exist and that are shown, those with most callbacks."""
 
@@ -74,7 +77,7 @@ def check(stack: relay.Stack, only: str | None, api: LangBotApi | None) -> Itera
         ("concurrency", doctor.concurrency),
         ("API throttle", doctor.throttle),
         ("callback URL", doctor.callback_url),
-        ("callbacks", doctor.unknown_bots),
+        ("callbacks", partial(doctor.unknown_bots, only)),
     ):
         yield from _tried(name, look)
     admin = relay.BotAdmin(stack)
@@ -220,16 +223,23 @@ class _Doctor:
         if self._aws_clock is not None:
             yield health.clock_finding("clock here", -self._aws_clock)
 
-    def unknown_bots(self) -> Iterator[Finding]:
-        """Judge the callbacks for names that no bot has, each of which can be a slip in LangBot's form."""
+    def unknown_bots(self, only: str | None) -> Iterator[Finding]:
+        """Judge the callbacks for names that no bot has, each of which can be a slip in LangBot's form.
+
+        With `only`, those whose name is most like that bot's.
+        """
         lines = self._stack.open_logs().refusals(
             "reason", Refusal.UNKNOWN_BOT, self._stack.now() - REFUSED_FOR
         )
-        names = Counter(str(line.fields["bot"]) for line in lines)
-        for name, _ in names.most_common(SHOWN_NAMES):
-            (nearest,) = get_close_matches(name, self._admin.names(), n=1, cutoff=0) or ["default"]
+        bots = self._admin.names()
+        nearest = {
+            name: (get_close_matches(name, bots, n=1, cutoff=0) or ["default"])[0]
+            for name, _ in Counter(str(line.fields["bot"]) for line in lines).most_common(MOST_NAMES)
+        }
+        names = [name for name in nearest if only in (None, nearest[name])]
+        for name in names[:SHOWN_NAMES]:
             of_name = [line for line in lines if line.fields["bot"] == name]
-            yield _refusal_finding(of_name, self._stack.callback_url(nearest))
+            yield _refusal_finding(of_name, self._stack.callback_url(nearest[name]))
 
     def refusals(self, name: str) -> Iterator[Finding]:
         """Judge the callbacks for a bot that were refused."""
