@@ -12,6 +12,7 @@ import pytest
 
 from langbot.bridge import Bridge
 from langbot.langbot_fixtures import HURRIED_RELAY
+from relay import BotAdmin
 from relay.domain.bot import Bot, parse_bot
 from support.command_line import CommandLine
 from support.waiting import eventually
@@ -169,6 +170,9 @@ def test_secrets_are_rotated_when_no_turn_is_open(
             old.inbound_secrets,
             old.outbound_secrets,
         )
+        # It looks for open turns once it has paused the bot.
+        admin = BotAdmin(bridge.deployed.stack)
+        eventually(lambda: admin.state(name).probe_at, what="the bot is paused")
         bridge.model.release()
         done = rotation.result()
 
