@@ -1,6 +1,7 @@
 """A bot is connected with the real LangBot, and its secrets are rotated, by one command each."""
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -172,7 +173,7 @@ def test_secrets_are_rotated_when_no_turn_is_open(
         )
         # It looks for open turns once it has paused the bot.
         admin = BotAdmin(bridge.deployed.stack)
-        eventually(lambda: admin.state(name).probe_at, what="the bot is paused")
+        eventually(lambda: admin.state(name).probe_at > time.time(), what="the bot is paused")
         bridge.model.release()
         done = rotation.result()
 
