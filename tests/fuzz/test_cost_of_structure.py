@@ -90,6 +90,8 @@ def measured(costs, name):
 
 def costs_of(structure, talk, workers):
     """Return the seconds of CPU in this process that each reader needs for a structure."""
+    # Messages that wait for ever would fill the bot.
+    workers = replace(workers, max_in_flight=0)
     costs, session = Counter(), f"s-{uuid4().hex[:8]}"
     raw = structure.reply(session)
     headers = lower_case(signed_headers(raw))
