@@ -1,12 +1,8 @@
 """callback as Lambda runs it, warm: its handler, a part an invocation."""
 
-import logging
-import sys
 from typing import Any
 
-from awslambdaric.lambda_runtime_log_utils import JsonFormatter
-
-from bench.lambda_events import Context, callback_event
+from bench.lambda_events import Context, callback_event, log_as_on_lambda
 from callback.app import handler
 
 
@@ -14,9 +10,7 @@ class Subject:
     """See bench.subject."""
 
     def __init__(self) -> None:
-        log = logging.StreamHandler(sys.stdout)
-        log.setFormatter(JsonFormatter())
-        logging.basicConfig(level=logging.INFO, handlers=[log])
+        log_as_on_lambda()
 
     def prepare(self, count: int) -> list[Any]:
         """Return events."""

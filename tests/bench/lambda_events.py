@@ -1,11 +1,15 @@
 """Events as Lambda hands them to a function, and its context."""
 
 import json
+import logging
 import os
+import sys
 import time
 from itertools import count
 from typing import Any
 from uuid import uuid4
+
+from awslambdaric.lambda_runtime_log_utils import JsonFormatter
 
 from relay.domain.signing import sign
 
@@ -94,3 +98,10 @@ def callback_event() -> dict[str, Any]:
         "body": raw.decode(),
         "isBase64Encoded": False,
     }
+
+
+def log_as_on_lambda() -> None:
+    """Write the log to standard output as Lambda's runtime formats it."""
+    log = logging.StreamHandler(sys.stdout)
+    log.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[log])

@@ -1,13 +1,9 @@
 """push as Lambda runs it, warm: its handler, a message an invocation."""
 
-import logging
 import os
-import sys
 from typing import Any
 
-from awslambdaric.lambda_runtime_log_utils import JsonFormatter
-
-from bench.lambda_events import Context, push_event
+from bench.lambda_events import Context, log_as_on_lambda, push_event
 from bench.measured_items import delete_all
 from push.app import handler
 
@@ -16,9 +12,7 @@ class Subject:
     """See bench.subject."""
 
     def __init__(self) -> None:
-        log = logging.StreamHandler(sys.stdout)
-        log.setFormatter(JsonFormatter())
-        logging.basicConfig(level=logging.INFO, handlers=[log])
+        log_as_on_lambda()
 
     def prepare(self, count: int) -> list[Any]:
         """Return events."""
