@@ -20,7 +20,6 @@ class Verified:
     stack_name: str
     outputs: str
     """The path of a local stack's outputs, "" for a stack in AWS."""
-    bot_url: str
     events_queue_url: str
     within: float = 120
     """Seconds that a scenario waits, but for a deadline: the first message meets cold functions."""

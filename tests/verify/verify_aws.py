@@ -106,7 +106,7 @@ def deployed_bot(stack: Stack, name: str, outputs: str, keep: bool = False) -> I
             url = f"{stack.endpoint_url}/_aws/lambda-url/{url.removeprefix('https://').partition('.')[0]}/"
         settings = {"url": f"{url}default", "inbound_secret": inbound, "outbound_secret": outbound}
         manager.put_secret_value(SecretId=secret, SecretString=json.dumps(settings))
-        yield Verified(stack.name, outputs, settings["url"], made["EventsQueueUrl"])
+        yield Verified(stack.name, outputs, made["EventsQueueUrl"])
     finally:
         if not keep:
             delete_stack(cloudformation, name)
