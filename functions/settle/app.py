@@ -73,7 +73,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def count_stopped_triggers() -> None:
-    """Measure how many functions get nothing. A stream that nobody reads says nothing by itself."""
+    """Measure how many functions get nothing. A stream without a reader reports nothing by itself."""
     try:
         metrics.gauge(Metric.STOPPED_TRIGGERS, triggers.count_stopped())
     except Exception as error:  # any error: the alarm starts if the metric stays away
