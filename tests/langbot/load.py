@@ -120,7 +120,7 @@ class Outcome:
         """Yield what replies should be and what they are, of the messages that LangBot did not drop.
 
         LangBot 4.10 adds a text to a turn during which its bot is saved. 4.11.2 says it in place of a reply
-        if its database is locked, as it can be after a save (docs/langbot.md).
+        if its database is locked, as it can be after a save (docs/limits.md).
         """
         for said in filter(self._final_part_came, self._said):
             self._bridge.deployed.state(said.sent, "answered")

@@ -263,7 +263,7 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
     diary, session = findings.outcome.diary, record["session"]
     ids = {message.id for message in findings.accepted.get(record["message_id"], [])}
     if record["state"] in ("delivered", "answered", "unanswered") and not ids:
-        # README, Limits: a 503 is lost, or push dies before it has written that into the record.
+        # docs/limits.md: a 503 is lost, or push dies before it has written that into the record.
         if _refusal_was_lost(findings, record["message_id"]):
             findings.counted["delivered though refused"] += 1
         else:
@@ -285,7 +285,7 @@ def _faults_of(findings: Findings, record: dict[str, Any]) -> Iterator[str]:
                 if not any(one["message"] < record["message"] for one in began):
                     yield "indirectly, and by no earlier message's turn"
             elif record["answered_by"] not in ids:
-                # README, Limits: a reply can be recorded for the wrong message if two responses were lost.
+                # docs/limits.md: a reply can be recorded for the wrong message if two responses were lost.
                 if _has_unidentified(findings, session):
                     findings.counted["replies recorded for another message"] += 1
                 else:

@@ -83,7 +83,7 @@ class Peer:
             "BOX__ENABLED": "false",
             "CONCURRENCY__PENDING_QUERIES_PER_WORKSPACE": str(HOLDS),
             "CONCURRENCY__PIPELINE": str(RUNS_AT_ONCE),
-            # On a busy machine LangBot ends turns without a reply at the default of 4 (docs/langbot.md).
+            # On a busy machine LangBot ends turns without a reply at the default of 4 (docs/limits.md).
             "SYSTEM__BLOCKING_EXECUTOR__MAX_WORKERS": "64",
             "SYSTEM__BLOCKING_EXECUTOR__MAX_INFLIGHT_PER_SCOPE": "32",
             # The model holds its answers until a slow machine has seen all that a test wants to see before.
