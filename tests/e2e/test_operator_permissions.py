@@ -1,4 +1,4 @@
-"""Each command with the AWS actions that docs/access.md gives it, and no others."""
+"""Each command with the AWS actions that docs/security.md gives it, and no others."""
 
 import json
 import re
@@ -10,10 +10,10 @@ import pytest
 from support.command_line import CommandLine
 from support.parked_messages import park
 
-ACCESS = Path(__file__).parents[2] / "docs/access.md"
+SECURITY = Path(__file__).parents[2] / "docs/security.md"
 ROW = re.compile(r"^\| `relay ([a-z ]+)` \| (.+) \|$", re.MULTILINE)
 ACTIONS = {
-    command: re.findall(r"`([a-z]+:\w+)`", actions) for command, actions in ROW.findall(ACCESS.read_text())
+    command: re.findall(r"`([a-z]+:\w+)`", actions) for command, actions in ROW.findall(SECURITY.read_text())
 }
 
 

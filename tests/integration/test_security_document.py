@@ -86,12 +86,17 @@ def test_no_item_contains_a_secret_or_a_signature(talk):
 
 
 def test_each_test_that_the_threat_model_names_exists():
-    named = {name for row in table("Threats") for name in re.findall(r"`(test_\w+)`", row["test"])}
+    named = {
+        name for row in table("Tests of the controls") for name in re.findall(r"`(test_\w+)`", row["test"])
+    }
     paths = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
     assert named <= set(re.findall(r"^def (test_\w+)", "\n".join(paths), re.MULTILINE))
 
 
-def test_each_row_of_the_threat_model_says_all():
+def test_each_row_of_the_threat_model_says_all_and_names_its_tests():
     rows = table("Threats")
     assert len(rows) >= 11
     assert all(all(row.values()) for row in rows)
+    tested = {row["who"]: row["test"] for row in table("Tests of the controls")}
+    assert list(tested) == [re.sub(r"\[(.*?)\]\(.*?\)", r"\1", row["who"]) for row in rows]
+    assert all("`test_" in test for test in tested.values())
