@@ -5,6 +5,7 @@ PYTHON ?= python3
 EMULATOR := .local/emulator/bin/python
 PY := .venv/bin/python
 LOCAL_PATH := .local/package:functions:infra
+REFERENCE := PYTHONPATH=functions:infra:tests $(PY) -m cogapp docs/reference.md
 SAM_CLI := 1.170.0
 UV := 0.13.9
 CHECKOV := 3.3.30
@@ -17,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export no_proxy := 127.0.0.1,$(no_proxy)
 unexport PYTHONPATH AWS_PROFILE
 
-.PHONY: help install demo local test test-unit test-console test-langbot beliefs prove nightly fuzz mutants check bench soak verify-aws release clean
+.PHONY: help install demo local test test-unit test-console test-langbot beliefs prove nightly fuzz mutants docs check bench soak verify-aws release clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -65,10 +66,14 @@ mutants: .venv/.mutmut-$(MUTMUT) .local/.package .local/.emulator  ## change the
 	@PYTHONPATH=tests $(PY) -m support.mutants
 	@PYTHONPATH=tests exec $(PY) -m support.shell_mutants
 
-check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types and template
+docs: .venv/.tests  ## write what docs/reference.md shows of the code
+	$(REFERENCE) -r
+
+check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types, the reference and template
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy functions infra tests/conftest.py tests/support tests/simulation tests/bench tests/console/console_fixtures.py tests/beliefs/beliefs_fixtures.py tests/verify/verify_aws.py tests/langbot
+	$(REFERENCE) --check --diff
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 	CKV_PARSE_ERROR_FAIL=true .local/checkov/bin/checkov --skip-download --compact --quiet --framework cloudformation --file template.yaml
 

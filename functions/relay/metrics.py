@@ -7,23 +7,40 @@ UNKNOWN_BOT = "unknown"
 
 
 class Metric(StrEnum):
-    """What is measured; docs/metrics.md gives the meaning of each."""
+    """What is measured. docs/reference.md shows these."""
 
     DELIVERED = "Delivered"
+    """Attempts with the outcome accepted."""
     REFUSED = "Refused"
+    """Attempts with the outcome refused or not sent."""
     UNKNOWN = "Unknown"
+    """Attempts with the outcome unknown."""
     PARKED = "Parked"
+    """Messages that were parked."""
     DELIVERY_LATENCY = "DeliveryLatency"
+    """Time from when a message was queued until LangBot accepted it."""
     TIME_TO_ANSWER = "TimeToAnswer"
+    """Time from when a message was queued until the final part of its own turn was received. For a sync call,
+    until the response with the reply. Merged messages, and those whose settlement was missed, do not
+    count."""
     UNANSWERED = "Unanswered"
+    """Messages that became `unanswered`."""
     DUPLICATES = "Duplicates"
+    """Parts that were stored before. LangBot posted them again, or a part came from SpillQueue again."""
     QUARANTINED = "Quarantined"
+    """Signed bodies that are no valid part."""
     SPILLED = "Spilled"
+    """Parts that callback put on SpillQueue."""
     SIGNATURE_REFUSED = "SignatureRefused"
+    """Callbacks that callback answered 401."""
     PARKED_MESSAGES = "ParkedMessages"
+    """Messages that are parked now, up to 1,000, written each minute."""
     LATE_MESSAGES = "LateMessages"
+    """How often push had a message that was queued more than 30 minutes before and stays on the queue."""
     STOPPED_TRIGGERS = "StoppedTriggers"
+    """Event source mappings that bring their function nothing, written each minute."""
     LOST_EVENTS = "LostEvents"
+    """Events that publish gave up."""
 
 
 Value = tuple[tuple[tuple[str, str], ...], Metric, str, float]

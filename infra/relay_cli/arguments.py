@@ -38,7 +38,11 @@ MESSAGE.add_argument("message", metavar="MESSAGE", help="its id, as the other co
 
 TIMEOUT = argparse.ArgumentParser(add_help=False)
 TIMEOUT.add_argument(
-    "--timeout", type=positive_seconds, default=90, metavar="SECONDS", help="default: %(default)s"
+    "--timeout",
+    type=positive_seconds,
+    default=90,
+    metavar="SECONDS",
+    help="when to stop waiting (default: %(default)s)",
 )
 
 YES = argparse.ArgumentParser(add_help=False)

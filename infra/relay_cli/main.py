@@ -26,6 +26,7 @@ exit codes:
   2  the command or the message is not valid, or there is no such message
   3  the message is parked or dropped: it is not tried again unless it is resent
   4  no reply in time
+  130  Ctrl-C, if the command was not to run until then
 """
 
 
@@ -43,7 +44,9 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser
     for module in (send, show, tail, awaiting_operator, logs, console, bots, connect, doctor):
         module.add_commands(commands)
     completion = commands.add_parser("completion", help="print what makes a shell complete these commands")
-    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
+    completion.add_argument(
+        "shell", choices=["bash", "zsh", "tcsh"], help="as in `relay completion bash > FILE`"
+    )
     return top, commands.choices
 
 

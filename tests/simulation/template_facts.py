@@ -27,14 +27,14 @@ _Loader.add_multi_constructor("!", _tagged)
 @cache
 def properties(logical_id: str) -> dict[str, Any]:
     """Return the properties of a resource."""
-    found: dict[str, Any] = _template()["Resources"][logical_id]["Properties"]
+    found: dict[str, Any] = template()["Resources"][logical_id]["Properties"]
     return found
 
 
 @cache
 def default_of(parameter: str) -> Any:
     """Return the default of a parameter."""
-    return _template()["Parameters"][parameter].get("Default")
+    return template()["Parameters"][parameter].get("Default")
 
 
 def event_sources(function: str) -> list[tuple[str, dict[str, Any]]]:
@@ -47,6 +47,7 @@ def event_sources(function: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 @cache
-def _template() -> dict[str, Any]:
-    template: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text("utf-8"), _Loader)  # noqa: S506
-    return template
+def template() -> dict[str, Any]:
+    """Return the whole template."""
+    read: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text("utf-8"), _Loader)  # noqa: S506
+    return read

@@ -31,32 +31,53 @@ class PartBody:
 
 
 class ReplyPart(TypedDict):
-    """An item of RepliesTable, with the body's further fields beside these.
+    """An item of RepliesTable, with the body's further fields beside these. docs/reference.md shows them.
 
-    Further fields with a name of ours are in `conflicting_fields`. `normalized` is true if the body had to be
-    changed. If DynamoDB cannot hold the body, `overflow` is there, and `message`, `text` and a `sequence` of
-    more than 38 digits are missing. In both cases the overflow bucket has the raw body.
+    If DynamoDB cannot hold the body, `message`, `text` and a `sequence` of more than 38 digits are missing.
     """
 
     session: str
+    """The partition key, `{bot}#{session_id}`."""
     part: str
+    """The sort key, `{stamp}#{sequence}#{digest}`. It orders the parts of a session."""
     session_id: str
+    """The session."""
     bot: str
+    """The bot whose part it is."""
     reply_to: str
+    """The turn: the `accepted_message_id` of the message that it answers. Empty for a proactive push."""
     sequence: int
+    """LangBot's counter. It orders nothing."""
     is_final: bool
+    """Whether LangBot ends a text with this part."""
     stream: bool
+    """Whether it carries the whole text so far."""
     message: list[Segment]
+    """LangBot's segments."""
     text: str
+    """The Plain segments of `message`, for people."""
     created_at: UtcText
+    """When LangBot emitted the part, in UTC. If the bot's time zone is not known, it is computed from the
+    signed time."""
     sent_at: UtcText
+    """When LangBot signed it, in UTC."""
     received_at: UtcText
+    """When callback received it, in UTC."""
     digest: str
+    """SHA-256 of the body."""
     expires_at: int
+    """When DynamoDB deletes it, in Unix seconds."""
     verified_with: NotRequired[int]
+    """Which of the bot's secrets LangBot signed it with, 0 for the newest. Missing for the reply in the
+    response to a sync call."""
     overflow: NotRequired[str]
+    """The path of the body in OverflowBucket, if DynamoDB cannot hold it. Then `message` and `text` are
+    missing."""
     normalized: NotRequired[bool]
+    """True if the body could not be stored as LangBot wrote it, for example because of NaN or half an emoji.
+    The raw body is in OverflowBucket, at `parts/{bot}/{digest}.json`."""
     conflicting_fields: NotRequired[dict[str, Any]]
+    """Further fields of the body with a name from this table."""
 
 
 LANGBOT_FIELDS = {"session_id", "reply_to", "sequence", "is_final", "stream", "message", "timestamp"}

@@ -29,54 +29,97 @@ MAX_REASON = 1024
 
 
 class MessageRecord(TypedDict):
-    """An item of MessagesTable. docs/querying.md gives the meaning of each attribute."""
+    """An item of MessagesTable. docs/reference.md shows these attributes."""
 
     session: str
+    """The partition key, `{bot}#{session_id}`. Of an invalid message, the bot and the session that its body
+    names count: it is `#{session_id}` if no bot can have the name, and `#{message group}` if no session can
+    be read."""
     message: str
+    """The sort key: the queue's sequence number, padded with zeros."""
     message_id: str
+    """The id that SQS gave the message."""
     state: State
+    """What became of the message."""
     attempts: int
+    """The number of attempts to deliver it."""
     queued_at: UtcText
+    """When it was put on PushQueue, in UTC, as all times that end in `_at`."""
     queued_on: str
+    """The day of `queued_at`. The index `by_day` finds the messages of a day by it, newest first."""
     updated_at: UtcText
+    """When push last wrote the record."""
     expires_at: int
+    """When DynamoDB deletes it, in Unix seconds."""
     body: NotRequired[str]
-    """Missing if DynamoDB cannot hold it; `overflow` is its path in the overflow bucket then."""
+    """The message as it was sent. If DynamoDB cannot hold it, it is missing."""
     overflow: NotRequired[str]
+    """The path of such a body in OverflowBucket."""
     bot: NotRequired[str]
+    """The bot that the body names."""
     session_id: NotRequired[str]
+    """The session that the body names."""
     action: NotRequired[str]
-    # What the next attempt needs, and what people want to know of the last.
+    """`push`, `sync` or `reset`."""
     keys_used: NotRequired[int]
+    """The number of idempotency keys that refusals have used up. The next attempt needs it."""
     outcome_unknown: NotRequired[bool]
+    """Whether LangBot may have accepted the current key. The next attempt needs it."""
     first_failed_at: NotRequired[UtcText]
+    """When an attempt failed for the first time."""
     last_error: NotRequired[str]
+    """Why the last attempt failed; of an unanswered message, whether nothing came or the reply broke off."""
     last_response: NotRequired[ResponseExcerpt]
+    """The `status` and the first 2 KB of the `body` of the bot's last response."""
     last_attempts: NotRequired[list[AttemptEntry]]
+    """The last ten attempts, oldest first: `at`, when it began; `verdict`; `ms`; the idempotency `key`;
+    `status`, if a response came; `error`, if there was one."""
     next_attempt_at: NotRequired[UtcText]
+    """While it is `retrying`: when push tries it again at the earliest."""
     retry_until: NotRequired[UtcText]
-    # What the index `awaiting` finds it by, as long as there is something to wait for.
+    """While it is `retrying`: when it is parked."""
     awaiting: NotRequired[str]
+    """What the index `awaiting` finds it by, as long as it waits: its bot, `#operator` if it is parked, or
+    `#unanswered`."""
     due_at: NotRequired[UtcText]
-    # What became of it.
+    """The deadline of what it waits for: the sort key of the index `awaiting`."""
     expect_reply: NotRequired[bool]
+    """Whether silence is a fault."""
     replies: NotRequired[str]
+    """`push` if the bot's secret said so."""
     accepted_message_id: NotRequired[str]
+    """LangBot's id for the message, which its parts carry as `reply_to`. Missing if LangBot's response was
+    lost."""
     delivered_at: NotRequired[UtcText]
+    """When LangBot accepted it."""
     answer_kind: NotRequired[AnswerKind]
+    """What answered it."""
     answered_by: NotRequired[str]
+    """The turn that answered it. Empty for a push."""
     answered_at: NotRequired[UtcText]
+    """When the answer was sent."""
     answer_part: NotRequired[str]
+    """The sort key of the part that answered it."""
     unanswered_at: NotRequired[UtcText]
+    """When its deadline passed."""
     reason: NotRequired[str]
+    """Why it is parked."""
     parked_at: NotRequired[UtcText]
+    """When it was parked."""
     resends: NotRequired[int]
+    """Of how many resends in a row it is the last."""
     resend_of: NotRequired[str]
+    """The message that it repeats, as that one's `message`."""
     original_message_id: NotRequired[str]
+    """The id of the message that was sent first."""
     resent_as: NotRequired[str]
+    """The message that repeats it, as that one's `message`."""
     resent_at: NotRequired[UtcText]
+    """When it was resent."""
     drop_reason: NotRequired[str]
+    """Why it was closed."""
     dropped_at: NotRequired[UtcText]
+    """When it was closed."""
 
 
 _FORMER_NAMES = {"refusals": "keys_used", "unknown": "outcome_unknown", "last_answer": "last_response"}

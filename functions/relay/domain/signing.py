@@ -20,11 +20,17 @@ class Refusal(StrEnum):
     """Why a callback is not authentic. These few values are also the dimension of a metric."""
 
     NO_TIMESTAMP = "timestamp_missing"
+    """`X-LB-Timestamp` is missing."""
     BAD_TIMESTAMP = "timestamp_malformed"
+    """`X-LB-Timestamp` is no time in Unix seconds."""
     EXPIRED = "timestamp_expired"
+    """`X-LB-Timestamp` is more than 300 seconds from now."""
     NO_SIGNATURE = "signature_missing"
+    """`X-LB-Signature` is missing."""
     MISMATCH = "signature_mismatch"
+    """The signature was made with none of the bot's secrets."""
     UNKNOWN_BOT = "unknown_bot"
+    """There is no secret for the bot in the URL."""
 
 
 class NotAuthentic(Exception):

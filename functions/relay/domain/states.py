@@ -1,6 +1,6 @@
 """The states of a message, and each change of a record: what it is allowed from, what it sets and removes.
 
-docs/delivery.md shows the table as a diagram.
+docs/reference.md shows the table, also as a diagram.
 """
 
 from dataclasses import dataclass
@@ -8,32 +8,39 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """What became of a message. `retrying` is not an end: the message is on the push queue."""
+    """What became of a message."""
 
     RETRYING = "retrying"
+    """The last attempt failed because of the bot or the network. The message is on the queue, push retries it
+    with backoff, and its session waits."""
     DELIVERED = "delivered"
+    """LangBot has accepted it and, if a reply is expected, the message waits for it."""
     ANSWERED = "answered"
+    """Its reply is complete. `answered_by` names the turn, and `answer_kind` says what answered."""
     UNANSWERED = "unanswered"
+    """No complete reply came within `AnswerDeadlineSeconds`. `last_error` says whether nothing came or the
+    reply broke off. A late reply still makes it `answered`."""
     PARKED = "parked"
+    """Push does not retry it, and it waits for an operator. `reason` says why."""
     RESENT = "resent"
+    """An operator, or the relay by `MaxResends`, sent it again, as the message `resent_as`."""
     DROPPED = "dropped"
+    """An operator closed it, and `drop_reason` says why. Or it was a second copy of a resent message."""
 
 
 class AnswerKind(StrEnum):
-    """What answered a message.
-
-    - `own`: the final part of its own turn
-    - `unfinished`: its own turn, which looks complete and has no final part
-    - `push`: a push without an id, from a bot that gets one message of a session at a time
-    - `probable`: a push without an id; no other message waited in the session
-    - `merged`: another message's turn
-    """
+    """What answered a message."""
 
     OWN = "own"
+    """The final part of its own turn."""
     UNFINISHED = "unfinished"
+    """Its own turn, which looks complete and has no final part."""
     PUSH = "push"
+    """A push without an id, from a bot that gets one message of a session at a time."""
     PROBABLE = "probable"
+    """A push without an id; no other message waited in the session, but the push may mean something else."""
     MERGED = "merged"
+    """Another message's turn, into which LangBot merged it."""
 
 
 UNCERTAIN = (AnswerKind.MERGED, AnswerKind.PROBABLE)

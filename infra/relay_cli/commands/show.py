@@ -30,7 +30,12 @@ def add_commands(commands: Any) -> None:
     show = commands.add_parser(
         "show", parents=[SESSION], help="tell what became of a message, by default the session's last"
     )
-    show.add_argument("message", metavar="MESSAGE", nargs="?", help="its id, as the other commands print it")
+    show.add_argument(
+        "message",
+        metavar="MESSAGE",
+        nargs="?",
+        help="its id, as the other commands print it (default: the last, and each that waits)",
+    )
     show.set_defaults(run=run_show)
 
 
