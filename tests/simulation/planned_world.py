@@ -17,7 +17,7 @@ from relay.domain.keys import message_key, session_key
 from relay.domain.message import QUEUE_RETENTION
 from relay.domain.record import MessageRecord
 from relay.domain.signing import sign
-from relay.domain.timestamps import DAY
+from relay.domain.timestamps import DAY, utc_text
 from relay.metrics import Metric
 from simulation.checker import check
 from simulation.connections import Post
@@ -35,6 +35,7 @@ BREAKS_OFF = Turn(replies=(4,), kind="breaks", pauses=1)
 
 BOT = "bot0"
 SESSION = "s"
+WORDS = "REPLY private words"
 
 
 @dataclass(frozen=True)
@@ -354,6 +355,20 @@ def planned_world(**settings: Any) -> Iterator[PlannedWorld]:
         world = PlannedWorld(outcome)
         yield world
         world.end()
+
+
+def part_body(world: PlannedWorld, text: str = WORDS, **fields: Any) -> bytes:
+    """Make the body of a final part, as LangBot emits it now."""
+    body = {
+        "session_id": "s",
+        "reply_to": "in_1",
+        "sequence": 1,
+        "is_final": True,
+        "stream": True,
+        "message": [{"type": "Plain", "text": text}],
+        "timestamp": utc_text(world.world.now).removesuffix("Z"),
+    }
+    return json.dumps(body | fields).encode()
 
 
 def deaths(

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from typing import Any
 
 import pytest
 
@@ -11,30 +10,15 @@ from relay.domain.timestamps import unix_seconds, utc_text
 from relay.metrics import Metric
 from simulation.faults import Fault, Trouble
 from simulation.model_langbot import Turn
-from simulation.planned_world import BOT, PlannedWorld, When, deaths, planned_world
+from simulation.planned_world import BOT, PlannedWorld, When, deaths, part_body, planned_world
 from simulation.template_facts import properties
 
 PUT, SEND, SECRET = "dynamodb.put_item", "sqs.send_message", "secretsmanager"
-WORDS = "REPLY private words"
 
 either = pytest.mark.parametrize("when", ["before", "after"])
 any_way = pytest.mark.parametrize(
     "fault", [Fault.THROTTLED, Fault.BROKEN, Fault.DENIED, Fault.UNREACHABLE, Fault.HANGS]
 )
-
-
-def part(world: PlannedWorld, text: str = WORDS, **fields: Any) -> bytes:
-    """Make the body of a final part, as LangBot emits it now."""
-    body = {
-        "session_id": "s",
-        "reply_to": "in_1",
-        "sequence": 1,
-        "is_final": True,
-        "stream": True,
-        "message": [{"type": "Plain", "text": text}],
-        "timestamp": utc_text(world.world.now).removesuffix("Z"),
-    }
-    return json.dumps(body | fields).encode()
 
 
 def spilled(world: PlannedWorld) -> int:
@@ -49,7 +33,7 @@ def spilled(world: PlannedWorld) -> int:
 def test_a_part_is_answered_200_and_stored_later_if_the_table_fails(fault: Fault) -> None:
     with planned_world() as world:
         world.fails(fault, PUT, by="callback")
-        raw, now = part(world), world.world.now
+        raw, now = part_body(world), world.world.now
         assert world.post(raw, signed_at=now - 7) == 200
         assert spilled(world) == 1
         assert world.metrics(Metric.SPILLED) == [({"bot": BOT}, 1)]
@@ -65,7 +49,7 @@ def test_a_part_is_answered_200_and_stored_later_if_the_table_fails(fault: Fault
 
 def test_a_part_that_is_stored_does_not_touch_the_spill_queue() -> None:
     with planned_world() as world:
-        assert world.post(part(world)) == 200
+        assert world.post(part_body(world)) == 200
         assert (spilled(world), world.calls("callback", "s3")) == (0, 0)
         assert len(world.parts()) == 1
 
@@ -75,7 +59,7 @@ def test_a_part_that_cannot_be_spilled_either_is_answered_503_and_kept_next_time
     with planned_world() as world:
         world.fails(fault, PUT, by="callback")
         world.fails(fault, SEND, by="callback")
-        raw, now = part(world), world.world.now
+        raw, now = part_body(world), world.world.now
         assert world.post(raw) == 503
         assert world.world.now < now + properties("CallbackFunction")["Timeout"]
         world.works()
@@ -86,7 +70,7 @@ def test_a_part_that_cannot_be_spilled_either_is_answered_503_and_kept_next_time
 def test_a_forged_part_is_answered_401_and_not_spilled() -> None:
     with planned_world() as world:
         world.fails(Fault.DENIED, PUT, by="callback")
-        assert world.post(part(world, "FORGED"), secret="forged") == 401
+        assert world.post(part_body(world, "FORGED"), secret="forged") == 401
         assert spilled(world) == 0
         assert world.metrics(Metric.SIGNATURE_REFUSED) == [({"reason": "signature_mismatch"}, 1)]
 
@@ -113,8 +97,8 @@ def test_a_signed_body_that_cannot_be_kept_or_spilled_is_answered_503() -> None:
 def test_a_part_of_any_size_is_spilled(size: int, in_bucket: bool) -> None:
     with planned_world() as world:
         world.fails(Fault.DENIED, PUT, by="callback")
-        text = "x" * (size - len(part(world, "")))
-        raw = part(world, text)
+        text = "x" * (size - len(part_body(world, "")))
+        raw = part_body(world, text)
         assert world.post(raw) == 200
         world.works()
         world.end()
@@ -126,13 +110,13 @@ def test_a_part_too_large_for_the_queue_needs_the_bucket_to_be_spilled() -> None
     with planned_world() as world:
         world.fails(Fault.DENIED, PUT, by="callback")
         world.fails(Fault.DENIED, "s3", by="callback")
-        assert world.post(part(world, "x" * 800_000)) == 503
+        assert world.post(part_body(world, "x" * 800_000)) == 503
 
 
 def test_a_part_too_large_for_the_table_is_spilled_if_the_bucket_refuses() -> None:
     with planned_world() as world:
         world.fails(Fault.DENIED, "s3", by="callback", times=1)
-        assert world.post(part(world, "x" * 500_000)) == 200
+        assert world.post(part_body(world, "x" * 500_000)) == 200
         world.end()
         assert world.parts()[0]["text"] == "x" * 500_000
 
@@ -140,25 +124,25 @@ def test_a_part_too_large_for_the_table_is_spilled_if_the_bucket_refuses() -> No
 @any_way
 def test_the_last_good_secret_stays_in_use_if_secrets_manager_fails(fault: Fault) -> None:
     with planned_world() as world:
-        assert world.post(part(world)) == 200
+        assert world.post(part_body(world)) == 200
         world.run(CACHE_TTL)
         before = world.calls("callback", SECRET)
         world.fails(fault, SECRET, by="callback")
-        assert world.post(part(world, sequence=2)) == 200
+        assert world.post(part_body(world, sequence=2)) == 200
         assert world.calls("callback", SECRET) > before
         for _ in range(2):
             # It cannot be told now whether the secret is a new one; LangBot tries again after a 503.
-            assert world.post(part(world, "FORGED"), secret="forged") == 503
+            assert world.post(part_body(world, "FORGED"), secret="forged") == 503
         assert len(world.parts()) == 2
 
 
 def test_a_part_is_spilled_in_time_if_secrets_manager_and_the_table_hang() -> None:
     with planned_world() as world:
-        assert world.post(part(world)) == 200
+        assert world.post(part_body(world)) == 200
         world.run(CACHE_TTL)
         world.fails(Fault.HANGS, SECRET, by="callback")
         world.fails(Fault.HANGS, "dynamodb", by="callback")
-        assert world.post(part(world, sequence=2)) == 200
+        assert world.post(part_body(world, sequence=2)) == 200
         world.works()
         world.end()
         assert len(world.parts()) == 2
@@ -184,7 +168,7 @@ def test_a_part_that_was_spilled_hours_ago_is_stored_with_its_own_times() -> Non
         emitted = world.world.now
         world.fails(Fault.DENIED, PUT, by="callback")
         stamp = utc_text(emitted + 8 * 3600).removesuffix("Z")
-        assert world.post(part(world, timestamp=stamp)) == 200
+        assert world.post(part_body(world, timestamp=stamp)) == 200
         # The zone counts that the bot had then, whatever becomes of its secret.
         world.set_secret(None)
         world.run(5 * 3600)
@@ -215,7 +199,7 @@ def test_a_part_whose_function_died_while_spilling_is_stored_once(when: When) ->
     with planned_world() as world:
         world.fails(Fault.DENIED, PUT, by="callback")
         world.dies("callback", when, SEND)
-        raw = part(world)
+        raw = part_body(world)
         status = world.post(raw)
         assert status is None or status >= 500
         assert world.post(raw) == 200  # LangBot tries again
@@ -230,7 +214,7 @@ def test_a_spilled_part_whose_function_died_while_storing_is_stored_once(when: W
     with planned_world() as world:
         world.fails(Fault.DENIED, PUT, by="callback", times=1)
         world.dies("callback", when, PUT)
-        assert world.post(part(world)) == 200
+        assert world.post(part_body(world)) == 200
         world.end()
         assert len(world.parts()) == 1
 
@@ -239,7 +223,7 @@ def test_a_spilled_part_that_comes_twice_is_stored_once() -> None:
     with planned_world() as world:
         world.fails(Fault.DENIED, PUT, by="callback", times=1)
         world.always(Trouble.DUPLICATES)
-        assert world.post(part(world)) == 200
+        assert world.post(part_body(world)) == 200
         world.run(700)
         world.always()
         world.end()
@@ -252,7 +236,7 @@ def test_what_cannot_be_stored_of_a_batch_stays_in_the_queue() -> None:
         queue = world.deployment.queues["SpillQueue"]
         world.fails(Fault.DENIED, PUT, by="callback", times=3)
         for sequence in (1, 2):
-            assert world.post(part(world, sequence=sequence)) == 200
+            assert world.post(part_body(world, sequence=sequence)) == 200
         good, lost = (message.body for message in queue.messages.values())
         queue.messages.clear()
         fields = json.loads(lost)
@@ -269,7 +253,7 @@ def test_spilled_parts_stay_in_the_queue_while_the_table_refuses() -> None:
     with planned_world() as world:
         world.fails(Fault.DENIED, PUT, by="callback")
         for sequence in range(3):
-            assert world.post(part(world, sequence=sequence)) == 200
+            assert world.post(part_body(world, sequence=sequence)) == 200
         world.run(1000)
         assert (spilled(world), len(world.deployment.queues["SpillQueue"].messages)) == (3, 3)
         world.works()

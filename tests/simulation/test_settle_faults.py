@@ -22,6 +22,7 @@ from simulation.planned_world import (
     PlannedWorld,
     When,
     deaths,
+    part_body,
     planned_world,
 )
 from simulation.template_facts import properties
@@ -234,6 +235,24 @@ def test_a_message_that_cannot_be_read_does_not_hold_up_the_others() -> None:
         assert sorted(map(world.state, (bad, good))) == ["delivered", "unanswered"]
         world.end()
         assert [world.state(bad), world.state(good)] == ["unanswered"] * 2
+
+
+def test_a_silent_message_is_unanswered_in_a_session_that_had_a_reply_before() -> None:
+    with planned_world() as world:
+        world.say()
+        world.run(3600)
+        silent = world.say(turn=SILENCE)
+        world.end()
+        assert (world.state(silent), world.record(silent)["last_error"]) == ("unanswered", "no reply")
+
+
+def test_a_turn_that_no_message_began_does_not_answer_a_message_with_an_id() -> None:
+    with planned_world() as world:
+        silent = world.say(turn=SILENCE)
+        world.run(5)
+        assert world.post(part_body(world, reply_to="in_test_console")) == 200
+        world.end()
+        assert world.state(silent) == "unanswered"
 
 
 # ---------------------------------------------------------------- merged messages

@@ -134,7 +134,17 @@ def noticed_by(mutant: Mutant | None) -> str:
         if mutant:
             (copy / mutant.path).write_text(mutant.source, "utf-8")
         for stage, tests in STAGES.items():
-            command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "--tb=no", *tests]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-x",
+                "-p",
+                "no:cacheprovider",
+                "--tb=no",
+                "-rfE",
+                *tests,
+            ]
             try:
                 ran = subprocess.run(
                     command, cwd=copy, capture_output=True, text=True, timeout=MAX_SECONDS, check=False
