@@ -1,6 +1,6 @@
 """`make bench`: what a message and a part cost, each line beside its floor and its peers, in one table.
 
-docs/performance.md says how to read it. A cold start is measured under Lambda's own runtime client, from the
+docs/cost.md says how to read it. A cold start is measured under Lambda's own runtime client, from the
 start of the process until it asks for its first event (init), beside a handler that does nothing but import
 boto3 and make the clients of the function's happy path. The machine is this one, so compare the figures with
 each other and not with AWS.
