@@ -113,7 +113,7 @@ class SessionFeed:
         # If they are fewer, they are all, and a late one may come before the first.
         all_of_them = len(ends) < _LAST
         since = ends[-1] if ends and not recheck else "" if all_of_them else ends[0]
-        new_parts = self._replies_table.parts_after(self._session, since, _PAGES)
+        new_parts = self._replies_table.parts_after(self._session, since, _PAGES, consistent=False)
         parts = list(islice(new_parts, _NEW_PARTS))
         self.has_more = len(records) == _NEW_MESSAGES or len(parts) == _NEW_PARTS
         if recheck:

@@ -86,7 +86,7 @@ class CrowdedStack:
             return [part for part in self._parts if part["session"] == session and keys(part["part"])]
 
         table = self._stack.open_replies_table()
-        table.parts_after = lambda session, after, _: parts(session, lambda key: key > after)
+        table.parts_after = lambda session, after, _, consistent: parts(session, lambda key: key > after)
         table.parts_before = lambda session, before, limit: parts(session, lambda key: key < before)[-limit:]
         return table
 

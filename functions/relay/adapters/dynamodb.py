@@ -73,9 +73,9 @@ class Table:
         self._dynamodb = dynamodb
         self.name = name
 
-    def get(self, key: Mapping[str, Any]) -> Item | None:
-        """Return the item with this key, by a consistent read, or None."""
-        response = self._dynamodb.get_item(TableName=self.name, Key=to_item(key), ConsistentRead=True)
+    def get(self, key: Mapping[str, Any], consistent: bool = True) -> Item | None:
+        """Return the item with this key, or None; it may be a moment old if not `consistent`."""
+        response = self._dynamodb.get_item(TableName=self.name, Key=to_item(key), ConsistentRead=consistent)
         return from_item(response["Item"]) if "Item" in response else None
 
     def get_many(self, keys: Sequence[Mapping[str, Any]]) -> list[Item]:

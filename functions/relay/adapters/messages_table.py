@@ -43,9 +43,12 @@ class MessagesTable:
 
     # ---------------------------------------------------------------- one record
 
-    def read(self, key: RecordKey) -> MessageRecord | None:
-        """Return the record of a message, or None if nothing was written yet."""
-        item = self._table.get(key)
+    def read(self, key: RecordKey, consistent: bool = True) -> MessageRecord | None:
+        """Return the record of a message, or None if nothing was written yet.
+
+        It may be a moment old if not `consistent`, for half of the read units.
+        """
+        item = self._table.get(key, consistent)
         return current(item) if item else None
 
     def read_many(self, keys: Sequence[RecordKey]) -> list[MessageRecord]:

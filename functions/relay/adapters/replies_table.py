@@ -60,13 +60,15 @@ class RepliesTable:
         return cast(list[ReplyPart], list(islice(found, count))[::-1])
 
     def newest_final(self, session: str, reply_to: str) -> ReplyPart | None:
-        """Return the last final part of a turn, if it is among its session's last ten parts and last 1 MB."""
+        """Return the last final part of a turn, if it is among its session's last ten parts and last 1 MB.
+
+        One that was stored a moment ago can be missing.
+        """
         finals = self._newest(
             session,
             10,
             {":reply_to": reply_to, ":yes": True},
             FilterExpression="reply_to = :reply_to AND is_final = :yes",
-            ConsistentRead=True,
         )
         return finals[0] if finals else None
 
@@ -120,13 +122,16 @@ class RepliesTable:
         )
         return (cast(ReplyPart, item) for item in found)
 
-    def parts_after(self, session: str, after: str, max_pages: int | None = None) -> Iterator[ReplyPart]:
+    def parts_after(
+        self, session: str, after: str, max_pages: int | None = None, consistent: bool = True
+    ) -> Iterator[ReplyPart]:
         """Return the parts of a session in order, as stored; `after` is a part's key, or "" for all.
 
-        Read `max_pages` of 1 MB at the most, each when it is asked for.
+        Read `max_pages` of 1 MB at the most, each when it is asked for. For half of the read units, if not
+        `consistent`, a part that was stored a moment ago can be missing.
         """
         # No key sorts before a space.
-        return self._parts(session, after or " ", max_pages=max_pages, ConsistentRead=True)
+        return self._parts(session, after or " ", max_pages=max_pages, ConsistentRead=consistent)
 
     def keys_before(self, session: str, part: str) -> list[str]:
         """Return the keys before a part's that a later part can have, the last first; of 1 MB at the most.

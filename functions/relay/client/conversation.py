@@ -17,7 +17,7 @@ from relay.domain.states import UNCERTAIN, AnswerKind, State
 from relay.domain.turn import Turn, turns
 from relay.errors import MessageParked, ReplyTimeout
 
-_QUICK_INTERVAL, _SLOW_INTERVAL = 0.3, 1
+_QUICK_INTERVAL, _SLOW_INTERVAL = 0.3, 2
 """Seconds between two looks: in the first ten seconds without news, and later."""
 
 _QUICK_FOR = 10
@@ -74,7 +74,7 @@ class Conversation:
             environment.sleep(pause)
             quiet, since_late = quiet + pause, since_late + pause
             ends = nlargest(_RECENT, seen)
-            parts = table.parts_after(session, ends[-1] if len(ends) == _RECENT else "")
+            parts = table.parts_after(session, ends[-1] if len(ends) == _RECENT else "", consistent=False)
             if since_late >= _LATE_EVERY and ends:
                 since_late = 0
                 earlier = table.keys_before(session, ends[-1])
@@ -93,7 +93,10 @@ class Conversation:
         """
         began = environment.monotonic()
         while True:
-            records = list(self._with_resends(message_key(message.sequence_number)))
+            waited = environment.monotonic() - began
+            # At the last look a record that was written a moment ago counts.
+            ends = waited >= timeout
+            records = list(self._with_resends(message_key(message.sequence_number), consistent=ends))
             record = records[-1] if records else None
             if record and record["state"] == State.PARKED:
                 raise MessageParked(record["reason"])
@@ -101,21 +104,18 @@ class Conversation:
                 return turn
             if record and record["state"] == State.DROPPED:
                 raise MessageParked(f"dropped: {record['drop_reason']}")
-            waited = environment.monotonic() - began
-            if waited >= timeout:
+            if ends:
                 if turn := self._first_reply(records, likely=True):
                     return turn
                 ended = diagnose_message(self._stack, record, message.bot).line()
                 raise ReplyTimeout(f"no finished reply within {round(timeout, 1):g} s: {ended}")
             environment.sleep(min(_pause(waited), timeout - waited))
 
-    def _with_resends(self, key: str) -> Iterator[MessageRecord]:
+    def _with_resends(self, key: str, consistent: bool = True) -> Iterator[MessageRecord]:
         """Return the record of a message, and those of its resends, as far as they are written."""
-        record = self._messages_table.read(record_key(self._session, key))
-        while record:
+        while key and (record := self._messages_table.read(record_key(self._session, key), consistent)):
             yield record
             key = record.get("resent_as", "")
-            record = self._messages_table.read(record_key(self._session, key)) if key else None
 
     def _first_reply(self, records: Iterable[MessageRecord], likely: bool = False) -> Turn | None:
         return next(filter(None, (self._reply(record, likely) for record in records)), None)
