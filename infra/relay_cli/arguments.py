@@ -4,16 +4,36 @@ import argparse
 from itertools import islice
 
 from relay.domain.bot import BOT_NAME
+from relay.domain.timestamps import UtcText, given_time
 
 
 def positive_seconds(text: str) -> float:
     """Return a number of seconds above 0. Raise ArgumentTypeError."""
+    return _positive(text, "a number of seconds")
+
+
+def positive_rate(text: str) -> float:
+    """Return a number of messages a second above 0. Raise ArgumentTypeError."""
+    return _positive(text, "a number of messages a second")
+
+
+def _positive(text: str, what: str) -> float:
     try:
-        if (seconds := float(text)) > 0:
-            return seconds
+        if (number := float(text)) > 0:
+            return number
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    raise argparse.ArgumentTypeError(f"{text!r} is not {what} above 0")
+
+
+def utc_time(text: str) -> UtcText:
+    """Return a time in UTC. Raise ArgumentTypeError."""
+    try:
+        return given_time(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time such as 2026-11-25T10:30, which is UTC"
+        ) from None
 
 
 def bot_name(text: str) -> str:

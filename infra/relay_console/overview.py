@@ -220,7 +220,7 @@ class Overview:
     def _read_queues(self) -> None:
         unknown = [
             key
-            for key in islice(self._awaiting_index.awaiting_operator(_MAX_TO_HANDLE), _MAX_TO_HANDLE)
+            for key in islice(self._awaiting_index.awaiting_operator(page=_MAX_TO_HANDLE), _MAX_TO_HANDLE)
             if not self._knows(key)
         ]
         self._read(unknown)

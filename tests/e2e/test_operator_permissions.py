@@ -78,6 +78,14 @@ def test_parked_message_can_be_handled_with_the_actions_of_the_page(talk, operat
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(("command", "more"), [("resend", []), ("drop", ["why"])])
+def test_many_messages_can_be_handled_with_the_actions_of_the_page(talk, operator, command, more):
+    park(talk)
+    actions = ["cloudformation:DescribeStacks", *ACTIONS[command]]
+    done = operator(actions, command, "--bot", talk.name, "--yes", *more)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_operator_without_an_action_is_refused_in_one_line(talk, operator):
     done = operator(["cloudformation:DescribeStacks"], "bots", "retry", talk.name)
     assert (done.returncode, "AccessDenied" in done.stderr, done.stderr.count("\n")) == (1, True, 1)

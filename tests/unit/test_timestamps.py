@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from relay.domain.timestamps import emission_time, host_clock_offset, unix_seconds, utc_text
+from relay.domain.timestamps import emission_time, given_time, host_clock_offset, unix_seconds, utc_text
 from support.samples import NOW
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -147,3 +147,23 @@ def test_a_stamp_that_cannot_be_true_counts_as_missing(timestamp, zone):
 )
 def test_the_offset_of_the_host_clock_is_found_from_stamp_and_emission(timestamp, ahead):
     assert host_clock_offset(*emission_time(timestamp, NOW, None)) == ahead
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("2026-11-25", "2026-11-25T00:00:00.000000Z"),
+        ("2026-11-25T10:30", "2026-11-25T10:30:00.000000Z"),
+        ("2026-11-25 10:30:01", "2026-11-25T10:30:01.000000Z"),
+        ("2026-11-25T10:30:01.5Z", "2026-11-25T10:30:01.500000Z"),
+        ("2026-11-25T10:30+08:00", "2026-11-25T02:30:00.000000Z"),
+    ],
+)
+def test_a_time_that_a_person_typed_is_utc_unless_it_names_an_offset(given, text):
+    assert given_time(given) == text
+
+
+@pytest.mark.parametrize("given", ["", "soon", "2026-13-01", "0001-01-01T00:00+08:00"])
+def test_a_typed_text_that_is_no_time_is_an_error(given):
+    with pytest.raises(ValueError, match=r"."):
+        given_time(given)

@@ -8,11 +8,16 @@ from typing import Any
 
 from relay.adapters.dynamodb import Item, Table
 from relay.domain.keys import OPERATOR, RECHECKS, SETTLE, UNANSWERED, RecordKey, bot_of, record_key
+from relay.domain.selection import Selection
 from relay.domain.settlement import FinalPart
+from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 
 MAX_COUNTED = 1000
 """Parked messages that are counted at the most: settle reads their keys each minute."""
+
+_ALL = Selection()
+_AWAITED = {State.PARKED: OPERATOR, State.UNANSWERED: UNANSWERED}
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,23 @@ class AwaitingIndex:
         """Return the keys of a bot's messages that LangBot has accepted and that wait for a reply."""
         return map(_key, self._query(bot))
 
-    def awaiting_operator(self, page: int = 1000) -> Iterator[RecordKey]:
-        """Return the keys of the parked and unanswered messages, in the order in which they became it.
+    def awaiting_operator(self, selection: Selection = _ALL, page: int = 1000) -> Iterator[RecordKey]:
+        """Return the keys of the selected parked and unanswered messages, by when they became so.
 
-        `page` is how many of each are read at a time.
+        A message's reason is not in the index. `page` is how many of each state are read at a time.
         """
-        found = (self._query(awaiting, Limit=page) for awaiting in (OPERATOR, UNANSWERED))
-        return map(_key, merge(*found, key=lambda item: str(item["due_at"])))
+        times = {":since": selection.since, ":until": selection.until}
+        found = (
+            self._table.query(
+                "#awaiting = :awaiting AND due_at BETWEEN :since AND :until",
+                {":awaiting": _AWAITED[state], **times},
+                IndexName="awaiting",
+                Limit=page,
+            )
+            for state in selection.states
+        )
+        keys = map(_key, merge(*found, key=lambda item: str(item["due_at"])))
+        return filter(selection.may_have, keys)
 
     def count(self, awaiting: str, limit: int) -> int:
         """Count what waits for a bot or for OPERATOR, up to `limit`."""

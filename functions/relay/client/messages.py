@@ -1,19 +1,24 @@
 """Messages: what became of messages, and what an operator can do about them."""
 
-from collections.abc import Iterator
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, takewhile
+from operator import itemgetter
 
 from relay import environment
 from relay.client.diagnosis_context import diagnose_message
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
 from relay.domain.diagnosis import Diagnosis, command
-from relay.domain.keys import RecordKey, bot_of, is_message_key, record_key, session_id_of, session_key
+from relay.domain.keys import RecordKey, is_message_key, record_key, session_key
 from relay.domain.message import for_bot, parse_message
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
+from relay.domain.selection import Handled, Result, Selection
 from relay.domain.states import AWAITING_OPERATOR, State
-from relay.errors import InvalidState, MessageNotFound
+from relay.errors import InvalidMessage, InvalidState, MessageNotFound
+
+MAX_BATCH = 100
+"""Records that DynamoDB reads at a time."""
 
 
 class Messages:
@@ -35,14 +40,45 @@ class Messages:
 
         They are those of all sessions and bots, or of the ones named.
         """
-        keys = (
-            key
-            for key in self._awaiting_index.awaiting_operator()
-            if bot in (None, bot_of(key["session"])) and session_id in (None, session_id_of(key["session"]))
-        )
-        records = map(self._messages_table.read, keys)
+        selection = Selection(bot, session_id)
+        records = map(self._messages_table.read, self._awaiting_index.awaiting_operator(selection))
         # The index is a moment behind.
-        return (record for record in records if record and record["state"] in AWAITING_OPERATOR)
+        return (record for record in records if record and selection.has(record))
+
+    def selected(self, selection: Selection) -> Iterator[MessageRecord]:
+        """Return the selected parked and unanswered messages, the oldest first, a moment old.
+
+        They are read by the hundred: this is for many.
+        """
+        keys = self._awaiting_index.awaiting_operator(selection)
+        while batch := list(islice(keys, MAX_BATCH)):
+            records = {_ids(record): record for record in self._messages_table.read_many(batch)}
+            for key in batch:
+                # DynamoDB may leave some out.
+                record = records.pop(_ids(key), None) or self._messages_table.read(key)
+                if record and selection.has(record):
+                    yield record
+
+    def handle(
+        self, keys: Iterable[RecordKey], selection: Selection, action: Callable[[MessageRecord], object]
+    ) -> Iterator[Handled]:
+        """Resend or drop each message that is still selected, in queue order; say of each what came of it.
+
+        `action` is called with its record, and returns something true if it has done it. If another operator
+        or a late reply was faster, the message is left as it is. So an interrupted run can be repeated.
+        """
+        # The order of parking is not that of a session: an unanswered message has waited for its deadline.
+        for key in sorted(keys, key=itemgetter("message")):
+            record = self._messages_table.read(key)
+            result, fault = Result.LEFT, ""
+            if record and selection.has(record):
+                try:
+                    result = Result.DONE if action(record) else Result.LEFT
+                except InvalidState:
+                    pass
+                except InvalidMessage as error:
+                    result, fault = Result.REFUSED, str(error)
+            yield Handled(key, result, fault)
 
     def waiting(self, session_id: str, bot: str = "default") -> list[MessageRecord]:
         """Return the records of a session's messages that wait for a reply or an operator, in queue order."""
@@ -146,17 +182,26 @@ class Messages:
         self.drop(record, f"sent to bot {bot!r} as {sent.message_id}")
         return SentMessage(bot, message.session_id, sent.message_id, sent.sequence_number)
 
-    def drop(self, record: MessageRecord, reason: str) -> None:
-        """Close a parked or unanswered message for good, with a reason. Raise InvalidState."""
-        if not self._messages_table.drop(_key(record), reason, environment.now()):
-            state = (self._messages_table.read(_key(record)) or record)["state"]
-            if state != State.DROPPED:
-                raise InvalidState(f"the message is {state}: only a parked or unanswered one can be dropped")
+    def drop(self, record: MessageRecord, reason: str) -> bool:
+        """Close a parked or unanswered message for good, with a reason; return False if it was closed before.
+
+        Raise InvalidState.
+        """
+        if self._messages_table.drop(_key(record), reason, environment.now()):
+            return True
+        state = (self._messages_table.read(_key(record)) or record)["state"]
+        if state != State.DROPPED:
+            raise InvalidState(f"the message is {state}: only a parked or unanswered one can be dropped")
+        return False
 
 
 def _check_can_be_resent(record: MessageRecord) -> None:
     if record["state"] not in AWAITING_OPERATOR:
         raise InvalidState(f"the message is {record['state']}: only a parked or unanswered one can be resent")
+
+
+def _ids(key: RecordKey | MessageRecord) -> tuple[str, str]:
+    return key["session"], key["message"]
 
 
 def _key(record: MessageRecord) -> RecordKey:

@@ -35,6 +35,15 @@ def unix_seconds(text: UtcText) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
+def given_time(text: str) -> UtcText:
+    """Convert a date or a time that a person typed, in UTC if it names no offset. Raise ValueError."""
+    given = datetime.fromisoformat(text)
+    try:
+        return _text(given.astimezone(UTC) if given.tzinfo else given)
+    except OverflowError:
+        raise ValueError(f"{text} is no time in UTC") from None
+
+
 def days_after(moment: float, days: int) -> int:
     """Return the Unix second so many days after `moment` (Unix seconds)."""
     return int(moment) + days * DAY

@@ -1,4 +1,4 @@
-"""The commands waiting, resend and drop: the messages that wait for an operator."""
+"""The commands waiting, resend and drop: the messages that wait for an operator, one or many."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import argparse
 from typing import Any
 
 import relay
-from relay.domain.keys import bot_of, session_id_of
+from relay.domain.keys import bot_of
 from relay.domain.record import MessageRecord
-from relay.domain.states import State
-from relay_cli.arguments import MESSAGE, STACK
+from relay_cli.arguments import STACK
 from relay_cli.commands.send import print_id
-from relay_cli.commands.show import time_of
 from relay_cli.deployment import check_bot
-from relay_cli.terminal import complain, one_line, say, say_json, shell_quote
+from relay_cli.many_messages import ONE_OR_MANY, fields, handle_many, selection_of, summary
+from relay_cli.terminal import complain, say, say_json
 
 
 def add_commands(commands: Any) -> None:
@@ -25,13 +24,13 @@ def add_commands(commands: Any) -> None:
     waiting.add_argument("session", nargs="?", help="only those of this session")
     waiting.set_defaults(run=run_waiting)
     resend = commands.add_parser(
-        "resend", parents=[MESSAGE], help="send a parked or unanswered message again, as the next"
+        "resend", parents=[ONE_OR_MANY], help="send parked or unanswered messages again, one or many"
     )
     resend.set_defaults(run=run_resend)
     drop = commands.add_parser(
-        "drop", parents=[MESSAGE], help="close a parked or unanswered message for good"
+        "drop", parents=[ONE_OR_MANY], help="close parked or unanswered messages for good, one or many"
     )
-    drop.add_argument("reason", help="why; it is kept")
+    drop.add_argument("why", metavar="REASON", help="why; it is kept")
     drop.set_defaults(run=run_drop)
 
 
@@ -45,9 +44,11 @@ def run_waiting(stack: relay.Stack, options: argparse.Namespace) -> None:
         complain("relay: no message waits for an operator")
 
 
-def run_resend(stack: relay.Stack, options: argparse.Namespace) -> None:
-    """Send a message again; print the new one's id."""
+def run_resend(stack: relay.Stack, options: argparse.Namespace) -> int:
+    """Send a message again and print the new one's id, or send many; return the exit code."""
     messages = relay.Messages(stack)
+    if selection := selection_of(options):
+        return handle_many(messages, selection, options, messages.resend)
     record = messages.find(options.session, options.message, options.bot)
     if record is None:
         record = of_no_bot(stack, options)
@@ -58,6 +59,7 @@ def run_resend(stack: relay.Stack, options: argparse.Namespace) -> None:
         record = messages.known(options.session, options.message, options.bot)
         resend = messages.find(options.session, record["resent_as"], options.bot)
         say(f"resent before, as {resend['message_id']}" if resend else "resent before, it is on the queue")
+    return 0
 
 
 def of_no_bot(stack: relay.Stack, options: argparse.Namespace) -> MessageRecord:
@@ -73,32 +75,12 @@ def of_no_bot(stack: relay.Stack, options: argparse.Namespace) -> MessageRecord:
     raise messages.not_found(options.session, options.bot, options.message)
 
 
-def run_drop(stack: relay.Stack, options: argparse.Namespace) -> None:
-    """Close a message; say so."""
+def run_drop(stack: relay.Stack, options: argparse.Namespace) -> int:
+    """Close a message and say so, or close many; return the exit code."""
     messages = relay.Messages(stack)
+    if selection := selection_of(options):
+        return handle_many(messages, selection, options, lambda record: messages.drop(record, options.why))
     record = messages.known(options.session, options.message, options.bot)
-    messages.drop(record, options.reason)
+    messages.drop(record, options.why)
     say(f"dropped {record['message_id']}")
-
-
-def fields(record: MessageRecord) -> dict[str, Any]:
-    """Return what the list says of a message, for programs."""
-    parked = record["state"] == State.PARKED
-    return {
-        "state": record["state"],
-        "since": record["parked_at"] if parked else record["unanswered_at"],
-        "bot": record.get("bot"),
-        "session_id": record.get("session_id"),
-        "session": record["session"],
-        "message_id": record["message_id"],
-        "attempts": record["attempts"],
-        "reason": record["reason"] if parked else record["last_error"],
-    }
-
-
-def summary(record: MessageRecord) -> str:
-    """Return what the list says of a message, on one line."""
-    known = fields(record)
-    bot, session_id = bot_of(record["session"]), session_id_of(record["session"])
-    words = f"--bot {shell_quote(bot)} {shell_quote(session_id)}  {record['message_id']}"
-    return f"{time_of(known['since'])}  {words}  {record['state']}: {one_line(known['reason'])}"
+    return 0
