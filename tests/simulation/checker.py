@@ -365,6 +365,21 @@ def is_accepted_once(findings: Findings) -> Iterator[str]:
             yield f"{text[:10]!r} was resent too often: {sorted(ids)}"
 
 
+def resends_many_in_order(findings: Findings) -> Iterator[str]:
+    """What an operator resent together is resent once, and each session's messages in their order."""
+    together = findings.outcome.diary.resent_together
+    times = Counter((session, message) for run in together for session, message, _ in run)
+    yield from (f"{key} was resent {count} times" for key, count in times.items() if count > 1)
+    for run in together:
+        resends: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for session, message, resend in run:
+            resends[session].append((message, resend))
+        for session, pairs in resends.items():
+            by_message = [resend for _, resend in sorted(pairs)]
+            if by_message != sorted(by_message):
+                yield f"messages of {session} that were resent together are in another order"
+
+
 def keeps_parts_once(findings: Findings) -> Iterator[str]:
     """Every part for which the relay answered 2xx is stored once; every part that LangBot delivered is
     stored. None is refused for good."""
@@ -689,6 +704,7 @@ PROMISES: tuple[Promise, ...] = (
     goes_quiet,
     has_one_true_state,
     is_accepted_once,
+    resends_many_in_order,
     keeps_parts_once,
     rotates_without_a_gap,
     keeps_order,

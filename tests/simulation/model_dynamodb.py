@@ -162,6 +162,11 @@ class Dynamodb:
         item = table.items.get(table.key_of(Key))
         return {"Item": item} if item else {}
 
+    def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:
+        ((name, wanted),) = RequestItems.items()
+        found = [self.get_item(name, key) for key in wanted["Keys"]]
+        return {"Responses": {name: [one["Item"] for one in found if one]}}
+
     def put_item(self, TableName: str, Item: Item, **more: Any) -> dict[str, Any]:
         table = self.tables[TableName]
         _check_size("PutItem", Item)

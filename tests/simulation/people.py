@@ -3,12 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from relay import InvalidMessage, InvalidState, Messages, PushQueue, SentMessage
+from relay.domain.keys import RecordKey, message_key, record_key
+from relay.domain.record import MessageRecord
+from relay.domain.selection import Selection
 from relay.domain.signing import sign
+from relay.domain.states import AWAITING_OPERATOR
 from simulation.deployed_relay import PREFIX, Deployment
 from simulation.faults import Faults, Trouble
 from simulation.model_dynamodb import MAX_ITEM_BYTES
@@ -39,6 +44,8 @@ class Diary:
     """What users sent, also if no response came: bot, session, text."""
     resent: dict[str, int] = field(default_factory=dict)
     """How often operators asked to resend a message, by its SQS id."""
+    resent_together: list[list[tuple[str, str, str]]] = field(default_factory=list)
+    """Of each run that resent many: session, the message's key, and the key of its resend, in order."""
     dropped: set[str] = field(default_factory=set)
     secret_gone: list[str] = field(default_factory=list)
     """Bots whose secret was away for a while."""
@@ -156,8 +163,11 @@ class People:
     # ---------------------------------------------------------------- operators
 
     def _operate(self) -> None:
-        """Resend or drop a parked or unanswered message."""
+        """Resend or drop a parked or unanswered message, or all of them."""
         chance, messages = self.world.chance("operators"), Messages(self._stack)
+        if chance.random() < 0.3:
+            self._operate_on_many(messages)
+            return
         found = list(messages.awaiting_operator())
         if not found:
             return
@@ -172,6 +182,30 @@ class People:
             self.diary.dropped.add(record["message_id"])
             self.world.note("operator", f"drops {record['message_id']}")
             messages.drop(record, "no longer needed")
+
+    def _operate_on_many(self, messages: Messages) -> None:
+        """Resend or drop all that wait, as after an outage. A run can be interrupted and repeated."""
+        chance = self.world.chance("operators of many")
+        selection = Selection(state=chance.choice([None, None, *AWAITING_OPERATOR]))
+        resent: list[tuple[str, str, str]] = []
+        self.diary.resent_together.append(resent)
+
+        def resend(record: MessageRecord) -> bool:
+            self.diary.resent[record["message_id"]] = self.diary.resent.get(record["message_id"], 0) + 1
+            sent = messages.resend(record)
+            if sent:
+                resent.append((record["session"], record["message"], message_key(sent.sequence_number)))
+            return sent is not None
+
+        def drop(record: MessageRecord) -> bool:
+            self.diary.dropped.add(record["message_id"])
+            return messages.drop(record, "dropped with others")
+
+        action = chance.choice([resend, resend, drop])
+        for handled_at_most in (chance.choice([1, 3, None]), None):
+            selected = (_key_of(record) for record in messages.selected(selection))
+            for handled in islice(messages.handle(selected, selection, action), handled_at_most):
+                self.world.note("operator", f"handles {handled.key}, one of many: {handled.result}")
 
     def _take_secret_away(self) -> None:
         chance = self.world.chance("secrets")
@@ -245,3 +279,7 @@ class People:
         timestamp = str(int(self.world.now) - chance.choice([0, 0, 400]))
         signature = chance.choice(["", "sha256=00", sign("FORGED", timestamp, raw), sign("", timestamp, raw)])
         self.deployment.post(bot.name, {"X-LB-Timestamp": timestamp, "X-LB-Signature": signature}, raw)
+
+
+def _key_of(record: MessageRecord) -> RecordKey:
+    return record_key(record["session"], record["message"])

@@ -18,6 +18,7 @@ import relay_cli.commands.bots.rotate
 import settle.due
 from callback.receiver import NotVerified, Receiver
 from push.dispatcher import Dispatcher
+from relay import Messages
 from relay.adapters import messages_table
 from relay.adapters.admission_control import AdmissionControl, Permit
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
@@ -34,6 +35,7 @@ from relay.domain.attempt import AttemptHistory, Outcome, Verdict
 from relay.domain.bot import Bot
 from relay.domain.keys import message_key, part_key, record_key
 from relay.domain.message import QueuedMessage
+from relay.domain.selection import Handled
 from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import Stamp, days_after, utc_text
@@ -255,6 +257,19 @@ def take_what_another_has_just_marked_as_resent_for_a_fault(good: Any, self: Any
     if record and record.get("resent_as") == resent_as:
         raise InvalidState("the original message is resent")
     return good(self, *resend)
+
+
+@variant(
+    Messages,
+    "handle",
+    *(Trouble.OPERATORS, Trouble.SILENCE, Trouble.INVALID, Trouble.ODD_TURNS),
+    **{"messages": 24, "sessions": 1, "bots": 1, "answer_deadline": 60, "storm": 400},
+)
+def resend_many_as_they_were_parked(
+    good: Any, self: Any, keys: Any, selection: Any, action: Any
+) -> Iterator[Handled]:
+    for key in keys:
+        yield from good(self, [key], selection, action)
 
 
 @variant(LangBotClient, "post", Trouble.ROTATIONS, messages=24)
