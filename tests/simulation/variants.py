@@ -263,7 +263,11 @@ def take_what_another_has_just_marked_as_resent_for_a_fault(good: Any, self: Any
     Messages,
     "handle",
     *(Trouble.OPERATORS, Trouble.SILENCE, Trouble.INVALID, Trouble.ODD_TURNS),
-    **{"messages": 24, "sessions": 1, "bots": 1, "answer_deadline": 60, "storm": 400},
+    messages=24,
+    sessions=1,
+    bots=1,
+    answer_deadline=60,
+    storm=400,
 )
 def resend_many_as_they_were_parked(
     good: Any, self: Any, keys: Any, selection: Any, action: Any
