@@ -10,7 +10,7 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.replies_table import RepliesTable
 from relay.domain.admission import MERGED_SLOT_TIMEOUT, due_at
 from relay.domain.record import MessageRecord
-from relay.domain.settlement import RECHECK_DELAYS, FinalPart, merge_candidates, merged, unidentified
+from relay.domain.settlement import RECHECK_DELAYS, FinalPart, merge_candidates, unidentified
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import Clock, unix_seconds
 from relay.metrics import Metric, Metrics
@@ -63,17 +63,9 @@ class Settler:
 
     def _settle_merged(self, later: list[MessageRecord], final: FinalPart) -> None:
         """Settle those of the session's later messages that LangBot merged into the turn."""
-        candidates = merge_candidates(final, later)
-        if candidates:
-            accepted_at = unix_seconds(candidates[0]["delivered_at"])
-            parts = self.replies_table.parts_since(final.session, final.on_host_clock(accepted_at))
-            if parts and parts[-1]["part"] < final.part:
-                fields = {"session": final.session}
-                log.warning("a session has too many parts to find what was merged", extra=fields)
-                return
-            slot_ends_at = final.sent_at + MERGED_SLOT_TIMEOUT
-            for record in merged(candidates, {part["reply_to"] for part in parts}):
-                self.messages_table.merge(record, final, due_at(slot_ends_at, self.answer_deadline))
+        slot_ends_at = final.sent_at + MERGED_SLOT_TIMEOUT
+        for record in self.replies_table.merged(final, merge_candidates(final, later)):
+            self.messages_table.merge(record, final, due_at(slot_ends_at, self.answer_deadline))
 
     def _settle_push(self, final: FinalPart, checks: int) -> bool:
         """Settle the only message that waits in the session of a push without a quote, if there is one.

@@ -1,6 +1,7 @@
 """RepliesTable: the reply parts, each once and in order."""
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -9,10 +10,14 @@ from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, part
 from relay.domain.attempt import accepted_after
 from relay.domain.keys import stamp_of
 from relay.domain.part import ReplyPart, with_body, without_body
+from relay.domain.record import MessageRecord
 from relay.domain.segments import Segment
+from relay.domain.settlement import FinalPart, merged
 from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import MAX_UTC_OFFSET, UtcText, host_clock_offset, unix_seconds, utc_text
+
+log = logging.getLogger(__name__)
 
 _WITHOUT_TEXT = "#session, #part, reply_to, is_final, created_at, sent_at, received_at"
 
@@ -90,6 +95,22 @@ class RepliesTable:
         A part that is stored meanwhile can be missing.
         """
         return _ReadOnce(self._table, self._bucket)
+
+    def merged(self, final: FinalPart, candidates: Sequence[MessageRecord]) -> list[MessageRecord]:
+        """Return those of the `merge_candidates` of a final part that LangBot merged into its turn.
+
+        Return none if the session has more parts than `parts_since` reads.
+        """
+        if not candidates:
+            return []
+        accepted_at = unix_seconds(candidates[0]["delivered_at"])
+        parts = self.parts_since(final.session, final.on_host_clock(accepted_at))
+        if parts and parts[-1]["part"] < final.part:
+            log.warning(
+                "a session has too many parts to find what was merged", extra={"session": final.session}
+            )
+            return []
+        return merged(candidates, {part["reply_to"] for part in parts})
 
     def parts_around(self, session: str, delivered_at: UtcText) -> tuple[list[ReplyPart], bool]:
         """Return `parts_since` a message was accepted, and whether those are all.
