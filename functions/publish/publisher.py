@@ -22,8 +22,9 @@ from relay.domain.event import (
     reply_completed,
 )
 from relay.domain.part import ReplyPart
+from relay.domain.record import MessageRecord
 from relay.domain.segments import Segment
-from relay.domain.settlement import FinalPart
+from relay.domain.settlement import FinalPart, merge_candidates
 from relay.domain.timestamps import Clock
 from relay.domain.turn import effective_parts
 from relay.log_fields import error_fields
@@ -166,13 +167,15 @@ class EventPublisher:
 
     def _reply_completed(self, last: ReplyPart, budget: _Budget) -> Event:
         final, record = FinalPart.of(last), None
+        later: list[MessageRecord] = []
         if answered := final.reply_to or final.quoted:
-            record, _ = self.messages_table.back_to_reply(final.session, answered)
+            record, later = self.messages_table.back_to_reply(final.session, answered)
+        known = [record] if record else []
         turn = iter([last])
         if final.reply_to:
             since = begins_after(final, record)
             if not budget.allows(last["bot"]):
-                return reply_completed(last, since, 1, record, None, self.replies_table.name)
+                return reply_completed(last, since, 1, known, None, self.replies_table.name)
             turn = self.replies_table.turn_up_to(last, since, MAX_PAGES)
         # Nothing of the turn is there if the part was deleted meanwhile. It is all that is known then.
         first = next(turn, last)
@@ -185,7 +188,14 @@ class EventPublisher:
         complete = read.last == last["part"]
         revision = read.finals + (not complete)
         reply = reply if complete else None
-        return reply_completed(last, first["part"], revision, record, reply, self.replies_table.name)
+        if record and final.reply_to and budget.allows(last["bot"]):
+            known += self._merged(final, later)
+        return reply_completed(last, first["part"], revision, known, reply, self.replies_table.name)
+
+    def _merged(self, final: FinalPart, newest_first: list[MessageRecord]) -> list[MessageRecord]:
+        """Return the messages with a context that LangBot merged into a turn. Without one nothing is read."""
+        with_context = [record for record in reversed(newest_first) if "context" in record]
+        return self.replies_table.merged(final, merge_candidates(final, with_context))
 
     def _reply(self, parts: Iterable[ReplyPart]) -> list[Segment] | None:
         """Return what the parts say, or None if an event cannot hold it."""

@@ -69,6 +69,7 @@ def _segments_and_sender(record: MessageRecord) -> tuple[ViewItem, str]:
 def message_detail(record: MessageRecord, body: str) -> ViewItem:
     """Return the protocol of a message; `body` is the message as it was queued."""
     return {
+        "context": _indented(record.get("context", "")),
         "attempts": record.get("last_attempts", []),
         "response": _response(record["last_response"]) if "last_response" in record else None,
         "raw": json.dumps(record, ensure_ascii=False, indent=2, default=str),
@@ -77,10 +78,13 @@ def message_detail(record: MessageRecord, body: str) -> ViewItem:
 
 
 def _response(excerpt: ResponseExcerpt) -> str:
-    body = excerpt["body"]
+    return f"HTTP {excerpt['status']}\n{_indented(excerpt['body'])}"
+
+
+def _indented(text: str) -> str:
+    """Return JSON text for people, and any other text as it is."""
     try:
-        parsed, _ = lenient_json.loads(body.encode())
-        body = json.dumps(parsed, ensure_ascii=False, indent=2)
+        value, _ = lenient_json.loads(text.encode())
     except Malformed:
-        pass
-    return f"HTTP {excerpt['status']}\n{body}"
+        return text
+    return json.dumps(value, ensure_ascii=False, indent=2)

@@ -261,11 +261,13 @@ def test_a_wait_for_no_message_ends_with_what_that_can_mean(talk, relay):
 def test_a_message_can_be_segments_and_an_image(talk, relay):
     (relay.folder / "dot.png").write_bytes(b"png")
     more = ["--message", '[{"type": "Plain", "text": "see"}]', "--image", "dot.png", "--sender", "u1"]
+    more += ["--context", '{"order": 17}']
     assert relay("sync", "--bot", talk.name, talk.session, *more).returncode == 0
     (request,) = talk.bot.received
     body = json.loads(request.body)
     assert body["message"][1] == {"type": "Image", "base64": "data:image/png;base64,cG5n"}
     assert body["sender"] == {"id": "u1"}
+    assert 'context     {"order": 17}\n' in relay("show", "--bot", talk.name, talk.session).stdout
 
 
 def test_a_key_makes_a_repetition_the_same_message(talk, relay):
@@ -280,6 +282,9 @@ def test_a_key_makes_a_repetition_the_same_message(talk, relay):
     [
         (["push", "s", "--message", "{}"], "--message must be a list"),
         (["push", "s", "--message", "nothing"], "--message is not JSON"),
+        (["push", "s", "hello", "--context", "nothing"], "--context is not JSON"),
+        (["push", "s", "hello", "--context", "[17]"], "context must be object"),
+        (["push", "--file", "missing.jsonl", "--context", "{}"], "give --file alone, or with --bot"),
         (["push", "s", "--image", ".local/outputs.json"], "needs a name that ends like one"),
         (["push", "s", "--image", "missing"], "image missing cannot be read: No such file"),
         (["push", "s", "--image", "missing.png"], "missing.png cannot be read: No such file"),

@@ -211,8 +211,8 @@ def test_a_message_too_large_for_its_record_is_resent_whole(talk, messages):
 
 def test_a_message_as_large_as_sqs_takes_is_resent(talk, messages, monkeypatch):
     sizes = []
-    fields = {"session_id": talk.session, "bot": talk.name, "text": "hello", "context": ""}
-    fields["context"] = "x" * (MAX_QUEUED_BYTES - len(json.dumps(fields)))
+    fields = {"session_id": talk.session, "bot": talk.name, "text": "hello", "more": ""}
+    fields["more"] = "x" * (MAX_QUEUED_BYTES - len(json.dumps(fields)))
     talk.bot.answer_with(UNPARSED)
     send_raw(talk, json.dumps(fields), group_id=talk.session)
     (record,) = eventually(lambda: list(messages.of_session(talk.session, talk.name)))

@@ -19,10 +19,14 @@ from support.due_items import handle_due, make_overdue, set_attribute
 from support.parked_messages import UNPARSED, park
 from support.permissions import without
 from support.queued_messages import deliver, queued
+from support.raw_messages import send_raw
 from support.waiting import eventually
 
 QUIET = 2
 """Seconds in which an event comes, if there is one."""
+
+NEXT_SECOND = 1.1
+"""Seconds until a signed time, which has whole seconds, is later than a moment before."""
 
 IN_PROCESS = "in-process"
 """The source of the events that the test publishes itself."""
@@ -245,6 +249,44 @@ def test_the_events_of_a_resend_name_the_message_that_was_sent_first(talk, event
     of_events = [event["detail"]["data"] for event in event_listener.all(2, "Message Parked")]
     named = {data["message_id"]: data.get("original_message_id") for data in of_events}
     assert named == {sent.message_id: None, second["message_id"]: sent.message_id}
+
+
+# ---------------------------------------------------------------- context
+
+
+def contexts(data):
+    """Return what an event says of contexts: of its message, and of those merged into its turn."""
+    return data.get("context"), [(one["message_id"], one["context"]) for one in data.get("merged", [])]
+
+
+def test_a_reply_comes_with_the_contexts_of_all_messages_that_it_answers(talk, event_listener):
+    deep = json.loads("[" * 100 + "]" * 100)
+    given = [{"order": 1}, None, {"order": 10**50, "deep": deep}, {"order": 4}]
+    sent = [talk.push("SILENT", context=context) for context in given]
+    records = [talk.deployed.state(one, "delivered") for one in sent]
+    time.sleep(NEXT_SECOND)
+    reply_now(talk, records[3]["accepted_message_id"], text="own", final=False)
+    reply_now(talk, records[0]["accepted_message_id"])
+    assert contexts(event_listener.one("Reply Completed")) == (given[0], [(sent[2].message_id, given[2])])
+    assert talk.deployed.state(sent[2], "answered")["answer_kind"] == "merged"
+
+
+@pytest.mark.parametrize("length", [10, 400_000])
+def test_a_context_comes_with_each_event_of_a_message_and_its_resends(talk, event_listener, length):
+    talk.bot.answer_with(Answer(413, {"code": 41301, "msg": "too large"}))
+    record = talk.deployed.state(talk.push("x" * length, context={"order": 17}), "parked")
+    assert ("overflow" in record) == (length > 350_000)
+    resend = Messages(talk.deployed.stack).resend(record)
+    talk.deployed.state(resend, "answered")
+    assert contexts(event_listener.one("Message Parked")) == ({"order": 17}, [])
+    assert contexts(event_listener.one("Reply Completed")) == ({"order": 17}, [])
+    assert all("context" not in json.loads(request.body) for request in talk.bot.received)
+
+
+def test_a_message_that_is_not_valid_is_parked_with_its_context(talk, event_listener):
+    body = {"bot": talk.name, "session_id": talk.session, "text": 5, "context": {"order": 17}}
+    send_raw(talk, json.dumps(body), f"{talk.name}#{talk.session}")
+    assert contexts(event_listener.one("Message Parked")) == ({"order": 17}, [])
 
 
 # ---------------------------------------------------------------- Bot Unreachable, Bot Recovered

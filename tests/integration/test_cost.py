@@ -264,6 +264,18 @@ def test_following_costs_the_same_however_long_the_session_is(long_session, work
     assert (counted.calls["Query"], counted.units["Query"]) == (3, 2)
 
 
+@pytest.mark.parametrize(("context", "queries"), [({}, 2), ({"context": {"order": 17}}, 3)])
+def test_only_a_context_makes_publishing_look_for_merged_messages(talk, workers, counted, context, queries):
+    dispatcher, first, later = workers.dispatcher(), queued(talk, "SILENT"), queued(talk, "SILENT", **context)
+    deliver(dispatcher, first, later)
+    reply_to = workers.record(first)["accepted_message_id"]
+    receive(talk, workers.receiver(), reply_to=reply_to, is_final=True)
+    last = talk.conversation().parts()[-1] | {"sent_at": utc_text(time.time() + 1)}
+    counted.clear()
+    assert workers.publisher().publish([StreamRecord("1", {}, last, time.time())], lambda: 60) == []
+    assert counted.calls == {"Query": queries, "PutEvents": 1}
+
+
 @pytest.mark.parametrize("before", [0, 30])
 def test_publishing_a_turn_costs_the_same_however_long_the_session_is(talk, workers, counted, before):
     old = time.time() - 1200

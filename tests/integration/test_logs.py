@@ -18,10 +18,10 @@ def test_a_delivery_is_logged_by_its_ids_and_never_by_its_text(talk, workers, lo
     answers = (Answer(), Answer(502, "private words"), Answer(400, echo), Answer(drop=True))
     for minutes, answer in enumerate(answers):
         talk.bot.answer_with(answer)
-        message = queued(talk, "private words")
+        message = queued(talk, "private words", context={"key": "private context"})
         deliver(workers.at(time.time() + 61 * minutes).dispatcher(), message)
         assert json.loads(log_lines[-1])["message_id"] == message.message_id
-    deliver(workers.dispatcher(), queued(talk, text=["private words"]))
+    deliver(workers.dispatcher(), queued(talk, text=["private words"], context={"key": "private context"}))
     assert [json.loads(line)["message"] for line in log_lines if "could not be set" not in line] == [
         "delivered",
         "retrying",
@@ -29,7 +29,13 @@ def test_a_delivery_is_logged_by_its_ids_and_never_by_its_text(talk, workers, lo
         "retrying",
         "parked",
     ]
-    for secret in ("private words", IN, OUT, talk.bot.received[0].headers["x-lb-signature"]):
+    for secret in (
+        "private words",
+        "private context",
+        IN,
+        OUT,
+        talk.bot.received[0].headers["x-lb-signature"],
+    ):
         assert secret not in "\n".join(log_lines)
 
 

@@ -132,7 +132,7 @@ def test_the_sample_of_changes_is_published_as_the_samples_say(talk, event_liste
 
 
 def test_a_reply_is_published_as_the_sample_says(talk, event_listener):
-    sent = talk.push("SILENT")
+    sent = talk.push("SILENT", context={"order": 17})
     sample = event("settle")
     part = part_of(sample)
     part["bot"]["S"], part["session"]["S"] = talk.name, f"{talk.name}#{talk.session}"

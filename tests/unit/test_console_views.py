@@ -222,6 +222,11 @@ def test_a_part_without_a_signature_of_its_own_has_no_secret():
     assert part_detail(part())["secret"] is None
 
 
+def test_a_context_is_shown_as_json():
+    assert message_detail(message(context='{"order": 17}'), "")["context"] == '{\n  "order": 17\n}'
+    assert message_detail(message(), "")["context"] == ""
+
+
 def test_a_last_response_is_shown_as_json_if_it_is_some():
     answer = {"status": 400, "body": '{"msg":"no"}'}
     assert message_detail(message(last_response=answer), "")["response"] == 'HTTP 400\n{\n  "msg": "no"\n}'

@@ -6,7 +6,7 @@ import pytest
 
 from publish import publisher
 from relay.adapters import bot_cache, langbot, replies_table
-from relay.domain import admission, attempt, event, retry
+from relay.domain import admission, attempt, event, message, retry
 
 DOCS = Path(__file__).parents[2] / "docs"
 KB = 1024
@@ -27,6 +27,8 @@ KB = 1024
         ("events", "`message` is present up to {} KB", event.MAX_EVENT_REPLY_BYTES / KB),
         ("events", "if at most {} of the turn's parts make up the reply", publisher.MAX_EFFECTIVE_PARTS),
         ("events", "at most {} of its bodies are in OverflowBucket", publisher.MAX_BODIES),
+        ("events", "any JSON object of up to {} KB", message.MAX_CONTEXT_BYTES / KB),
+        ("events", "contexts have at most {} KB in an event", event.MAX_MERGED_CONTEXT_BYTES / KB),
         (
             "parked",
             "the status and first {} KB of the bot's last response",

@@ -1,5 +1,8 @@
 """Which changes of items are events, and with which data."""
 
+import json
+from uuid import uuid4
+
 import pytest
 
 from relay.domain.event import (
@@ -9,7 +12,8 @@ from relay.domain.event import (
     json_bytes,
     reply_completed,
 )
-from relay.domain.settlement import FinalPart
+from relay.domain.message import MAX_CONTEXT_BYTES
+from relay.domain.settlement import LOOK_BACK, FinalPart
 from support.samples import message_record
 
 RECORD = message_record(
@@ -130,14 +134,22 @@ def segments(text):
     return [{"type": "Plain", "text": text}]
 
 
-def completed(last, first=None, record=None, reply=None, revision=1):
-    return reply_completed(last, (first or last)["part"], revision, record, reply, "replies")
+def completed(last, first=None, record=None, reply=None, merged=()):
+    known = [record, *merged] if record else []
+    return reply_completed(last, (first or last)["part"], 1, known, reply, "replies")
+
+
+def in_context(size, **fields):
+    """Return a record whose context has so many bytes."""
+    context = {"private": ""}
+    context["private"] = "x" * (size - json_bytes(context))
+    return RECORD | {"context": json.dumps(context)} | fields
 
 
 def test_each_revision_of_a_turn_has_an_id_and_says_where_to_read_it():
     first, second, third = part(1), part(2, final=True), part(4, final=True)
-    early = completed(second, first, RECORD, segments("hi"), revision=1)
-    late = completed(third, first, RECORD, segments("hi"), revision=2)
+    early = reply_completed(second, first["part"], 1, [RECORD], segments("hi"), "replies")
+    late = reply_completed(third, first["part"], 2, [RECORD], segments("hi"), "replies")
     assert (early.data["revision"], late.data["revision"]) == (1, 2)
     assert early.id != late.id
     assert late.data["read"] == {
@@ -166,8 +178,34 @@ def test_the_largest_event_fits_into_a_call_of_the_bus(text):
     longest = {"session": f"default#{session_id}", "session_id": session_id}
     reply = segments(text)
     assert MAX_EVENT_REPLY_BYTES - 1000 < json_bytes(reply) <= MAX_EVENT_REPLY_BYTES
-    event = completed(part(1, final=True) | longest, record=RECORD | longest, reply=reply)
+    record = in_context(MAX_CONTEXT_BYTES) | longest
+    merged = [in_context(MAX_CONTEXT_BYTES, message_id=str(uuid4()))] * LOOK_BACK
+    event = completed(part(1, final=True) | longest, record=record, reply=reply, merged=merged)
+    assert len(event.data["merged"]) == LOOK_BACK
     assert len(event.detail("relay").encode()) < 255 * 1024
+
+
+def test_an_event_has_the_contexts_of_merged_messages_until_they_are_too_many():
+    large = [in_context(MAX_CONTEXT_BYTES, message_id=str(number)) for number in range(5)]
+    small = in_context(20, message_id="small")
+    data = completed(part(1, final=True), record=RECORD, merged=[*large, small]).data
+    assert [one["message_id"] for one in data["merged"]] == [*"01234", "small"]
+    assert [one["message_id"] for one in data["merged"] if "context" in one] == [*"0123"]
+
+
+def test_a_text_is_left_out_before_a_context_is():
+    reply = segments("x" * 100_000)
+    assert "text" in completed(part(1, final=True), record=in_context(4000), reply=reply).data
+    data = completed(part(1, final=True), record=in_context(MAX_CONTEXT_BYTES), reply=reply).data
+    assert {"text", "message", "context"} & data.keys() == {"message", "context"}
+
+
+@pytest.mark.parametrize("state", ["unanswered", "parked"])
+def test_a_context_is_an_object_in_the_event_of_its_message(state):
+    record = in_state(state) | {"context": '{"order": 17, "deep": [{"exact": 1.5}]}'}
+    data = event_of_change({}, record, NOON).data
+    assert data["context"] == {"order": 17, "deep": [{"exact": 1.5}]}
+    assert "context" not in event_of_change({}, in_state(state), NOON).data
 
 
 def test_an_event_has_the_text_beside_the_segments_if_both_fit():

@@ -4,7 +4,9 @@ import pytest
 
 from relay.domain.bot import Bot
 from relay.domain.message import (
+    MAX_CONTEXT_BYTES,
     MAX_REQUEST_BYTES,
+    context_of_invalid,
     named_session,
     parse_message,
     parse_session_body,
@@ -68,6 +70,8 @@ def request(sent, bots_session_type=None, group_at=False):
         ('{"session_id": "a", "text": "x", "sender": "Ann"}', "sender must be object"),
         ('{"session_id": "a", "text": "x", "sender": {"id": 5}}', "sender.id must be string"),
         ('{"session_id": "a", "text": "x", "expect_reply": "no"}', "expect_reply must be boolean"),
+        ('{"session_id": "a", "text": "x", "context": "17"}', "context must be object"),
+        ('{"session_id": "a", "text": "x", "context": [17]}', "context must be object"),
         ('{"session_id": "a", "text": "\\ud800"}', "text holds a lone surrogate"),
         ('{"session_id": "a", "text": "x", "\\udfff": 1}', "a key holds a lone surrogate"),
         ('{"session_id": "a", "text": "x", "n": NaN}', "NaN is not JSON"),
@@ -217,3 +221,47 @@ def test_silence_is_a_fault_only_if_a_reply_is_expected(fields, bots_session_typ
 def test_sessions_of_different_bots_never_share_a_key():
     assert message(bot="a", session_id="b#c").session != message(bot="a-b", session_id="c").session
     assert message(bot="sales", session_id="#1").session == "sales##1"
+
+
+# ---------------------------------------------------------------- context
+
+
+def test_a_context_is_kept_as_it_was_given_and_not_sent():
+    context = {"order": 10**50, "none": None, "text": "你好", "deep": json.loads("[" * 150 + "]" * 150)}
+    sent = message(context=context)
+    assert json.loads(sent.context) == context
+    assert body_of(sent) == body_of(message())
+
+
+def test_a_context_of_nothing_is_one():
+    assert message(context={}).context == "{}"
+
+
+@pytest.mark.parametrize("character", ["x", "ü", '"'])
+def test_a_context_has_8_kb_at_most_counted_as_json(character):
+    def context(size):
+        of_character = len(json.dumps(character, ensure_ascii=False).encode()) - 2
+        return {"n": character * ((size - len('{"n": ""}')) // of_character)}
+
+    largest = MAX_CONTEXT_BYTES - (MAX_CONTEXT_BYTES - len('{"n": ""}')) % 2
+    assert len(message(context=context(largest)).context.encode()) == largest
+    with pytest.raises(InvalidMessage, match="bytes as JSON; a message may carry 8192"):
+        message(context=context(largest + 2))
+
+
+@pytest.mark.parametrize(
+    ("body", "context"),
+    [
+        ('{"session_id": "s", "context": {"order": 17}}', '{"order": 17}'),
+        ('{"text": "half an emoji \\ud800", "context": {"order": 17}}', '{"order": 17}'),
+        ('{"text": 5, "context": {"order": 17', None),
+        ('{"context": "no object"}', None),
+        ('{"context": {"n": "%s"}}' % ("x" * MAX_CONTEXT_BYTES), None),
+        ('{"context": {"n": %s}}' % ("[" * 900 + "]" * 900), None),
+        ("no JSON", None),
+        ("[]", None),
+        ("{}", None),
+    ],
+)
+def test_a_valid_context_of_an_invalid_message_is_kept(body, context):
+    assert context_of_invalid(body) == context

@@ -73,6 +73,17 @@ def accepted(outcome=ACCEPTED_PUSH, action="push", expects_reply=True, history=N
     return accepted_record(tried, attempt(tried, outcome, expects_reply), NOW, KEEP_DAYS, ANSWER_DEADLINE)
 
 
+@pytest.mark.parametrize("text", ['"hi"', "5"])
+def test_every_record_has_the_context_of_its_message(text):
+    queued = queued_message(body=f'{{"session_id": "s-1", "text": {text}, "context": {{"order": 17}}}}')
+    message = parse_message(queued.body) if text != "5" else None
+    tried = Delivery(queued, message)
+    made = [parked_record(tried, "", "", NOW, KEEP_DAYS), retrying_record(tried, "", NOW, KEEP_DAYS)]
+    made.append(dropped_record(tried, "", NOW, KEEP_DAYS))
+    assert [record["context"] for record in made] == ['{"order": 17}'] * 3
+    assert "context" not in parked_record(delivery(), "", "", NOW, KEEP_DAYS)
+
+
 def test_a_reason_is_cut_so_that_no_peer_can_fill_a_record():
     made = [
         parked_record(delivery(), "e" * 5000, "r" * 5000, NOW, keep_days=1),

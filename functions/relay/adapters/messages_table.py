@@ -21,7 +21,7 @@ _REPLACEABLE = f"{IS_NEW} OR #state = :retrying"
 _FEWER_KEYS = "(attribute_not_exists(keys_used) OR keys_used <= :keys_used)"
 
 MAX_BODY_BYTES = 350_000
-"""Bytes of a body that a record holds. An item has 400 KB, and transitions add some ten to a record."""
+"""Bytes of a body that a record holds. An item has 400 KB. A context has 8, and transitions add some ten."""
 
 _LAST_FEW = 5
 """Messages at the end of a session that are read before the others."""

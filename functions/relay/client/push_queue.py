@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from relay.client.stack import Stack
 from relay.domain.bot import Bot
@@ -20,6 +20,7 @@ class MessageFields(TypedDict, total=False):
     session_type: str | None
     sender: dict[str, str] | None
     expect_reply: bool | None
+    context: dict[str, Any] | None
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,12 @@ from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 MAX_EVENT_REPLY_BYTES = 128 * 1024
 """Bytes of a reply that an event holds, its segments counted as JSON in UTF-8."""
 
+MAX_MERGED_CONTEXT_BYTES = 32 * 1024
+"""Bytes of the contexts of merged messages that an event holds, counted as JSON in UTF-8."""
+
 _MAX_BYTES_WITH_TEXT = 200 * 1024
-# Together with the ids this is below the 256 KB of a call of PutEvents: a session's id is in an event four
-# times and may have 2 KB, which are 12 KB if escaped.
+# Of the reply, its text and the contexts. Together with the ids this is below the 256 KB of a call of
+# PutEvents: a session's id is in an event four times and may have 2 KB, which are 12 KB if escaped.
 
 _LOOK_BACK = 3600
 # Seconds before its final part in which a turn is read that no known message began.
@@ -126,15 +129,15 @@ def reply_completed(
     last: ReplyPart,
     first: str,
     revision: int,
-    record: MessageRecord | None,
+    answered: Sequence[MessageRecord],
     reply: Iterable[Segment] | None,
     table: str,
 ) -> Event:
     """Return the event of a turn whose last part is final.
 
-    `first` is the key of the turn's first part, and `revision` the number of final ones. `record` is the
-    message that it answers, if it is known. `reply` is what the parts say, or None if an event cannot hold
-    it. `table` is the name of RepliesTable.
+    `first` is the key of the turn's first part, and `revision` the number of final ones. `answered` is the
+    message that it answers, if it is known, and then those with a context that LangBot merged into it.
+    `reply` is what the parts say, or None if an event cannot hold it. `table` is the name of RepliesTable.
     """
     data: dict[str, Any] = {name: value for name, value in last.items() if name in _ABOUT_PART}
     data["revision"] = revision
@@ -144,16 +147,32 @@ def reply_completed(
         "first": first,
         "last": last["part"],
     }
-    if record is not None:
+    for record in answered[:1]:
         data |= {name: value for name, value in record.items() if name in _ABOUT_ANSWERED}
-        data["key"] = _key(record)
+        data |= {"key": _key(record), **_context(record)}
+    if merged := answered[1:]:
+        data["merged"] = _merged(merged)
     if reply is not None:
         data["message"] = list(reply)
         text = text_of(data["message"])
-        if json_bytes(data["message"]) + json_bytes(text) <= _MAX_BYTES_WITH_TEXT:
+        large = [text, *(data[name] for name in ("message", "context", "merged") if name in data)]
+        if sum(map(json_bytes, large)) <= _MAX_BYTES_WITH_TEXT:
             data["text"] = text
     of = [last["session"], last["part"]]
     return _event("Reply Completed", of, last["received_at"], last["session"], data)
+
+
+def _merged(records: Iterable[MessageRecord]) -> list[dict[str, Any]]:
+    """Return each message with its context; without it once there is no room for more contexts."""
+    entries, left = [], MAX_MERGED_CONTEXT_BYTES
+    for record in records:
+        left -= len(record["context"].encode())
+        entries.append({"message_id": record["message_id"], **(_context(record) if left >= 0 else {})})
+    return entries
+
+
+def _context(record: MessageRecord) -> dict[str, Any]:
+    return {"context": json.loads(record["context"])} if "context" in record else {}
 
 
 def _event(kind: str, of: Sequence[str], time: UtcText, subject: str, data: dict[str, Any]) -> Event:
@@ -163,7 +182,8 @@ def _event(kind: str, of: Sequence[str], time: UtcText, subject: str, data: dict
 
 def _of_message(kind: str, record: MessageRecord, time: UtcText) -> Event:
     key = _key(record)
-    data = {name: value for name, value in record.items() if name in _ABOUT_MESSAGE} | {"key": key}
+    data = {name: value for name, value in record.items() if name in _ABOUT_MESSAGE}
+    data |= {"key": key, **_context(record)}
     return _event(kind, [key["session"], key["message"], time], time, record["session"], data)
 
 

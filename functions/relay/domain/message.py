@@ -26,6 +26,9 @@ QUEUE_RETENTION = 14 * 86_400
 RETENTION_MARGIN = 43_200
 """Seconds before that at which a message must be off the queue: longer than any message is invisible."""
 
+MAX_CONTEXT_BYTES = 8 * 1024
+"""Bytes of a message's context as JSON in UTF-8: an event holds it beside the largest reply."""
+
 LATE_AFTER = 1800
 """Seconds after which a message on the queue needs an operator. It may wait for AnswerDeadlineSeconds, by
 default half of that, behind one that its bot does not answer."""
@@ -75,7 +78,7 @@ class QueuedMessage:
 class Message:
     """A valid message with its defaults filled in; if `session_type` is None, the bot's setting counts.
 
-    `session` is its session's key in the tables.
+    `session` is its session's key in the tables. `context` is JSON text that only the sender's programs read.
     """
 
     bot: str
@@ -86,6 +89,7 @@ class Message:
     session_type: str | None
     sender: dict[str, str] | None
     expect_reply: bool | None
+    context: str | None
 
 
 @dataclass(frozen=True)
@@ -123,17 +127,30 @@ def named_session(body: str) -> tuple[str, str] | None:
 
     The bot is "" if no bot can have its name. None if the body names no session.
     """
-    try:
-        fields, _ = lenient_json.loads(body.encode(errors="replace"))
-    except strict_json.Malformed:
-        return None
-    if not isinstance(fields, dict):
-        return None
+    fields = _lenient_fields(body)
     session_id, bot = fields.get("session_id"), fields.get("bot")
     if message_fault({"session_id": session_id, "action": "reset"}):
         return None
     name = "default" if bot is None else bot
     return (name if isinstance(name, str) and BOT_NAME.fullmatch(name) else ""), cast(str, session_id)
+
+
+def context_of_invalid(body: str) -> str | None:
+    """Return the context of a message that is not valid, as JSON text, or None without a valid one."""
+    context = _lenient_fields(body).get("context")
+    try:
+        return _parse(json.dumps({"session_id": "-", "action": "reset", "context": context}), {}).context
+    except (InvalidMessage, RecursionError):
+        return None
+
+
+def _lenient_fields(body: str) -> dict[str, Any]:
+    """Return the fields of a body, whether or not it is a valid message; none if it is no JSON object."""
+    try:
+        fields, _ = lenient_json.loads(body.encode(errors="replace"))
+    except strict_json.Malformed:
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _parse(body: str, more: dict[str, Any]) -> Message:
@@ -158,7 +175,15 @@ def _parse(body: str, more: dict[str, Any]) -> Message:
         session_type=fields.get("session_type"),
         sender=fields.get("sender"),
         expect_reply=fields.get("expect_reply"),
+        context=_context_text(fields["context"]) if "context" in fields else None,
     )
+
+
+def _context_text(context: dict[str, Any]) -> str:
+    text = json.dumps(context, ensure_ascii=False)
+    if (size := len(text.encode())) > MAX_CONTEXT_BYTES:
+        raise InvalidMessage(f"context is {size} bytes as JSON; a message may carry {MAX_CONTEXT_BYTES}")
+    return text
 
 
 def _other_format(fields: Any) -> str | None:

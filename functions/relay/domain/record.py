@@ -20,7 +20,7 @@ from relay.domain.keys import (
     session_key,
     unreadable_session,
 )
-from relay.domain.message import Message, QueuedMessage, named_session
+from relay.domain.message import Message, QueuedMessage, context_of_invalid, named_session
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import UtcText, days_after, unix_seconds, utc_text
 
@@ -61,6 +61,8 @@ class MessageRecord(TypedDict):
     """The session that the body names."""
     action: NotRequired[str]
     """`push`, `sync` or `reset`."""
+    context: NotRequired[str]
+    """What its sender's programs need, as JSON text."""
     keys_used: NotRequired[int]
     """The number of idempotency keys that refusals have used up. The next attempt needs it."""
     outcome_unknown: NotRequired[bool]
@@ -267,6 +269,8 @@ def _common(delivery: Delivery, state: State, now: float, keep_days: int) -> Mes
             record["bot"] = bot
     if message:
         record["action"] = message.action
+    if context := message.context if message else context_of_invalid(queued.body):
+        record["context"] = context
     if delivery.history.entries:
         record["last_attempts"] = list(delivery.history.entries)
     if queued.resend_of:

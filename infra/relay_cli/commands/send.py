@@ -27,7 +27,7 @@ from relay_cli.terminal import CommandFailed, complain, say, say_json
 POLL_INTERVAL = 0.5
 """Seconds."""
 
-_OF_ONE_MESSAGE = ("session", "text", "message", "image", "sender", "dedup_id", "session_type")
+_OF_ONE_MESSAGE = ("session", "text", "message", "image", "sender", "dedup_id", "session_type", "context")
 
 
 def add_commands(commands: Any) -> None:
@@ -63,6 +63,7 @@ def add_content(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--message", metavar="JSON", help="LangBot's segments, in place of a text")
     parser.add_argument("--image", metavar="FILE", action="append", default=[], help="an image to add")
     parser.add_argument("--sender", metavar="ID", help="the person who says it")
+    parser.add_argument("--context", metavar="JSON", help="an object that comes back in the events")
     parser.add_argument(
         "--dedup-id", metavar="ID", help="a repetition with it within five minutes is the same message"
     )
@@ -169,6 +170,7 @@ def push(stack: relay.Stack, options: argparse.Namespace) -> relay.SentMessage:
         bot=options.bot,
         session_type=options.session_type,
         sender={"id": options.sender} if options.sender else None,
+        context=given_json("--context", options.context),
         deduplication_id=options.dedup_id,
     )
 
@@ -183,15 +185,22 @@ def standard_input() -> str:
 
 def given_segments(text: str | None) -> list[Segment]:
     """Return the segments that a user wrote as JSON. Raise InvalidMessage."""
-    if text is None:
+    segments = given_json("--message", text)
+    if segments is None:
         return []
-    try:
-        segments = json.loads(text)
-    except ValueError as error:
-        raise InvalidMessage(f"--message is not JSON: {error}") from None
     if not isinstance(segments, list):
         raise InvalidMessage('--message must be a list such as [{"type": "Plain", "text": "hello"}]')
     return segments
+
+
+def given_json(option: str, text: str | None) -> Any:
+    """Return the value that a user wrote as JSON, None without one. Raise InvalidMessage."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidMessage(f"{option} is not JSON: {error}") from None
 
 
 def image(path: str) -> Segment:

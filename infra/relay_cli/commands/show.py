@@ -108,6 +108,8 @@ def story(record: MessageRecord, text: str, diagnosis: Diagnosis, turn: Turn | N
     """Return the lines that tell what became of a message, in the order in which it happened."""
     yield f"message     {record['message_id']}"
     yield f"says        {text}"
+    if "context" in record:
+        yield f"context     {one_line(record['context'])}"
     yield f"queued      {time_of(record['queued_at'])}"
     for entry in record.get("last_attempts", ()):
         yield f"attempt     {attempt(entry)}"

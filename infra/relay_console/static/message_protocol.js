@@ -33,6 +33,7 @@ export function messageProtocol(item, detail) {
       item.state === "delivered" ? at("due_at") : [],
       ["message_id", item.message_id],
     ]),
+    detail.context && [element("h3", {}, text("context")), code(detail.context)],
     element("h3", {}, text("attempts")),
     detail.attempts.length
       ? element("ol", { class: "attempts" }, detail.attempts.map(attemptRow))
