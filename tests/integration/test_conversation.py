@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 
 from relay import ReplyTimeout, SentMessage, environment
+from relay.adapters.overflow_bucket import part_path
 from relay.adapters.replies_table import RepliesTable
 from relay.domain.settlement import FinalPart
 from relay.domain.timestamps import unix_seconds, utc_text
@@ -56,6 +57,16 @@ def test_following_returns_a_late_first_part_of_a_short_session(talk, store):
     store(1, "late")
     store(3, "3")
     assert texts(parts, 2) == ["late", "3"]
+
+
+def test_a_part_whose_body_cannot_be_read_keeps_its_place(talk, workers, store):
+    store(1, "x" * 500_000)
+    store(2, "next")
+    first, _ = workers.replies_table.newest(f"{talk.name}#{talk.session}", 2)
+    bucket = talk.deployed.stack.overflow_bucket
+    path = part_path(first["bot"], first["digest"])
+    talk.deployed.client("s3").put_object(Bucket=bucket, Key=path, Body=b"[")
+    assert texts(talk.conversation().parts(), 2) == ["", "next"]
 
 
 @pytest.fixture
