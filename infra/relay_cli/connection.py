@@ -134,7 +134,7 @@ def address_warnings(url: str, deployed: bool) -> list[str]:
     """Return what may be wrong with the address of LangBot, as seen from Lambda."""
     warnings = []
     if deployed and _is_private(urlsplit(url).hostname or ""):
-        warnings.append(f"Lambda cannot reach {url}: it needs a public address (docs/connecting.md)")
+        warnings.append(f"Lambda cannot reach {url}: it needs a public address (docs/bots.md)")
     if deployed and is_readable_on_the_way(url):
         warnings.append(f"{url} is not encrypted: everybody on the way can read the messages")
     return warnings

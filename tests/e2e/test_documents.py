@@ -19,7 +19,6 @@ EXAMPLES = re.findall(
     r"```(bash|python)\n(.*?)```", (ROOT / "docs/querying.md").read_text("utf-8"), re.DOTALL
 )
 OPERATING = (ROOT / "docs/operating.md").read_text("utf-8")
-WATCHING = (ROOT / "docs/watching.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +68,17 @@ def test_samconfig_answers_what_sam_deploy_needs_to_know():
         assert config[environment]["global"]["parameters"]["stack_name"]
 
 
-def test_the_guide_to_watching_names_each_saved_query_and_log_group(deployed):
+def test_the_guide_to_operating_names_each_saved_query_and_log_group(deployed):
     template = processed_template(deployed)
     queries = [
         one["Properties"]["Name"]["Fn::Sub"].partition("/")[2]
         for one in template["Resources"].values()
         if one["Type"] == "AWS::Logs::QueryDefinition"
     ]
-    assert [name for name in queries if f"| *{name}* |" not in WATCHING] == []
+    assert [name for name in queries if f"| *{name}* |" not in OPERATING] == []
     log_groups = [name for name in template["Outputs"] if name.endswith("LogGroupName")]
     assert len(log_groups) == 4
-    assert [name for name in log_groups if f"`{name}`" not in WATCHING] == []
+    assert [name for name in log_groups if f"`{name}`" not in OPERATING] == []
 
 
 def test_the_template_of_a_custom_domain_leads_to_the_api(deployed):

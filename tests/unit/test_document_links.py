@@ -34,7 +34,6 @@ def test_each_link_leads_somewhere(page):
     assert broken == []
 
 
-def test_the_index_has_each_page_once():
-    linked = [target for target, _ in links(ROOT / "docs/index.md") if target.suffix == ".md"]
-    listed = [target for target in linked if target.parent == ROOT / "docs"]
-    assert sorted(listed) == [page for page in DOCS if page.name != "index.md"]
+def test_the_readme_leads_to_each_of_at_most_15_pages():
+    assert len(DOCS) <= 15
+    assert set(DOCS) <= {target for target, _ in links(ROOT / "README.md")}

@@ -30,7 +30,7 @@ KB = 1024
         ("events", "any JSON object of up to {} KB", message.MAX_CONTEXT_BYTES / KB),
         ("events", "contexts have at most {} KB in an event", event.MAX_MERGED_CONTEXT_BYTES / KB),
         (
-            "parked",
+            "operating",
             "the status and first {} KB of the bot's last response",
             attempt.MAX_RESPONSE_EXCERPT / KB,
         ),
