@@ -38,7 +38,8 @@ class Metric(StrEnum):
     LATE_MESSAGES = "LateMessages"
     """How often push had a message that was queued more than 30 minutes before and stays on the queue."""
     STOPPED_TRIGGERS = "StoppedTriggers"
-    """Event source mappings that bring their function nothing, written each minute."""
+    """Event source mappings that bring their function nothing, or 1 if settle cannot look at them. Settle
+    writes it each minute, unless it is 0."""
     LOST_EVENTS = "LostEvents"
     """Events that publish gave up."""
 
