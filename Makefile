@@ -5,7 +5,7 @@ PYTHON ?= python3
 EMULATOR := .local/emulator/bin/python
 PY := .venv/bin/python
 LOCAL_PATH := .local/package:functions:infra
-REFERENCE := PYTHONPATH=functions:infra:tests $(PY) -m cogapp docs/reference.md
+COG := PYTHONPATH=functions:infra:tests $(PY) -m cogapp
 SAM_CLI := 1.170.0
 UV := 0.13.9
 CHECKOV := 3.3.30
@@ -67,13 +67,13 @@ mutants: .venv/.mutmut-$(MUTMUT) .local/.package .local/.emulator  ## change the
 	@PYTHONPATH=tests exec $(PY) -m support.shell_mutants
 
 docs: .venv/.tests  ## write what docs/reference.md shows of the code
-	$(REFERENCE) -r
+	$(COG) -r docs/reference.md
 
 check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types, the reference and template
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy functions infra tests/conftest.py tests/support tests/simulation tests/bench tests/console/console_fixtures.py tests/beliefs/beliefs_fixtures.py tests/verify/verify_aws.py tests/langbot
-	$(REFERENCE) --check --diff
+	$(COG) --check --diff docs/reference.md
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 	CKV_PARSE_ERROR_FAIL=true .local/checkov/bin/checkov --skip-download --compact --quiet --framework cloudformation --file template.yaml
 
