@@ -3,6 +3,7 @@
 The argument is the folder with what requirements.txt pins; only the functions get to see it.
 """
 
+import json
 import os
 import queue
 import signal
@@ -31,12 +32,25 @@ def _log_of(worker: Any) -> str:
     return "\n".join(lines)
 
 
+def _resource(kind: str, create: Any, delete: Any) -> dict[str, Any]:
+    """Return how CloudFormation handles a resource whose API has the same properties."""
+
+    def created(logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, str]]:
+        name = f"{stack}-{logical_id}"
+        status, _, body = create(properties | {"Name": name})
+        if status != 200:
+            raise ValueError(body)
+        return name, {"Arn": json.loads(body)[f"{kind}Arn"]}
+
+    return {"create": created, "delete": lambda name, _properties: delete({"Name": name})}
+
+
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["PYTHONPATH"] = os.pathsep.join([sys.argv.pop(), f"{Path(__file__).parent}/lambda_site"])
     from ministack import app  # type: ignore[import-not-found]
     from ministack.core import lambda_runtime  # type: ignore[import-not-found]
-    from ministack.services import lambda_svc  # type: ignore[import-not-found]
+    from ministack.services import eventbridge, lambda_svc  # type: ignore[import-not-found]
     from ministack.services.cloudformation.provisioners import (  # type: ignore[import-not-found]
         _RESOURCE_HANDLERS,
     )
@@ -58,4 +72,11 @@ if __name__ == "__main__":
         "create": lambda logical_id, _properties, _stack: (logical_id, {}),
         "delete": lambda _physical_id, _properties: None,
     }
+    # Its CloudFormation has neither of these, which its EventBridge has.
+    _RESOURCE_HANDLERS["AWS::Events::Connection"] = _resource(
+        "Connection", eventbridge._create_connection, eventbridge._delete_connection
+    )
+    _RESOURCE_HANDLERS["AWS::Events::ApiDestination"] = _resource(
+        "ApiDestination", eventbridge._create_api_destination, eventbridge._delete_api_destination
+    )
     app.main()
