@@ -1,6 +1,5 @@
 """The examples of the documents run."""
 
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 from local.sample_bot import SampleBot
 from relay import Conversation, PushQueue
 from support.deployed import IN, OUT
+from support.examples import environment_of
 from support.second_stack import physical_ids, processed_template, stack_of
 
 ROOT = Path(__file__).parents[2]
@@ -30,16 +30,12 @@ def example_environment(deployed):
         sent = PushQueue(deployed.stack).push("ticket-1", "hello")
         Conversation(deployed.stack, "ticket-1").wait(sent)
         yield {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            **environment_of(deployed),
             "PYTHONPATH": str(ROOT / "functions"),
             "STACK": "relay-local",
             "REPLIES": outputs["RepliesTableName"],
             "MESSAGES": outputs["MessagesTableName"],
             "OVERFLOW": outputs["OverflowBucketName"],
-            "AWS_ENDPOINT_URL": outputs["EndpointUrl"],
-            "AWS_DEFAULT_REGION": outputs["Region"],
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
         }
 
 

