@@ -41,7 +41,7 @@ class Session:
         return sum(turn.finished for turn in turns(self.parts)) >= len(self.sent)
 
     def show_new(self) -> bool:
-        """Prints the parts that have landed since; whether there were any."""
+        """Print the parts that have landed since; tell whether there were any."""
         new = self.talk.parts(self.parts[-1]["part"] if self.parts else "")
         for part in new:
             if self.parts and part["reply_to"] != self.parts[-1]["reply_to"]:
@@ -53,14 +53,14 @@ class Session:
         return bool(new)
 
     def show_end(self) -> None:
-        """Marks the end of the turn that the last part belongs to."""
+        """Mark the end of the turn that the last part belongs to."""
         if self.parts:
             last = turns(self.parts)[-1]
             count = f"{len(last.parts)} part{'s' if len(last.parts) > 1 else ''}"
             say(f"{self.name}       -- {'end of turn' if last.finished else 'not finished'}, {count} --")
 
     def faults(self, bot: SampleBot | None) -> list[str]:
-        """What is missing, double or out of order."""
+        """Return what is missing, double or out of order."""
         found = []
         replies = []
         for number, sent in enumerate(self.sent, 1):
@@ -89,7 +89,7 @@ def _mark(part: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def run(bot: SampleBot | None) -> int:
-    """Sends the messages, shows the replies, and returns the exit code."""
+    """Send the messages, show the replies, and return the exit code."""
     stack = Stack.from_file(LOCAL / OUTPUTS)
     push_queue = PushQueue(stack)
     sessions = [Session(name, Conversation(stack, name), deque(texts)) for name, texts in MESSAGES.items()]
@@ -123,7 +123,7 @@ def run(bot: SampleBot | None) -> int:
 
 
 def main() -> int:
-    """Starts the stack, runs the demonstration, ends the stack."""
+    """Start the stack, run the demonstration, end the stack."""
     sys.excepthook = show_crash
     start = time.monotonic()
     say("Starting the stack of template.yaml (a few seconds) ...")

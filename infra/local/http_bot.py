@@ -148,6 +148,7 @@ class Part:
 
     @property
     def delivered(self) -> bool:
+        """Tell whether the receiver has accepted it."""
         return any(status is not None and status < 400 for status in self.seen)
 
     @property

@@ -52,11 +52,11 @@ class LocalStack:
     outputs: dict[str, str]
 
     def client(self, service: str) -> Any:
-        """A boto3 client of this stack's AWS, with every right."""
+        """Return a boto3 client of this stack's AWS, with every right."""
         return _client(service, self.outputs["EndpointUrl"])
 
     def connect(self, url: str, inbound_secret: str, outbound_secret: str, bot: str = "default") -> None:
-        """Writes a bot's secret as one does after making the bot in LangBot."""
+        """Write a bot's secret as one does after making the bot in LangBot."""
         name = self.outputs["BotSecretPrefix"] + bot
         text = json.dumps({"url": url, "inbound_secret": inbound_secret, "outbound_secret": outbound_secret})
         manager = self.client("secretsmanager")
@@ -70,7 +70,7 @@ class LocalStack:
 def local_stack(
     port: int = 0, parameters: Mapping[str, str] | None = None, folder: Path = LOCAL
 ) -> Iterator[LocalStack]:
-    """Starts the stack and ends it; `port` 0 takes a free one, `folder` gets outputs.json and the log.
+    """Start the stack and end it; `port` 0 takes a free one, `folder` gets outputs.json and the log.
 
     Raises StackError.
     """
@@ -162,7 +162,7 @@ def _wait_until_up(child: "subprocess.Popen[bytes]", port: int, log: Path) -> No
 
 
 def _deploy(endpoint: str, parameters: Mapping[str, str]) -> dict[str, str]:
-    """Does what `sam package` and `sam deploy` do, and adds the routes that the emulator lacks."""
+    """Do what `sam package` and `sam deploy` do, and add the routes that the emulator lacks."""
     bucket, key = f"{NAME}-code", "functions.zip"
     s3 = _client("s3", endpoint)
     s3.create_bucket(Bucket=bucket)
@@ -281,7 +281,7 @@ def _free_port() -> int:
 
 @contextmanager
 def stack_from_environment() -> Iterator[SampleBot | None]:
-    """The stack as PORT and PARAMETERS say, connected to BOT_URL or, without one, to a sample bot.
+    """Run the stack as PORT and PARAMETERS say, connected to BOT_URL or, without one, to a sample bot.
 
     Yields that sample bot. Raises StackError. SIGTERM ends the stack as Ctrl-C does.
     """
@@ -319,7 +319,7 @@ def parse_parameters(text: str) -> dict[str, str]:
 
 @contextmanager
 def _console() -> Iterator[None]:
-    """Serves the console at the port behind the stack's. The console prints its link."""
+    """Serve the console at the port behind the stack's. The console prints its link."""
     port = int(os.environ.get("PORT") or DEFAULT_PORT) + 1
     command = [sys.executable, "-m", "relay_cli.main", "console", "--no-browser", "--port", str(port)]
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as console:  # noqa: S603
@@ -330,7 +330,7 @@ def _console() -> Iterator[None]:
 
 
 def main() -> int:
-    """Runs the stack until Ctrl-C."""
+    """Run the stack until Ctrl-C."""
     say("Starting the stack (a few seconds) ...")
     try:
         with stack_from_environment() as bot:

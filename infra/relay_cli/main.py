@@ -54,6 +54,7 @@ class ShowVersion(argparse.Action):
     """Prints the version of the package that is installed."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print it, and end."""
         from importlib.metadata import PackageNotFoundError, version
 
         try:

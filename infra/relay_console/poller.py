@@ -57,6 +57,7 @@ class Poller(Generic[S]):
 
     @property
     def has_subscribers(self) -> bool:
+        """Tell whether a page watches."""
         return self._subscribers > 0
 
     def poll_now(self) -> None:

@@ -35,6 +35,7 @@ class MessageSummary:
 
     @classmethod
     def of(cls, record: MessageRecord) -> "MessageSummary":
+        """Return what the console keeps of a record."""
         return cls(
             session=record["session"],
             message=record["message"],

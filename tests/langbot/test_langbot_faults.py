@@ -40,7 +40,6 @@ def busy(peer: Peer) -> Iterator[threading.Event]:
     LangBot handles 100 messages at once, and a message is handled while LangBot waits for its webhook. A busy
     LangBot does not call the webhook for each message.
     """
-
     with HeldWebhook() as webhook:
         remove = peer.add_webhook(webhook.url)
         try:

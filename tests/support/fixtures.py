@@ -81,7 +81,7 @@ def callback_function(deployed: Deployed) -> Iterator[CallbackFunction]:
 
 @pytest.fixture
 def callback(callback_function: CallbackFunction, talk: Talk) -> Iterator[CallbackFunction]:
-    """callback in this process, with the test's own bot; at first all services beneath it work."""
+    """Run callback in this process, with the test's own bot; at first all services beneath it work."""
     callback_function.cache_bot(talk.name)
     callback_function.reset()
     yield callback_function

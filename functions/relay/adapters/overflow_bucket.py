@@ -34,9 +34,11 @@ class OverflowBucket:
         self._name = name
 
     def put(self, path: str, raw: bytes) -> None:
+        """Keep a body at a path."""
         self._s3.put_object(Bucket=self._name, Key=path, Body=raw)
 
     def get(self, path: str) -> bytes:
+        """Return the body at a path. Raise ClientError if there is none."""
         raw: bytes = self._s3.get_object(Bucket=self._name, Key=path)["Body"].read()
         return raw
 

@@ -41,6 +41,7 @@ class RepliesTable:
 
     @property
     def name(self) -> str:
+        """The name that DynamoDB has for it."""
         return self._table.name
 
     def store(self, part: ReplyPart, raw: bytes) -> bool:

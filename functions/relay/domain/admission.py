@@ -184,8 +184,11 @@ def probe_delay(failures: int, retry_after: float, max_wait: float = math.inf) -
 
 
 class Decision(Enum):
-    """How a message is admitted: as it is, with one of the slots, after the slots are counted, or as the only
-    one, to probe whether the bot works again."""
+    """How a message is admitted.
+
+    It goes as it is, with one of the slots, after the slots are counted, or as the only one, to probe whether
+    the bot works again.
+    """
 
     GO = auto()
     TAKE_SLOT = auto()

@@ -13,6 +13,7 @@ class JsonFormatter(logging.Formatter):
     """Writes a record as Lambda does: the message, and each field of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return a line as JSON, as Lambda writes it."""
         extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         line = {"level": record.levelname, "message": record.getMessage(), "logger": record.name, **extra}
         return json.dumps(line, default=str)
