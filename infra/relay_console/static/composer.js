@@ -6,7 +6,9 @@ import { notify } from "./notice.js";
 export class Composer {
   /** `opened` is called with the session of a message that was sent, before the conversation shows it. */
   constructor(conversation, opened) {
-    Object.assign(this, { conversation, opened, session: null });
+    this.conversation = conversation;
+    this.opened = opened;
+    this.session = null;
     byId("start-session").addEventListener("click", () => {
       this.choose(null);
       this.offerBots();

@@ -13,7 +13,11 @@ const NEAR_END = 80;
 export class Conversation {
   /** `select` gets a message, or a turn and the key of one of its parts. */
   constructor(select) {
-    Object.assign(this, { select, session: null });
+    this.select = select;
+    this.session = null;
+    /** The id of what is selected, and of a turn the key of the part. */
+    this.selected = null;
+    this.selectedPart = undefined;
     this.scroll = byId("conversation-scroll");
     this.list = new KeyedList(byId("conversation-list"), {
       page: Infinity,
@@ -112,7 +116,8 @@ export class Conversation {
   mark(id, part) {
     const before = this.selected;
     if (before === id && this.selectedPart === part) return;
-    Object.assign(this, { selected: id, selectedPart: part });
+    this.selected = id;
+    this.selectedPart = part;
     this.list.redraw(new Set([before, id]));
   }
 

@@ -24,8 +24,9 @@ export function bindKeys({ back, act }) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (document.querySelector("dialog[open]") || !Object.hasOwn(keys, event.key)) return;
-    if (!isField(event.target)) event.preventDefault();
-    else if (event.key === "Escape") event.target.blur();
+    const target = /** @type {HTMLElement} */ (event.target);
+    if (!isField(target)) event.preventDefault();
+    else if (event.key === "Escape") target.blur();
     else return;
     keys[event.key]();
   });

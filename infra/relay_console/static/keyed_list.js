@@ -5,9 +5,24 @@ const PAGE = 200;
 const NEAR_END = 1500;
 
 export class KeyedList {
-  /** `draw(node, item)` fills the `li` of an item, `compare` orders items, `shows` says which are shown. */
+  /**
+   * `draw` fills the `li` of an item, `compare` orders items, `shows` says which are shown.
+   * @param {HTMLElement} parent
+   * @param {{
+   *   draw: (node: HTMLElement, item: any) => void,
+   *   compare: (one: any, other: any) => number,
+   *   shows?: (item: any) => boolean,
+   *   changed?: () => void,
+   *   page?: number,
+   * }} options
+   */
   constructor(parent, { draw, compare, shows = () => true, changed = () => {}, page = PAGE }) {
-    Object.assign(this, { parent, draw, compare, shows, changed, page });
+    this.parent = parent;
+    this.draw = draw;
+    this.compare = compare;
+    this.shows = shows;
+    this.changed = changed;
+    this.page = page;
     parent.addEventListener("scroll", () => this.more(), { passive: true });
     this.clear();
   }
@@ -33,7 +48,10 @@ export class KeyedList {
     this.place();
   }
 
-  /** Draw items anew: all, if none are named. */
+  /**
+   * Draw items anew: all, if none are named.
+   * @param {Iterable<string>} ids
+   */
   redraw(ids = this.nodes.keys()) {
     for (const id of ids) {
       if (this.nodes.has(id)) this.redrawOne(this.nodes.get(id), this.items.get(id));
@@ -41,8 +59,9 @@ export class KeyedList {
   }
 
   redrawOne(node, item) {
-    const focused = node.contains(document.activeElement);
-    const mark = document.activeElement?.dataset?.focus;
+    const active = /** @type {HTMLElement | null} */ (document.activeElement);
+    const focused = node.contains(active);
+    const mark = active?.dataset?.focus;
     this.draw(node, item);
     if (focused && !node.contains(document.activeElement)) {
       (node.querySelector(`[data-focus="${mark}"]`) ?? node.querySelector("button"))?.focus({
@@ -72,7 +91,7 @@ export class KeyedList {
       node.remove();
       this.nodes.delete(id);
     }
-    const focused = document.activeElement;
+    const focused = /** @type {HTMLElement | null} */ (document.activeElement);
     let next = this.parent.firstElementChild;
     for (const item of wanted) {
       let node = this.nodes.get(item.id);

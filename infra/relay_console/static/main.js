@@ -53,8 +53,11 @@ function updateSession(change) {
   protocol.update(change);
   showSelectedAgain();
   if (!change.error) showWanted();
-  if (focusesLast && !isField(document.activeElement))
-    [...document.querySelectorAll("#conversation-list button.open")].at(-1)?.focus({ preventScroll: true });
+  if (focusesLast && !isField(document.activeElement)) {
+    /** @type {NodeListOf<HTMLElement>} */
+    const opening = document.querySelectorAll("#conversation-list button.open");
+    [...opening].at(-1)?.focus({ preventScroll: true });
+  }
   focusesLast = false;
 }
 
@@ -132,8 +135,9 @@ function back() {
 }
 
 function act(action) {
-  const focused = document.activeElement.closest("#conversation-list li")?.dataset.id;
-  ask(action, conversation.list.get(focused) ?? protocol.item);
+  /** @type {HTMLElement | null} */
+  const focused = document.activeElement.closest("#conversation-list li");
+  ask(action, conversation.list.get(focused?.dataset.id) ?? protocol.item);
 }
 
 bindKeys({ back, act });

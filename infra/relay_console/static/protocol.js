@@ -10,13 +10,19 @@ import { TurnProtocol } from "./turn_protocol.js";
 export class Protocol {
   /** `select` gets a turn and the key of one of its parts. */
   constructor(select) {
+    this.session = null;
+    /** The parts of the session, by id. */
+    this.parts = new Map();
+    /** The message or the turn that is shown, and of a turn the key of the part. */
     this.item = null;
+    this.part = undefined;
     this.body = byId("protocol-body");
     this.turn = new TurnProtocol(this.body, select);
   }
 
   open(session) {
-    Object.assign(this, { session, parts: new Map() });
+    this.session = session;
+    this.parts.clear();
   }
 
   update(change) {
@@ -27,7 +33,8 @@ export class Protocol {
   /** Show a message, or a turn and the part with the key `part`. */
   async show(item, part) {
     if (this.item?.id !== item.id || this.part !== part) this.body.scrollTop = 0;
-    Object.assign(this, { item, part });
+    this.item = item;
+    this.part = part;
     byId("close-protocol").hidden = false;
     setText(byId("protocol-title"), `protocol.${item.kind}`);
     if (item.kind === "turn") {

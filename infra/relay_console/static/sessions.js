@@ -10,7 +10,11 @@ import { time } from "./times.js";
 export class Sessions {
   /** `open` gets the key of a session, and the id of the message that was searched for. */
   constructor(open) {
-    Object.assign(this, { open, opened: null, found: {} });
+    this.open = open;
+    this.opened = null;
+    /** The sessions that a search found: of each the id of a message. */
+    this.found = {};
+    this.loaded = false;
     this.list = new KeyedList(byId("session-list"), {
       draw: (node, item) => this.draw(node, item),
       compare: (one, other) => compare(other.at, one.at) || compare(one.id, other.id),

@@ -10,13 +10,17 @@ import { time } from "./times.js";
 export class TurnProtocol {
   /** `select` gets a turn and the key of one of its parts. */
   constructor(body, select) {
-    Object.assign(this, { body, select });
+    this.body = body;
+    this.select = select;
+    this.item = null;
+    this.chosen = undefined;
   }
 
   /** Show a turn and its parts; `chosen` is the key of the part in detail. */
   show(item, parts, chosen) {
     const before = this.chosen;
-    Object.assign(this, { item, chosen });
+    this.item = item;
+    this.chosen = chosen;
     if (byId("part-list")?.dataset.turn !== item.id) this.begin(item.id);
     fill(
       byId("turn-head"),
