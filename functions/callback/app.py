@@ -9,7 +9,7 @@ from typing import Any
 import relay.cold_start
 from callback.receiver import NotVerified, Receiver
 from relay import environment
-from relay.adapters.aws import LazyClient, client
+from relay.adapters.aws import client, lazy_client
 from relay.adapters.bot_registry import BotRegistry
 from relay.adapters.dynamodb import Table
 from relay.adapters.overflow_bucket import OverflowBucket
@@ -38,9 +38,9 @@ LOOKUPS_PER_SECOND = 10
 
 settings = CallbackSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
-bucket = OverflowBucket(LazyClient(lambda: client("s3", connect, read)), settings.overflow_bucket)
+bucket = OverflowBucket(lazy_client(lambda: client("s3", connect, read)), settings.overflow_bucket)
 spill_queue = SpillQueue(
-    LazyClient(lambda: client("sqs", connect, read, tries=1)), settings.spill_queue_url, bucket
+    lazy_client(lambda: client("sqs", connect, read, tries=1)), settings.spill_queue_url, bucket
 )
 receiver = Receiver(
     bot_registry=BotRegistry(

@@ -4,7 +4,7 @@ from typing import Any
 
 import relay.cold_start
 from publish.publisher import EventPublisher, StreamRecord
-from relay.adapters.aws import LazyClient, client
+from relay.adapters.aws import client, lazy_client
 from relay.adapters.dynamodb import Table, from_item
 from relay.adapters.event_bus import EventBus
 from relay.adapters.messages_table import MessagesTable
@@ -16,7 +16,7 @@ from relay.settings import PublishSettings
 settings = PublishSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")
-bucket = OverflowBucket(LazyClient(lambda: client("s3")), settings.overflow_bucket)
+bucket = OverflowBucket(lazy_client(lambda: client("s3")), settings.overflow_bucket)
 publisher = EventPublisher(
     messages_table=MessagesTable(Table(dynamodb, settings.messages_table), bucket),
     replies_table=RepliesTable(Table(dynamodb, settings.replies_table), bucket),

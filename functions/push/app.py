@@ -7,7 +7,7 @@ import relay.cold_start
 from push.dispatcher import Dispatcher
 from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.awaiting_index import AwaitingIndex
-from relay.adapters.aws import LazyClient, client
+from relay.adapters.aws import client, lazy_client
 from relay.adapters.bot_registry import BotRegistry
 from relay.adapters.dynamodb import Table
 from relay.adapters.langbot import LangBotClient
@@ -26,7 +26,7 @@ settings = PushSettings.from_env()
 queue_name = settings.push_queue_url.rpartition("/")[2]
 metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")
-bucket = OverflowBucket(LazyClient(lambda: client("s3")), settings.overflow_bucket)
+bucket = OverflowBucket(lazy_client(lambda: client("s3")), settings.overflow_bucket)
 messages = Table(dynamodb, settings.messages_table)
 dispatcher = Dispatcher(
     sender=Sender(
@@ -42,7 +42,7 @@ dispatcher = Dispatcher(
     messages_table=MessagesTable(messages, bucket),
     awaiting_index=AwaitingIndex(messages),
     replies_table=RepliesTable(Table(dynamodb, settings.replies_table), bucket),
-    message_queue=MessageQueue(LazyClient(lambda: client("sqs")), settings.push_queue_url),
+    message_queue=MessageQueue(lazy_client(lambda: client("sqs")), settings.push_queue_url),
     policy=Policy(settings.retry_for_seconds, settings.answer_deadline_seconds, settings.keep_days),
     metrics=metrics,
 )

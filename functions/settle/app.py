@@ -6,7 +6,7 @@ from typing import Any
 
 import relay.cold_start
 from relay.adapters.awaiting_index import AwaitingIndex
-from relay.adapters.aws import LazyClient, client
+from relay.adapters.aws import client, lazy_client
 from relay.adapters.dynamodb import Table, from_item
 from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
@@ -29,7 +29,7 @@ _TIME_TO_SETTLE = 12
 settings = SettleSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")
-bucket = OverflowBucket(LazyClient(lambda: client("s3")), settings.overflow_bucket)
+bucket = OverflowBucket(lazy_client(lambda: client("s3")), settings.overflow_bucket)
 messages = Table(dynamodb, settings.messages_table)
 settler = Settler(
     messages_table=MessagesTable(messages, bucket),
@@ -42,12 +42,12 @@ due_items = DueItems(
     messages_table=settler.messages_table,
     awaiting_index=settler.awaiting_index,
     replies_table=settler.replies_table,
-    message_queue=MessageQueue(LazyClient(lambda: client("sqs")), settings.push_queue_url),
+    message_queue=MessageQueue(lazy_client(lambda: client("sqs")), settings.push_queue_url),
     settler=settler,
     max_resends=settings.max_resends,
     metrics=metrics,
 )
-triggers = Triggers(LazyClient(lambda: client("lambda")), settings.trigger_sources.split(","))
+triggers = Triggers(lazy_client(lambda: client("lambda")), settings.trigger_sources.split(","))
 relay.cold_start.end()
 
 

@@ -329,7 +329,8 @@ class PlannedWorld:
     def in_flight(self) -> int:
         """Return how many slots of the bot are taken."""
         scenario = self.faults.scenario
-        table = Table(self.deployment.client("dynamodb"), "messages")
+        dynamodb: Any = self.deployment.client("dynamodb")
+        table = Table(dynamodb, "messages")
         control = AdmissionControl(table, scenario.max_in_flight, scenario.answer_deadline)
         taken: int = self.do(lambda: control.in_flight(BOT, self.world.now))
         return taken

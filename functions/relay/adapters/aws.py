@@ -36,9 +36,12 @@ def client(service: str, connect: float = 2, read: float = 3, tries: int = 2) ->
         return with_fast_reads(boto3.client(service, config=config))  # type: ignore[call-overload]
 
 
-class LazyClient:
-    """A client that is made at its first use: one that the happy path never uses costs no cold start."""
+def lazy_client(make: Callable[[], Any]) -> Any:
+    """Return a client that is made at its first use: what the happy path never uses costs no cold start."""
+    return _LazyClient(make)
 
+
+class _LazyClient:
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
         self._client: Any = None

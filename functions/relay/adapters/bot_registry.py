@@ -2,7 +2,7 @@
 
 import logging
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -18,6 +18,9 @@ from relay.adapters.bot_cache import (
 )
 from relay.domain.bot import BOT_NAME, NO_BOT, Bot, parse_bot, weakness
 from relay.domain.timestamps import Clock
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager.client import SecretsManagerClient
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class BotRegistry:
 
     def __init__(
         self,
-        secretsmanager: Any,
+        secretsmanager: "SecretsManagerClient",
         prefix: str,
         clock: Clock = environment.monotonic,
         lookups_per_second: int = MAX_CACHED_NAMES,

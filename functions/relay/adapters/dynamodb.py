@@ -5,9 +5,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from boto3.dynamodb.types import TypeSerializer
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
 
 Item = dict[str, Any]
 
@@ -69,7 +72,7 @@ class Table:
     All methods raise botocore's errors.
     """
 
-    def __init__(self, dynamodb: Any, name: str) -> None:
+    def __init__(self, dynamodb: "DynamoDBClient", name: str) -> None:
         self._dynamodb = dynamodb
         self.name = name
 
@@ -84,7 +87,7 @@ class Table:
         They may be a moment old. Those that DynamoDB does not read within three calls are missing.
         """
         found: list[Item] = []
-        wanted = {self.name: {"Keys": list(map(to_item, keys))}} if keys else {}
+        wanted: Mapping[str, Any] = {self.name: {"Keys": list(map(to_item, keys))}} if keys else {}
         for _ in range(3):
             if not wanted:
                 break
@@ -152,7 +155,7 @@ class Table:
         change: str,
         condition: str,
         values: Mapping[str, Any],
-        more: Mapping[str, str],
+        more: Mapping[str, Any],
     ) -> tuple[bool, Item]:
         expressions = {"UpdateExpression": change} | ({"ConditionExpression": condition} if condition else {})
         try:
@@ -160,7 +163,7 @@ class Table:
                 TableName=self.name, Key=to_item(key), **_with_names(expressions), **_values(values), **more
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
-            return False, from_item(error.response.get("Item", {}))
+            return False, from_item(cast(Item, error.response).get("Item", {}))
         return True, from_item(response.get("Attributes", {}))
 
     def _query(self, condition: str, values: Mapping[str, Any], more: Mapping[str, Any]) -> Item:

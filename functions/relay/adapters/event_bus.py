@@ -2,12 +2,16 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from relay.domain.event import Event
 from relay.log_fields import error_fields
+
+if TYPE_CHECKING:
+    from mypy_boto3_events.client import EventBridgeClient
+    from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +32,7 @@ _FINAL_CODES = ("MalformedDetail", "InvalidArgument", "NotAuthorizedFor")
 class EventBus:
     """An event bus; `stack` is the name of the stack that publishes."""
 
-    def __init__(self, events: Any, name: str, stack: str) -> None:
+    def __init__(self, events: "EventBridgeClient", name: str, stack: str) -> None:
         self._events = events
         self._name = name
         self._stack = stack
@@ -38,7 +42,7 @@ class EventBus:
         return {event_id for call in _calls(events, self._stack) for event_id in self._put(call)}
 
     def _put(self, call: list[tuple[Event, str]]) -> list[str]:
-        entries = [
+        entries: list[PutEventsRequestEntryTypeDef] = [
             {"EventBusName": self._name, "Source": SOURCE, "DetailType": event.type, "Detail": detail}
             for event, detail in call
         ]

@@ -5,9 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay.log_fields import PROBE, REFUSED
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs.client import CloudWatchLogsClient
 
 
 @dataclass(frozen=True, order=True)
@@ -31,7 +34,7 @@ class LogLine:
 class FunctionLogs:
     """The log groups of a stack, by function. All methods raise botocore's errors."""
 
-    def __init__(self, logs: Any, groups: Mapping[str, str]) -> None:
+    def __init__(self, logs: "CloudWatchLogsClient", groups: Mapping[str, str]) -> None:
         self._logs = logs
         self._groups = groups
 

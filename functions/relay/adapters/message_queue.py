@@ -1,12 +1,15 @@
 """PushQueue, from both ends: sending a message, and when one that push has received is visible again."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay import environment
 from relay.domain.keys import group_id, message_key
 from relay.domain.message import QueuedMessage, session_body
 from relay.domain.record import MessageRecord
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.client import SQSClient
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Queued:
 class MessageQueue:
     """The queue. All methods raise botocore's errors."""
 
-    def __init__(self, sqs: Any, url: str) -> None:
+    def __init__(self, sqs: "SQSClient", url: str) -> None:
         self._sqs = sqs
         self._url = url
 

@@ -4,11 +4,14 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from relay.adapters.dynamodb import Table
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
 
 
 def message_path(message_id: str) -> str:
@@ -29,7 +32,7 @@ def spill_path(bot: str, raw: bytes) -> str:
 class OverflowBucket:
     """The bucket. All methods raise botocore's errors."""
 
-    def __init__(self, s3: Any, name: str) -> None:
+    def __init__(self, s3: "S3Client", name: str) -> None:
         self._s3 = s3
         self._name = name
 

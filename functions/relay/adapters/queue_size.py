@@ -1,9 +1,12 @@
 """How many messages are on a queue."""
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.client import SQSClient
 
 
-def queue_size(sqs: Any, queue_url: str) -> int:
+def queue_size(sqs: "SQSClient", queue_url: str) -> int:
     """Return the number of messages, visible or not, as far as SQS knows. Raise botocore's errors."""
     response = sqs.get_queue_attributes(
         QueueUrl=queue_url,

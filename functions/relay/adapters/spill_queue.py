@@ -2,18 +2,21 @@
 
 import base64
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from relay.adapters.overflow_bucket import OverflowBucket, spill_path
 from relay.domain.message import MAX_QUEUED_BYTES
 from relay.domain.part import VerifiedCallback
 
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.client import SQSClient
+
 
 class SpillQueue:
     """The queue, and the bucket for bodies that it cannot hold. Its methods raise botocore's errors."""
 
-    def __init__(self, sqs: Any, url: str, bucket: OverflowBucket) -> None:
+    def __init__(self, sqs: "SQSClient", url: str, bucket: OverflowBucket) -> None:
         self._sqs = sqs
         self._url = url
         self._bucket = bucket

@@ -1,15 +1,18 @@
 """The event source mappings of the stack, which bring the functions what is on queues and in streams."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from relay.domain import trigger
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.client import LambdaClient
 
 
 class Triggers:
     """The mappings of queues and streams, `sources`, which are ARNs."""
 
-    def __init__(self, functions: Any, sources: Sequence[str]) -> None:
+    def __init__(self, functions: "LambdaClient", sources: Sequence[str]) -> None:
         self._functions = functions
         self._sources = sources
 

@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from relay.adapters.awaiting_index import AwaitingIndex
-from relay.adapters.aws import LazyClient
+from relay.adapters.aws import lazy_client
 from relay.adapters.dynamodb import Table, with_fast_reads
 from relay.adapters.function_logs import FunctionLogs
 from relay.adapters.message_queue import MessageQueue
@@ -157,4 +157,4 @@ class Stack:
         return FunctionLogs(self.client("logs"), self.log_groups)
 
     def _bucket(self) -> OverflowBucket:
-        return OverflowBucket(LazyClient(lambda: self.client("s3")), self.overflow_bucket)
+        return OverflowBucket(lazy_client(lambda: self.client("s3")), self.overflow_bucket)
