@@ -15,10 +15,10 @@ from relay.adapters.langbot import max_attempt_seconds
 from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.replies_table import RepliesTable
-from relay.domain.admission import Deferred, slot_poll_delay
+from relay.domain.admission import PAUSED_TOO_LONG, Deferred, slot_poll_delay
 from relay.domain.attempt import Attempt, Delivery, Outcome, Verdict, idempotency_key
 from relay.domain.keys import is_message_key, message_key, record_key
-from relay.domain.message import LATE_AFTER, Message, QueuedMessage, parse_message, parse_session_body
+from relay.domain.message import Message, QueuedMessage, parse_message, parse_session_body
 from relay.domain.part import VerifiedCallback, parse_part, reply_part, sync_reply_body
 from relay.domain.record import MessageRecord, dropped_record, history_of, key_of, parked_record
 from relay.domain.retry import Conclusion, Policy, conclude, conclude_failure
@@ -37,6 +37,9 @@ RETRY_AFTER_ERROR = 10
 
 NEWEST_CHECKED = 5
 """Messages at the end of a session that may be too new for the index of those that wait."""
+
+WAITED_TOO_LONG = "it could not be sent before it reached the queue's retention limit"
+"""The reason of a message that is parked because its bot or its session was never free."""
 
 _LOG_LEVELS = {State.RETRYING: logging.WARNING, State.DROPPED: logging.WARNING, State.PARKED: logging.ERROR}
 _VERDICTS = {
@@ -66,11 +69,10 @@ class Dispatcher:
             retry_in = self._deliver(queued, seconds_left)
         except Exception as error:  # any error: what cannot be recorded is tried again
             self._log_error("a message could not be handled", queued, error)
+            self._count_if_late(Delivery(queued))
             retry_in = RETRY_AFTER_ERROR
         if retry_in is None:
             return False
-        if self.clock() - queued.queued_at > LATE_AFTER:
-            self.metrics.count(Metric.LATE_MESSAGES)
         try:
             self.message_queue.set_visibility(queued, retry_in)
         except (ClientError, BotoCoreError) as error:
@@ -98,9 +100,12 @@ class Dispatcher:
             conclusion = Conclusion(dropped_record(delivery, str(fault), self.clock(), self.policy.keep_days))
         except Exception as error:
             conclusion = self._record_unforeseen(delivery, error)
-        if conclusion.record is None:
-            return conclusion.retry_in
-        return self._write_record(conclusion, conclusion.record, delivery, history_is_known)
+        retry_in = conclusion.retry_in
+        if conclusion.record:
+            retry_in = self._write_record(conclusion, conclusion.record, delivery, history_is_known)
+        if retry_in is not None:
+            self._count_if_late(delivery)
+        return retry_in
 
     def _attempt(self, delivery: Delivery, message: Message, seconds_left: Callable[[], float]) -> Conclusion:
         """Make an attempt, if one may be made now. Raise as `Sender.send` does."""
@@ -110,11 +115,17 @@ class Dispatcher:
         if queued.reads_secret:
             self.sender.bot_registry.refresh(message.bot)
         if self._waits_for_its_session(message, queued):
-            return self._wait(delivery, slot_poll_delay(queued.receive_count, environment.chance()))
-        attempt = self.sender.send(message, idempotency_key(queued.message_id, history), history)
+            return self._wait(
+                delivery, slot_poll_delay(queued.receive_count, environment.chance()), WAITED_TOO_LONG
+            )
+        key = idempotency_key(queued.message_id, history)
+        attempt = self.sender.send(message, key, history, is_test=queued.reads_secret)
         if isinstance(attempt, Deferred):
             poll = slot_poll_delay(queued.receive_count, environment.chance())
-            return self._wait(delivery, poll if attempt.full else math.ceil(attempt.seconds))
+            seconds = poll if attempt.full else math.ceil(attempt.seconds)
+            return self._wait(delivery, seconds, PAUSED_TOO_LONG if attempt.paused else WAITED_TOO_LONG)
+        if attempt.outcome.verdict is not Verdict.ACCEPTED:
+            delivery = self._excused(delivery)
         now = self.clock()
         conclusion = conclude(delivery, attempt, now, self.policy)
         if attempt.outcome.reply and conclusion.record:
@@ -130,11 +141,27 @@ class Dispatcher:
             self.awaiting_index.open_messages(message.session)
         )
 
-    def _wait(self, delivery: Delivery, seconds: int) -> Conclusion:
-        """Leave a message on the queue for so long, as it is, unless SQS is about to delete it."""
+    def _excused(self, delivery: Delivery) -> Delivery:
+        """Return a delivery with what a pause of its bot excuses, as far as the bot's state can be read."""
+        if delivery.message is None:
+            return delivery
+        try:
+            state = self.sender.admission_control.state(delivery.message.bot)
+        except (ClientError, BotoCoreError) as error:
+            self._log_error("the state of a bot could not be read", delivery.queued, error)
+            return delivery
+        return replace(delivery, excused_until=state.excused_until(self.clock()))
+
+    def _count_if_late(self, delivery: Delivery) -> None:
+        """Count a message that stays on the queue and needs an operator."""
+        queued, now = delivery.queued, self.clock()
+        if queued.is_late(now) and queued.is_late(now, self._excused(delivery).excused_until):
+            self.metrics.count(Metric.LATE_MESSAGES)
+
+    def _wait(self, delivery: Delivery, seconds: int, reason: str) -> Conclusion:
+        """Leave a message on the queue for so long, as it is. Park it for `reason` before SQS deletes it."""
         if self.clock() <= delivery.queued.must_leave_at():
             return Conclusion(retry_in=seconds)
-        reason = "it could not be sent before it reached the queue's retention limit"
         return self._park(delivery, reason, delivery.message.bot if delivery.message else UNKNOWN_BOT)
 
     def _park(self, delivery: Delivery, reason: str, bot: str = UNKNOWN_BOT) -> Conclusion:
@@ -146,7 +173,7 @@ class Dispatcher:
         """Count an error that was not foreseen as an attempt that failed: it must end in a state as well."""
         self._log_error("a message could not be tried", delivery.queued, error)
         outcome = Outcome(Verdict.UNKNOWN, error_text(error))
-        return conclude_failure(delivery, outcome, self.clock(), self.policy)
+        return conclude_failure(self._excused(delivery), outcome, self.clock(), self.policy)
 
     def _write_record(
         self, conclusion: Conclusion, record: MessageRecord, delivery: Delivery, history_is_known: bool

@@ -45,8 +45,10 @@ class Sender:
             return self.bot_registry.get(message.bot).replies_by_push
         return message.action == "sync"
 
-    def send(self, message: Message, idempotency_key: str, history: AttemptHistory) -> Attempt | Deferred:
-        """Make an attempt, or say how long to wait before one.
+    def send(
+        self, message: Message, idempotency_key: str, history: AttemptHistory, is_test: bool = False
+    ) -> Attempt | Deferred:
+        """Make an attempt, or say how long to wait before one; `is_test` says that it tests the connection.
 
         Raise UnknownBot, InvalidMessage if no bot could take the message, and botocore's errors.
         """
@@ -57,6 +59,7 @@ class Sender:
             needs_slot=request.expects_reply,
             max_duration=max_attempt_seconds(message.action),
             is_sync=message.action == "sync",
+            is_test=is_test,
         )
         if isinstance(permit, Deferred):
             return permit

@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 import relay
-from relay import environment
-from relay.domain.admission import MAX_PAUSE, SLOT_COUNT_TTL, SLOT_TIMEOUT
+from relay.domain.admission import MAX_PAUSE, SLOT_TIMEOUT
 from relay.domain.bot import weakness
 from relay.domain.diagnosis import pluralize
 from relay.domain.keys import RecordKey
@@ -17,14 +16,12 @@ from relay_cli.connection import LABELS, RelayBot, find_bot, fits, without_query
 from relay_cli.connection_test import run_test
 from relay_cli.finding import show
 from relay_cli.langbot_api import Json
+from relay_cli.open_turns import until_drained
 from relay_cli.routes import read_routes
 from relay_cli.terminal import CommandFailed, confirmed, one_line, say, say_json
 
 PAUSE = 8
 """Seconds for which a bot is paused at a time, while its open turns are waited for."""
-
-IN_DOUBT = SLOT_COUNT_TTL + 2
-"""Seconds until a message that was admitted before a pause is in the index of the open messages."""
 
 
 class BothSides:
@@ -77,14 +74,14 @@ class BothSides:
             after = {**adapter_config, **now, **ours}
             if not fits(self.relay_bot().bot, after):
                 raise changed_meanwhile(self.name)
-            self.admin.pause(self.name, MAX_PAUSE)
+            self.admin.pause_for(self.name, MAX_PAUSE)
             self.api.save_bot(found["uuid"], after)
             kept = self.api.bot(found["uuid"])["adapter_config"]
             if any(kept.get(field) != value for field, value in ours.items()):
                 raise CommandFailed(1, "LangBot did not keep what it was given: look at the bot there")
         finally:
             # If the command dies before, the messages go out when the last pause has ended.
-            self.admin.resume(self.name)
+            self.admin.end_pause(self.name)
         return left
 
     def _wait_for_turns(self) -> list[RecordKey]:
@@ -92,17 +89,15 @@ class BothSides:
 
         Return the messages whose turns are open after SLOT_TIMEOUT seconds: most likely they get no reply.
         """
-        began = environment.now()
-        while True:
-            self.admin.pause(self.name, PAUSE)
-            left = self.admin.open_messages(self.name)
-            waited = environment.now() - began
-            if (not left and waited > IN_DOUBT) or waited > SLOT_TIMEOUT:
+        self.admin.pause_for(self.name, PAUSE)
+        for left, waited in until_drained(self.admin, self.name):
+            if waited > SLOT_TIMEOUT:
                 return left
             if left:
                 waiting = pluralize(len(left), "message")
                 self.report(f"waiting for the replies to {waiting}, {waited:.0f} s so far")
-            environment.sleep(2)
+            self.admin.pause_for(self.name, PAUSE)
+        return []
 
     def test_both_ways(self, found: Json) -> bool:
         """Read the routes of LangBot's bot and test both directions; return whether both work."""
@@ -112,7 +107,7 @@ class BothSides:
             self.report(f"warning: {weak}; `relay bots rotate {self.name}` renews it")
         show(read_routes(self.api, found, self.name), self._options)
         if self.admin.state(self.name).probe_at:
-            self.admin.resume(self.name)
+            self.admin.retry(self.name)
         return show(run_test(self.stack, bot, self._options.timeout), self._options)
 
     def report(self, text: str) -> None:

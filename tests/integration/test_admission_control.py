@@ -9,7 +9,7 @@ import pytest
 from local.sample_bot import OVERLOADED, Answer
 from relay import BotAdmin, environment
 from relay.adapters.dynamodb import Table
-from relay.domain.admission import LEASES, SLOT_TIMEOUT, Deferred
+from relay.domain.admission import LEASES, MAX_PAUSE, SLOT_TIMEOUT, Deferred
 from relay.domain.attempt import Outcome, Verdict
 from relay.domain.keys import BOTS
 from relay.domain.timestamps import utc_text
@@ -230,22 +230,61 @@ def test_operator_ends_the_pause_of_a_failing_bot(talk, new_control, clock):
     clock.now += 2
     assert admit(control, talk) == Deferred(pytest.approx(58, abs=0.01))
 
-    new_control(5).set_probe(talk.name, clock.now)
+    new_control(5).probe_next(talk.name, clock.now)
 
     clock.now += 2
     control.release(admit(control, talk), ACCEPTED)
     assert admitted(admit(control, talk), admit(new_control(5), talk)) == 2
 
 
-def test_operator_holds_the_messages_of_a_bot_that_works(talk, new_control, clock):
+def test_a_pause_holds_the_messages_of_a_bot_that_works_until_its_end(talk, new_control, clock):
     control = new_control(5)
     assert admitted(admit(control, talk)) == 1
-    new_control(5).set_probe(talk.name, clock.now + 5)
+    new_control(5).pause_until(talk.name, clock.now + 5)
     clock.now += 2
-    assert admit(control, talk) == Deferred(pytest.approx(3, abs=0.01))
+    assert admit(control, talk) == Deferred(pytest.approx(3, abs=0.01), paused=True)
     clock.now += 4
-    control.release(admit(control, talk), ACCEPTED)
     assert admitted(admit(control, talk), admit(new_control(5), talk)) == 2
+
+
+@pytest.mark.parametrize("needs_slot", [True, False])
+def test_a_pause_takes_effect_on_functions_that_have_just_read_the_bot(talk, new_control, clock, needs_slot):
+    control, operator = new_control(5), new_control(5)
+    assert admitted(admit(control, talk, needs_slot)) == 1
+    operator.pause(talk.name, clock.now)
+    assert admit(control, talk, needs_slot) == Deferred(MAX_PAUSE, paused=True)
+
+
+def test_a_probe_is_not_made_at_a_bot_that_was_just_paused(talk, new_control, clock):
+    control, operator = new_control(5), new_control(5)
+    control.release(admit(control, talk), FAILED)
+    operator.probe_next(talk.name, clock.now)
+    control.state(talk.name)
+    operator.pause(talk.name, clock.now)
+    clock.now += 0.5
+    assert admit(control, talk) == Deferred(MAX_PAUSE, paused=True)
+
+
+def test_an_operators_pause_outlasts_that_of_a_command_and_all_attempts(talk, new_control, clock, table):
+    control, operator = new_control(5), new_control(5)
+    under_way = admit(control, talk)
+    operator.pause(talk.name, clock.now)
+    operator.pause_until(talk.name, clock.now + 5)
+    operator.pause(talk.name, clock.now + 1)
+    control.release(under_way, FAILED)
+    operator.pause_until(talk.name, clock.now)
+    clock.now += 100
+    assert admit(control, talk) == Deferred(MAX_PAUSE, paused=True)
+    assert bot_item(table, talk)["paused_since"] == utc_text(clock.now - 100)
+    assert operator.resume(talk.name, clock.now)
+    clock.now += 1
+    assert admitted(admit(control, talk)) == 1
+
+
+def test_a_bot_that_is_not_paused_is_not_resumed(talk, new_control, clock, table):
+    before = bot_item(table, talk)
+    assert not new_control(5).resume(talk.name, clock.now)
+    assert bot_item(table, talk) == before
 
 
 def test_a_pause_ends_by_the_clock_of_aws_not_by_the_operators(talk, monkeypatch):
@@ -253,9 +292,9 @@ def test_a_pause_ends_by_the_clock_of_aws_not_by_the_operators(talk, monkeypatch
         behind = environment.Environment(clock=lambda skew=skew: time.time() + skew)
         monkeypatch.setattr(environment, "current", behind)
         admin = BotAdmin(talk.deployed.stack)
-        admin.pause(talk.name, 30)
+        admin.pause_for(talk.name, 30)
         began = talk.deployed.stack.now()
-        assert 25 < admin.state(talk.name).probe_at - began <= 30
+        assert 25 < admin.state(talk.name).paused_until - began <= 30
 
 
 def test_a_probe_whose_function_died_is_made_again(talk, new_control, clock):

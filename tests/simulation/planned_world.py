@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, Literal, cast
 
 from local import http_bot
-from relay import Conversation, Messages, PushQueue, SentMessage
+from relay import BotAdmin, Conversation, Messages, PushQueue, SentMessage
 from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.dynamodb import Table, from_item
 from relay.domain.keys import message_key, session_key
@@ -173,6 +173,14 @@ class PlannedWorld:
         """Return the parts of a session as its readers get them."""
         parts: list[Any] = self.do(self.conversation(session).parts)
         return parts
+
+    def pause(self, bot: str = BOT) -> None:
+        """Pause a bot as an operator does."""
+        self.do(lambda: BotAdmin(self.deployment.stack).pause(bot))
+
+    def resume(self, bot: str = BOT) -> None:
+        """Resume a bot as an operator does."""
+        self.do(lambda: BotAdmin(self.deployment.stack).resume(bot))
 
     def set_secret(self, value: dict[str, Any] | None, bot: str = BOT) -> None:
         """Give a bot a secret, or schedule it for deletion."""

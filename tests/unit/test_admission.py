@@ -14,6 +14,7 @@ from relay.domain.admission import (
     due_at,
     free_lease,
     free_slots,
+    is_sending,
     lease_entry,
     leases_of,
     may_keep,
@@ -25,7 +26,7 @@ from support.samples import NOW
 
 
 def state(**item):
-    times = {"slots_expire_at", "probe_at"} & item.keys()
+    times = {"slots_expire_at", "probe_at", "paused_since", "paused_until", "resumed_at"} & item.keys()
     return BotState.of({"session": "bots"} | item | {name: utc_text(item[name]) for name in times})
 
 
@@ -46,6 +47,59 @@ def test_a_bot_that_never_had_a_message_gets_its_item_first():
     assert decide(BotState.of({}), NOW, False) is Decision.COUNT_SLOTS
 
 
+PAUSED = {"paused_since": NOW - 1e6}
+
+
+@pytest.mark.parametrize("needs_slot", [True, False])
+def test_a_paused_bot_gets_nothing_also_if_it_fails(needs_slot):
+    free = {"slots_expire_at": NOW + 0.5, "slots": 2, "slots_taken": 1}
+    for item in (PAUSED, PAUSED | free, PAUSED | {"failures": 1, "probe_at": NOW - 1}):
+        assert decide(state(**item), NOW, needs_slot) == Deferred(MAX_PAUSE, paused=True)
+
+
+def test_a_test_of_the_connection_passes_the_pause_of_an_operator_only():
+    assert decide(state(**PAUSED), NOW, False, is_test=True) is Decision.GO
+    held = state(**PAUSED, paused_until=NOW + 5)
+    assert decide(held, NOW, False, is_test=True) == Deferred(5, paused=True)
+
+
+@pytest.mark.parametrize(
+    ("ends_in", "left"), [(-1, 0), (0, 0), (5, 5), (MAX_PAUSE + CLOCK_SKEW, 61), (MAX_PAUSE + 2, 0)]
+)
+def test_a_pause_of_a_command_ends_by_itself(ends_in, left):
+    assert state(paused_until=NOW + ends_in).pause_left(NOW) == left
+
+
+@pytest.mark.parametrize(
+    ("item", "excused"),
+    [
+        ({}, 0),
+        (PAUSED, NOW),
+        ({"paused_until": NOW + 5}, NOW),
+        ({"resumed_at": NOW - 9}, NOW - 9),
+        (PAUSED | {"resumed_at": NOW - 1e7}, NOW),
+    ],
+)
+def test_a_pause_excuses_what_was_before_its_end(item, excused):
+    assert state(**item).excused_until(NOW) == excused
+
+
+@pytest.mark.parametrize(
+    ("item", "sends"),
+    [
+        ({}, False),
+        ({"lease_4": lease_entry("me", NOW + 12)}, True),
+        ({"lease_1": lease_entry("me", NOW)}, False),
+        ({"probe_at": NOW + 12}, False),
+        ({"probe_at": NOW + 12, "probing": True}, True),
+        ({"probe_at": NOW - 9, "probing": True}, True),
+        ({"probe_at": NOW - 10, "probing": True}, False),
+    ],
+)
+def test_push_may_be_sending_while_a_lease_is_taken_or_a_probe_lasts(item, sends):
+    assert is_sending(state(**item), NOW) is sends
+
+
 @pytest.mark.parametrize("expire_at", [NOW - 1, NOW, NOW + 3600])
 def test_slots_are_counted_again_if_the_count_is_old_or_cannot_be_ours(expire_at):
     counted = state(slots_expire_at=expire_at, slots=0, slots_taken=0)
@@ -54,7 +108,10 @@ def test_slots_are_counted_again_if_the_count_is_old_or_cannot_be_ours(expire_at
 
 @pytest.mark.parametrize("rubbish", ["", "soon", 5, None, [], True])
 def test_slots_are_counted_again_if_the_item_makes_no_sense(rubbish):
-    names = ("slots_expire_at", "slots", "slots_taken", "failures", "probe_at", "probing")
+    names = (
+        *("slots_expire_at", "slots", "slots_taken", "failures", "probe_at", "probing"),
+        *("paused_since", "paused_until", "resumed_at"),
+    )
     assert decide(BotState.of(dict.fromkeys(names, rubbish)), NOW, True) is Decision.COUNT_SLOTS
 
 

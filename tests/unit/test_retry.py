@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 
 from relay.domain.attempt import AttemptHistory, classify
+from relay.domain.message import LATE_AFTER, QUEUE_RETENTION, RETENTION_MARGIN
 from relay.domain.retry import Policy, backoff, conclude
 from relay.domain.states import State
-from relay.domain.timestamps import utc_text
+from relay.domain.timestamps import DAY, utc_text
 from support.responses import (
     ACCEPTED,
     BOT_NOT_FOUND,
@@ -46,6 +47,40 @@ def test_a_message_that_is_tried_again_says_when_and_until_when():
         utc_text(NOW + 8),
         utc_text(NOW - 6 + HOURS),
     )
+
+
+@pytest.mark.parametrize(
+    ("excused_until", "state", "left"),
+    [(NOW, State.RETRYING, HOURS), (NOW - 100, State.RETRYING, HOURS - 100), (NOW - HOURS, State.PARKED, 0)],
+)
+def test_the_time_to_retry_begins_again_after_a_pause(excused_until, state, left):
+    tried = delivery(AttemptHistory(attempts=9, first_failed_at=NOW - 2 * HOURS), queued_at=NOW - 3 * HOURS)
+    tried = replace(tried, excused_until=excused_until)
+    outcome = classify("push", TOO_MANY_REQUESTS, tried.history, NOW)
+    record = conclude(tried, attempt(tried, outcome), NOW, POLICY).record
+    assert (record["state"], record.get("retry_until")) == (state, utc_text(NOW + left) if left else None)
+
+
+def test_a_pause_does_not_keep_a_message_until_sqs_deletes_it():
+    tried = replace(delivery(queued_at=NOW - QUEUE_RETENTION + RETENTION_MARGIN), excused_until=NOW)
+    outcome = classify("push", TOO_MANY_REQUESTS, tried.history, NOW)
+    assert conclude(tried, attempt(tried, outcome), NOW, POLICY).record["state"] == State.PARKED
+
+
+@pytest.mark.parametrize(
+    ("waited", "excused_for", "late"),
+    [
+        (LATE_AFTER, None, False),
+        (LATE_AFTER + 1, None, True),
+        (10 * DAY, 0, False),
+        (10 * DAY, LATE_AFTER + 1, True),
+        (12.5 * DAY, 0, False),
+        (12.5 * DAY + 1, 0, True),
+    ],
+)
+def test_a_paused_message_is_late_a_day_before_it_is_parked(waited, excused_for, late):
+    excused_until = 0 if excused_for is None else NOW - excused_for
+    assert delivery(queued_at=NOW - waited).queued.is_late(NOW, excused_until) is late
 
 
 @pytest.mark.parametrize("given", PERMANENT_REFUSALS)

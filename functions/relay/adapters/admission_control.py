@@ -16,6 +16,9 @@ from relay.domain.timestamps import Clock, utc_text
 MAX_TRIES = 4
 """How often a message tries to be admitted while others change what it has read."""
 
+_GATES = ("probe_at", "paused_since", "paused_until")
+"""What keeps messages from a bot: none is admitted if one of these has changed since it was read."""
+
 
 @dataclass(frozen=True)
 class Permit:
@@ -67,17 +70,20 @@ class AdmissionControl:
         self._kept: dict[str, tuple[str, object]] = {}
         """By its bot, a lease that this function left taken, with its entry."""
 
-    def acquire(self, bot: str, needs_slot: bool, max_duration: int, is_sync: bool) -> Permit | Deferred:
+    def acquire(
+        self, bot: str, needs_slot: bool, max_duration: int, is_sync: bool, is_test: bool = False
+    ) -> Permit | Deferred:
         """Admit a message to `bot`, whose attempt lasts at most `max_duration` seconds, or defer it.
 
-        A message that expects no reply needs no slot. The attempt gets a lease until `release`, by the write
-        that takes the slot. It is one that this function has kept, or a free one.
+        A message that expects no reply needs no slot, and one that tests the connection passes a pause of the
+        operator. The attempt gets a lease until `release`, by the write that takes the slot. It is one that
+        this function has kept, or a free one.
         """
         needs_slot = needs_slot and self._max_in_flight > 0
-        permit = Permit(bot, self._state(bot))
+        permit = Permit(bot, self.state(bot))
         for attempt in range(MAX_TRIES):
             now = self._clock()
-            decision = admission.decide(permit.state, now, needs_slot)
+            decision = admission.decide(permit.state, now, needs_slot, is_test)
             if isinstance(decision, Deferred):
                 return decision
             lease = None
@@ -146,20 +152,31 @@ class AdmissionControl:
         gone = ", ".join(("probing", *own))
         return _Change(f"{change} REMOVE {gone}", values, unchanged=("failures", *own))
 
-    def set_probe(self, bot: str, at: float) -> None:
-        """Hold a bot's messages on the queue until `at` (Unix seconds); then the next message probes the bot.
+    def probe_next(self, bot: str, now: float) -> None:
+        """Let the next message probe a failing bot; `now` in Unix seconds."""
+        self._table.update(_key(bot), "SET probe_at = :now REMOVE probing", "", {":now": utc_text(now)})
 
-        A time that has come ends the pause of a failing bot. A time to come holds back a bot that works, for
-        MAX_PAUSE seconds at the most.
-        """
-        change = "SET probe_at = :at REMOVE probing"
-        self._table.update(_key(bot), change, "", {":at": utc_text(at)})
+    def pause(self, bot: str, now: float) -> None:
+        """Keep a bot's messages on the queue until `resume`; `now` in Unix seconds."""
+        change = "SET paused_since = if_not_exists(paused_since, :now)"
+        self._table.update(_key(bot), change, "", {":now": utc_text(now)})
+
+    def resume(self, bot: str, now: float) -> bool:
+        """End the pause of a bot that `pause` began; return False, and change nothing, if there is none."""
+        change = "SET resumed_at = :now REMOVE paused_since"
+        return self._table.update(
+            _key(bot), change, "attribute_exists(paused_since)", {":now": utc_text(now)}
+        )
+
+    def pause_until(self, bot: str, at: float) -> None:
+        """Keep a bot's messages on the queue until `at` (Unix seconds), for MAX_PAUSE seconds at the most."""
+        self._table.update(_key(bot), "SET paused_until = :at", "", {":at": utc_text(at)})
 
     @staticmethod
     def _probe(now: float, max_duration: int) -> _Change:
         later = utc_text(now + min(max_duration, admission.MAX_PAUSE))
         values = {":later": later, ":yes": True}
-        return _Change("SET probe_at = :later, probing = :yes", values, unchanged=("probe_at",))
+        return _Change("SET probe_at = :later, probing = :yes", values, unchanged=_GATES)
 
     def _admission(
         self, decision: Decision, permit: Permit, now: float, needs_slot: bool, lease: tuple[str, str]
@@ -168,8 +185,8 @@ class AdmissionControl:
         name, entry = lease
         take, values = f"{name} = :lease", {":lease": entry}
         if decision is Decision.GO:
-            return _Change(f"SET {take}", values, unchanged=("probe_at", name))
-        unchanged = ("slots_expire_at", "probe_at", name)
+            return _Change(f"SET {take}", values, unchanged=(*_GATES, name))
+        unchanged = ("slots_expire_at", *_GATES, name)
         if decision is Decision.TAKE_SLOT:
             one_more = f"SET slots_taken = slots_taken + :one, {take}"
             return _Change(one_more, values | {":one": 1}, unchanged, condition="slots_taken < slots")
@@ -205,7 +222,8 @@ class AdmissionControl:
             Limit=self._max_in_flight,
         )
 
-    def _state(self, bot: str) -> BotState:
+    def state(self, bot: str) -> BotState:
+        """Return the state of a bot, read or changed within the last SLOT_COUNT_TTL seconds."""
         read_at, state = self._states.get(bot, (0.0, None))
         if state and self._clock() - read_at < admission.SLOT_COUNT_TTL:
             return state

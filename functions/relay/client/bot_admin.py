@@ -6,7 +6,7 @@ from relay import environment
 from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.dynamodb import Table
 from relay.client.stack import Stack
-from relay.domain.admission import SLOT_COUNT_TTL, BotState
+from relay.domain.admission import SLOT_COUNT_TTL, BotState, is_sending
 from relay.domain.bot import BOT_NAME
 from relay.domain.keys import RecordKey
 from relay.errors import BotRemoved
@@ -88,14 +88,37 @@ class BotAdmin:
         """Return the keys of the bot's messages that LangBot has accepted and that wait for a reply."""
         return list(self._awaiting_index.open_messages_of_bot(bot))
 
-    def pause(self, bot: str, seconds: float) -> None:
-        """Keep a bot's messages on the queue for so long, MAX_PAUSE seconds at most."""
-        self._admission_control.set_probe(bot, self._stack.now() + seconds)
+    def is_sending(self, bot: str) -> bool:
+        """Tell whether push may be making an attempt at a bot now."""
+        return is_sending(self.state(bot), self._stack.now())
 
-    def resume(self, bot: str) -> None:
-        """End the pause of a bot, also of a failing one: the next message probes the bot.
+    def pause(self, bot: str) -> None:
+        """Keep a bot's messages on the queue until `resume`. No attempt is admitted from now on.
+
+        Those under way end within the time of an attempt: `is_sending` says whether there are any.
+        """
+        self._admission_control.pause(bot, self._stack.now())
+
+    def resume(self, bot: str) -> bool:
+        """End the pause that `pause` began; return False, and change nothing, if there is none.
+
+        Messages that push has received meanwhile are hidden on the queue for up to MAX_PAUSE seconds more.
+        """
+        return self._admission_control.resume(bot, self._stack.now())
+
+    def pause_for(self, bot: str, seconds: float) -> None:
+        """Keep a bot's messages on the queue for so long, MAX_PAUSE seconds at most, or as `pause` says."""
+        self._admission_control.pause_until(bot, self._stack.now() + seconds)
+
+    def end_pause(self, bot: str) -> None:
+        """End what `pause_for` began.
 
         It takes SLOT_COUNT_TTL seconds. Until then a function may act on what it has read before.
         """
-        self._admission_control.set_probe(bot, self._stack.now())
+        self.pause_for(bot, 0)
+        environment.sleep(SLOT_COUNT_TTL)
+
+    def retry(self, bot: str) -> None:
+        """Let the next message probe a failing bot. It takes SLOT_COUNT_TTL seconds, as `end_pause` does."""
+        self._admission_control.probe_next(bot, self._stack.now())
         environment.sleep(SLOT_COUNT_TTL)

@@ -3,7 +3,8 @@
 Three things decide. Slots: LangBot holds 100 turns, of which 20 run, and drops the one that has waited
 longest when one more comes, so a bot is given no more than it can hold. Leases: a bot that is slow to respond
 never has all of push. The circuit breaker: a bot that fails is not tried by every message, since one message
-probes it, at growing intervals, and the others wait for the result.
+probes it, at growing intervals, and the others wait for the result. A pause comes before all three: a paused
+bot gets nothing, and no message has failed for that.
 """
 
 import math
@@ -18,6 +19,13 @@ from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 CLOCK_SKEW = 1
 """Seconds by which the clocks of two functions may differ."""
 
+MAX_PAUSE = 60
+"""Seconds until a message checks again whether its bot is paused, or may be probed, at the most. A pause that
+ends by itself is no longer."""
+
+PAUSED_TOO_LONG = "its bot was paused until SQS was about to delete the message"
+"""The reason of a message that is parked because of a pause."""
+
 
 @dataclass(frozen=True)
 class BotState:
@@ -25,7 +33,9 @@ class BotState:
 
     Until `slots_expire_at`, `slots` may be taken, of which `slots_taken` are. After `failures` failed
     attempts in a row, the last with `last_error`, the next may be made at `probe_at`; `probing` says that it
-    is under way. `item` is all this as MessagesTable keeps it.
+    is under way. The bot is paused since `paused_since`, until an operator resumes it, as one did last at
+    `resumed_at`; or until `paused_until`, by a command that changes both sides. `item` is all this as
+    MessagesTable keeps it.
     """
 
     item: Mapping[str, object]
@@ -36,6 +46,9 @@ class BotState:
     probe_at: float
     probing: bool
     last_error: str
+    paused_since: float
+    paused_until: float
+    resumed_at: float
 
     @classmethod
     def of(cls, item: Mapping[str, object]) -> Self:
@@ -49,7 +62,24 @@ class BotState:
             probe_at=_time(item.get("probe_at")),
             probing=item.get("probing") is True,
             last_error=str(item.get("last_error", "")),
+            paused_since=_time(item.get("paused_since")),
+            paused_until=_time(item.get("paused_until")),
+            resumed_at=_time(item.get("resumed_at")),
         )
+
+    def pause_left(self, now: float, is_test: bool = False) -> float:
+        """Return the seconds from `now` for which the bot gets nothing, 0 if it is not paused.
+
+        The pause of an operator has no end, but lets a test of the connection pass.
+        """
+        if self.paused_since and not is_test:
+            return math.inf
+        left = self.paused_until - now
+        return left if 0 < left <= MAX_PAUSE + CLOCK_SKEW else 0
+
+    def excused_until(self, now: float) -> float:
+        """Return the time before which a message has neither failed nor waited, because of a pause; or 0."""
+        return now if self.pause_left(now) else self.resumed_at
 
 
 def _time(value: object) -> float:
@@ -154,8 +184,21 @@ def may_keep(state: BotState, lease: str, leases: int, now: float, seconds: floa
     """
     if seconds > QUICK_ATTEMPT or lease == "lease_1" or lease not in state.item:
         return False
-    taken = sum(name.startswith("lease_") and not _is_free(entry, now) for name, entry in state.item.items())
-    return taken <= leases // 2
+    return _leases_taken(state, now) <= leases // 2
+
+
+def is_sending(state: BotState, now: float) -> bool:
+    """Tell whether an attempt may be under way at `now`: it has a lease, or probes the bot.
+
+    A kept lease counts until it ends.
+    """
+    # A probe may last longer than its time in the item, which has a bound.
+    is_probed = state.probing and now < state.probe_at + LEASE_TTL - MAX_PAUSE
+    return is_probed or _leases_taken(state, now) > 0
+
+
+def _leases_taken(state: BotState, now: float) -> int:
+    return sum(name.startswith("lease_") and not _is_free(entry, now) for name, entry in state.item.items())
 
 
 def _is_free(entry: object, now: float) -> bool:
@@ -164,9 +207,6 @@ def _is_free(entry: object, now: float) -> bool:
 
 
 # ---------------------------------------------------------------- the circuit breaker
-
-MAX_PAUSE = 60
-"""Seconds between two probes of a bot that fails, at the most; so also until it is seen to work again."""
 
 UNREACHABLE_AFTER = 5
 """Failed attempts in a row, half a minute after the first of them, before the bot counts as unreachable."""
@@ -198,14 +238,23 @@ class Decision(Enum):
 
 @dataclass(frozen=True)
 class Deferred:
-    """Try again after so many seconds. `full` says that the bot works, but has enough messages in flight."""
+    """Try again after so many seconds.
+
+    `full` says that the bot works, but has enough messages in flight; `paused`, that it gets nothing.
+    """
 
     seconds: float
     full: bool = False
+    paused: bool = False
 
 
-def decide(state: BotState, now: float, needs_slot: bool) -> Decision | Deferred:
-    """Decide what a message may do at `now` (Unix seconds), as far as is known."""
+def decide(state: BotState, now: float, needs_slot: bool, is_test: bool = False) -> Decision | Deferred:
+    """Decide what a message may do at `now` (Unix seconds), as far as is known.
+
+    `is_test` says that it tests the connection.
+    """
+    if pause := state.pause_left(now, is_test):
+        return Deferred(min(pause, MAX_PAUSE), paused=True)
     if state.probe_at:
         wait = state.probe_at - now
         if not 0 < wait <= MAX_PAUSE + CLOCK_SKEW:

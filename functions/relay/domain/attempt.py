@@ -169,11 +169,15 @@ def with_attempt(
 
 @dataclass(frozen=True)
 class Delivery:
-    """One message on its way to its bot; `message` is None if the body is not valid."""
+    """One message on its way to its bot; `message` is None if the body is not valid.
+
+    A pause of the bot excuses what was before `excused_until` (Unix seconds).
+    """
 
     queued: QueuedMessage
     message: Message | None = None
     history: AttemptHistory = field(default_factory=AttemptHistory)
+    excused_until: float = 0
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,18 @@ LATE_AFTER = 1800
 """Seconds after which a message on the queue needs an operator. It may wait for AnswerDeadlineSeconds, by
 default half of that, behind one that its bot does not answer."""
 
+LEAVES_SOON = 86_400
+"""Seconds before it must be off the queue from which on a message needs an operator, also during a pause."""
+
 Action = Literal["push", "sync", "reset"]
 
 PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}
 """What follows the bot's URL."""
+
+
+def leaves_queue_at(queued_at: float) -> float:
+    """Return when a message must be off the queue, half a day before SQS deletes it (Unix seconds)."""
+    return queued_at + QUEUE_RETENTION - RETENTION_MARGIN
 
 
 def expiry_of_resent(expires_at: int) -> int:
@@ -70,8 +78,16 @@ class QueuedMessage:
     reads_secret: bool = False
 
     def must_leave_at(self) -> float:
-        """Return when it must be off the queue, half a day before SQS deletes it, in Unix seconds."""
-        return self.queued_at + QUEUE_RETENTION - RETENTION_MARGIN
+        """Return when it must be off the queue, in Unix seconds."""
+        return leaves_queue_at(self.queued_at)
+
+    def is_late(self, now: float, excused_until: float = 0) -> bool:
+        """Tell whether it needs an operator if it still is on the queue at `now` (Unix seconds).
+
+        A pause of its bot excuses what it waited before `excused_until`, until it must leave soon.
+        """
+        waited = now - max(self.queued_at, excused_until)
+        return waited > LATE_AFTER or now > self.must_leave_at() - LEAVES_SOON
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ class Conclusion:
 def conclude(delivery: Delivery, attempt: Attempt, now: float, policy: Policy) -> Conclusion:
     """Decide what happens to a message after `attempt`, which ended at `now` (Unix seconds).
 
-    It is parked `retry_for` seconds after its first failure, and before SQS would delete it. Only attempts
-    count: a message that merely waited is not parked for that.
+    It is parked `retry_for` seconds after its first failure, or after the end of a later pause of its bot,
+    and before SQS would delete it. Only attempts count: a message that merely waited is not parked for that.
     """
     if attempt.outcome.verdict is Verdict.ACCEPTED:
         record = accepted_record(delivery, attempt, now, policy.keep_days, policy.answer_deadline)
@@ -55,7 +55,8 @@ def conclude_failure(delivery: Delivery, outcome: Outcome, now: float, policy: P
     history = delivery.history.after(outcome, key, now)
     delivery = replace(delivery, history=history)
     first_failed_at = history.first_failed_at or now
-    left = min(first_failed_at + policy.retry_for, delivery.queued.must_leave_at()) - now
+    counts_from = max(first_failed_at, delivery.excused_until)
+    left = min(counts_from + policy.retry_for, delivery.queued.must_leave_at()) - now
     if outcome.permanent or left <= 0:
         tried = f"tried for {now - first_failed_at:.0f} s, {history.attempts} times; at last {outcome.reason}"
         reason = outcome.reason if outcome.permanent else tried

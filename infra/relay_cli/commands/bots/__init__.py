@@ -165,13 +165,13 @@ def run_bot_test(stack: relay.Stack, options: argparse.Namespace) -> int:
 
 
 def run_retry(stack: relay.Stack, options: argparse.Namespace) -> None:
-    """End the pause of a failing bot."""
+    """Let the next message probe a failing bot."""
     admin = relay.BotAdmin(stack)
     existing_secret(admin, options.name)
     state = admin.state(options.name)
     is_open = bool(state.probe_at)
     if is_open:
-        admin.resume(options.name)
+        admin.retry(options.name)
     if options.json:
         say_json({"bot": options.name, "was_open": is_open, "last_error": state.last_error})
     elif is_open:
