@@ -6,9 +6,9 @@ from typing import Any
 from relay.domain.admission import BotState
 from relay.domain.bot import Bot, weakness
 from relay.domain.diagnosis import RefusedCallback, command, diagnose_refusals, pluralize
-from relay.domain.message import LATE_AFTER
+from relay.domain.message import LATE_AFTER, LEAVES_SOON, leaves_queue_at
 from relay.domain.signing import SIGNATURE_TOLERANCE, Refusal
-from relay.domain.timestamps import UtcText
+from relay.domain.timestamps import UtcText, date_and_time, utc_text
 from relay.domain.trigger import fault_of
 from relay_cli.finding import Finding, fault, note, ok
 from relay_cli.langbot_api import Json
@@ -86,6 +86,18 @@ def circuit_finding(bot: str, state: BotState) -> Finding:
     return ok("circuit", "closed")
 
 
+def pause_findings(bot: str, state: BotState, now: float) -> Iterator[Finding]:
+    """Judge the pause of a bot by an operator, if it is paused, at `now` (Unix seconds)."""
+    if state.paused_since:
+        since, parked_from = state.paused_since, leaves_queue_at(state.paused_since)
+        text = (
+            f"an operator paused it at {date_and_time(utc_text(since))}; messages since then are parked from "
+            f"{date_and_time(utc_text(parked_from))} on"
+        )
+        ends_soon = now > parked_from - LEAVES_SOON
+        yield (fault if ends_soon else note)("pause", text, f"{command('bots', 'resume', bot)} resumes it")
+
+
 def slots_finding(bot: str, in_flight: int, most: int) -> Finding:
     """Judge how many messages of a bot wait for a reply."""
     if most and in_flight >= most:
@@ -108,7 +120,7 @@ def refusal_finding(refused: Sequence[RefusedCallback], callback_url: str, last:
     `callback_url` is that of the bot, or of the one that its name is most like.
     """
     diagnosis = diagnose_refusals(refused, callback_url)
-    text = f"{diagnosis.summary}; the last at {last[:10]} {last[11:19]} UTC"
+    text = f"{diagnosis.summary}; the last at {date_and_time(last)}"
     # Anybody can post what is not signed.
     is_signed = refused[-1].reason not in (Refusal.NO_TIMESTAMP, Refusal.NO_SIGNATURE)
     return (fault if is_signed else note)("callbacks", text, diagnosis.advice)
@@ -120,10 +132,11 @@ def queue_finding(check: str, waiting: int, advice: str) -> Finding:
     return fault(check, text, advice) if waiting else ok(check, text)
 
 
-def age_finding(ages: Sequence[float], late: bool, waiting: int) -> Finding:
+def age_finding(ages: Sequence[float], late: bool, waiting: int, paused: Sequence[str]) -> Finding:
     """Judge the push queue by the ages of its oldest message in the last minutes, in seconds.
 
-    `late`: push had a message that was older than LATE_AFTER. SQS leaves out what it has received often.
+    `late`: push had a message that was older than LATE_AFTER, and no pause excused it. SQS leaves out what it
+    has received often. The age of a message says nothing while some bots are `paused`.
     """
     if late:
         text = f"{pluralize(waiting, 'message')}, and push tries some that are over {LATE_AFTER} s old"
@@ -132,6 +145,8 @@ def age_finding(ages: Sequence[float], late: bool, waiting: int) -> Finding:
         return note("push queue", f"{pluralize(waiting, 'message')}; CloudWatch has no age of the oldest")
     oldest = max(ages)
     text = f"{pluralize(waiting, 'message')}, the oldest {oldest:.0f} s old"
+    if oldest > LATE_AFTER and paused:
+        return note("push queue", f"{text}; paused: {', '.join(paused)}", "`relay bots list` shows the bots")
     if oldest > LATE_AFTER:
         return fault("push queue", text, "`relay bots list` says which bot fails")
     return ok("push queue", text)

@@ -48,6 +48,8 @@ def operator(talk, tmp_path):
         ("bots set", ["--timezone", "UTC"]),
         ("bots test", []),
         ("bots retry", []),
+        ("bots pause", ["--drain"]),
+        ("bots resume", []),
         ("bots remove", ["--yes"]),
         ("doctor", ["--json"]),
     ],

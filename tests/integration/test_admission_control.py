@@ -258,10 +258,9 @@ def test_a_pause_takes_effect_on_functions_that_have_just_read_the_bot(talk, new
 def test_a_probe_is_not_made_at_a_bot_that_was_just_paused(talk, new_control, clock):
     control, operator = new_control(5), new_control(5)
     control.release(admit(control, talk), FAILED)
-    operator.probe_next(talk.name, clock.now)
+    clock.now += 2
     control.state(talk.name)
     operator.pause(talk.name, clock.now)
-    clock.now += 0.5
     assert admit(control, talk) == Deferred(MAX_PAUSE, paused=True)
 
 

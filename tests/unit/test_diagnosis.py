@@ -1,6 +1,6 @@
 import pytest
 
-from relay.domain.admission import BotState
+from relay.domain.admission import PAUSED_TOO_LONG, BotState
 from relay.domain.diagnosis import DiagnosisContext, RefusedCallback, diagnose, with_stack
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import utc_text
@@ -38,6 +38,20 @@ def test_a_message_behind_a_failing_bot_is_told_with_the_next_probe():
     assert diagnosis.summary == "it is on the push queue and was not tried yet"
     assert diagnosis.why == "3 attempts at the bot failed in a row"
     assert diagnosis.next == f"push tries the bot at {clock(NOW + 40)}"
+
+
+@pytest.mark.parametrize(("fields", "why"), [(None, ""), (retrying(), "answered 502; and ")])
+def test_a_message_of_a_paused_bot_waits_for_the_operator(fields, why):
+    paused = BotState.of({"message": "sales", "paused_since": utc_text(NOW), "failures": 1})
+    diagnosis = told(fields, paused)
+    assert diagnosis.why == f"{why}its bot was paused at {clock(NOW)}"
+    assert diagnosis.next == "push sends it when the bot is resumed"
+    assert diagnosis.advice == "`relay bots resume sales` resumes it"
+
+
+def test_a_message_that_was_parked_for_a_pause_needs_its_bot_resumed():
+    diagnosis = told({"state": State.PARKED, "reason": PAUSED_TOO_LONG, "action": "push"})
+    assert "`relay bots resume default` resumes the bot, then `relay resend" in diagnosis.advice
 
 
 def test_a_message_that_waits_for_its_turn_needs_nothing():

@@ -5,7 +5,7 @@ import pytest
 from relay.domain.admission import BotState
 from relay.domain.bot import parse_bot
 from relay.domain.diagnosis import RefusedCallback
-from relay.domain.timestamps import UtcText
+from relay.domain.timestamps import DAY, UtcText, unix_seconds, utc_text
 from relay_cli import health
 
 CONNECT = "`relay connect --bot sales`"
@@ -84,8 +84,26 @@ def test_a_bot_without_a_free_slot_is_a_fault(in_flight, most, ok):
 
 @pytest.mark.parametrize(("ages", "ok"), [([], None), ([3.0, 1800.0], True), ([3.0, 1801.0, 2.0], False)])
 def test_the_push_queue_is_judged_by_its_oldest_message(ages, ok):
-    assert health.age_finding(ages, late=False, waiting=7).ok is ok
-    assert health.age_finding(ages, late=True, waiting=7).ok is False
+    assert health.age_finding(ages, late=False, waiting=7, paused=[]).ok is ok
+    assert health.age_finding(ages, late=True, waiting=7, paused=["sales"]).ok is False
+
+
+def test_the_age_of_a_message_is_no_fault_while_a_bot_is_paused():
+    finding = health.age_finding([1801.0], late=False, waiting=7, paused=["sales"])
+    assert (finding.ok, finding.text) == (None, "7 messages, the oldest 1801 s old; paused: sales")
+
+
+@pytest.mark.parametrize(("days", "ok"), [(0, None), (12.4, None), (12.6, False)])
+def test_a_pause_is_a_fault_a_day_before_its_messages_are_parked(days, ok):
+    since = unix_seconds(UtcText("2026-11-01T12:00:00.000000Z"))
+    state = BotState.of({"paused_since": utc_text(since)})
+    (finding,) = health.pause_findings("sales", state, since + days * DAY)
+    assert finding.ok is ok
+    assert finding.text == (
+        "an operator paused it at 2026-11-01 12:00:00 UTC; "
+        "messages since then are parked from 2026-11-15 00:00:00 UTC on"
+    )
+    assert list(health.pause_findings("sales", BotState.of({}), since)) == []
 
 
 @pytest.mark.parametrize(("reserved", "ok"), [(-1, True), (0, False), (9, False), (10, True)])

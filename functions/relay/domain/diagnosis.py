@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from relay.domain.admission import BotState
+from relay.domain.admission import PAUSED_TOO_LONG, BotState
 from relay.domain.bot import NO_BOT
 from relay.domain.keys import bot_of, session_id_of
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 from relay.domain.signing import Refusal
 from relay.domain.states import AnswerKind, State
-from relay.domain.timestamps import UtcText, unix_seconds, utc_text
+from relay.domain.timestamps import date_and_time, unix_seconds, utc_text
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,8 @@ def diagnose_refusals(refused: Sequence[RefusedCallback], callback_url: str) -> 
 
 def _waiting(context: DiagnosisContext, now: float) -> Diagnosis:
     summary, bot = "it is on the push queue and was not tried yet", context.bot
+    if bot.paused_since:
+        return _paused(summary, "", context)
     if bot.failures:
         why = f"{_times(bot.failures)} at the bot failed in a row"
         if bot.last_error:
@@ -133,16 +135,25 @@ def _retrying(record: MessageRecord, context: DiagnosisContext, now: float) -> D
     summary = f"LangBot has not accepted it, in {_times(record['attempts'])}"
     if "next_attempt_at" not in record:
         return Diagnosis("it was not tried yet", record["last_error"])
+    if context.bot.paused_since:
+        return _paused(summary, f"{record['last_error']}; and ", context)
     due = max(unix_seconds(record["next_attempt_at"]), context.bot.probe_at)
-    then = f"push tries it again {_when(due, now)}, and parks it at {_clock(record['retry_until'])}"
+    then = f"push tries it again {_when(due, now)}, and parks it at {date_and_time(record['retry_until'])}"
     return Diagnosis(summary, record["last_error"], then, _retry_advice(record, context))
 
 
+def _paused(summary: str, why: str, context: DiagnosisContext) -> Diagnosis:
+    bot = context.bot
+    resume = command("bots", "resume", str(bot.item["message"]))
+    why += f"its bot was paused at {date_and_time(utc_text(bot.paused_since))}"
+    return Diagnosis(summary, why, "push sends it when the bot is resumed", f"{resume} resumes it")
+
+
 def _delivered(record: MessageRecord, context: DiagnosisContext, now: float) -> Diagnosis:
-    summary = f"LangBot accepted it at {_clock(record['delivered_at'])}"
+    summary = f"LangBot accepted it at {date_and_time(record['delivered_at'])}"
     if not record["expect_reply"]:
         return Diagnosis(summary, next="no reply is expected")
-    deadline = f"without a complete reply it is unanswered at {_clock(record['due_at'])}"
+    deadline = f"without a complete reply it is unanswered at {date_and_time(record['due_at'])}"
     if context.parts:
         last = context.parts[-1]
         if last["is_final"]:
@@ -195,6 +206,9 @@ def _parked(record: MessageRecord, context: DiagnosisContext) -> Diagnosis:
     advice = f"fix the cause, then {resend} sends it again, or {drop} closes it"
     if "action" not in record:  # the message is not valid
         advice = f"send a corrected message, then {drop} closes this one"
+    elif reason == PAUSED_TOO_LONG:
+        resume = command("bots", "resume", bot_of(record["session"]))
+        advice = f"{resume} resumes the bot, then {resend} sends it again, or {drop} closes it"
     elif reason.startswith(NO_BOT):
         session = record["session"]
         (nearest,) = get_close_matches(bot_of(session), context.bots, n=1, cutoff=0) or ["NAME"]
@@ -252,9 +266,5 @@ def _times(number: int) -> str:
     return pluralize(number, "attempt")
 
 
-def _clock(moment: UtcText) -> str:
-    return f"{moment[:10]} {moment[11:19]} UTC"
-
-
 def _when(moment: float, now: float) -> str:
-    return f"at {_clock(utc_text(moment))}" if moment > now else "at any moment"
+    return f"at {date_and_time(utc_text(moment))}" if moment > now else "at any moment"

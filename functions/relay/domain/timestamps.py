@@ -44,6 +44,11 @@ def given_time(text: str) -> UtcText:
         raise ValueError(f"{text} is no time in UTC") from None
 
 
+def date_and_time(moment: UtcText) -> str:
+    """Return a time for people, to the second."""
+    return f"{moment[:10]} {moment[11:19]} UTC"
+
+
 def days_after(moment: float, days: int) -> int:
     """Return the Unix second so many days after `moment` (Unix seconds)."""
     return int(moment) + days * DAY

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import relay
 from relay.adapters.queue_size import queue_size
+from relay.domain.admission import BotState
 from relay.domain.bot import Bot, parse_bot
 from relay.domain.diagnosis import RefusedCallback, command
 from relay.domain.record import MessageRecord
@@ -141,7 +142,10 @@ class _Doctor:
             "MetricName": "LateMessages",
             "Dimensions": [],
         }
-        yield health.age_finding(ages, bool(self._maxima(late, 900)), self._size(self._stack.push_queue_url))
+        states = map(BotState.of, self._stack.open_messages_table().bot_items())
+        paused = [str(state.item["message"]) for state in states if state.paused_since]
+        waiting = self._size(self._stack.push_queue_url)
+        yield health.age_finding(ages, bool(self._maxima(late, 900)), waiting, paused)
         parked = self._stack.open_awaiting_index().count_parked()
         yield health.queue_finding("parked", parked, "`relay waiting` says why; resend or drop them")
         if spill := self._deployment.resources.get("SpillQueue"):
@@ -257,7 +261,9 @@ class _Doctor:
         bot = parse_bot(name, secret)
         connect = self._connect(bot, api)
         yield health.secret_finding(bot, connect)
-        yield health.circuit_finding(name, self._admin.state(name))
+        state = self._admin.state(name)
+        yield health.circuit_finding(name, state)
+        yield from health.pause_findings(name, state, self._stack.now())
         most = int(self._deployment.parameters["MaxInFlight"])
         yield health.slots_finding(name, len(self._admin.open_messages(name)), most)
         if bot.url and bot.inbound_secrets:

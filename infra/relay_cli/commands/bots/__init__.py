@@ -1,4 +1,4 @@
-"""relay bots: list, change, test, retry and remove the bots of a stack; `rotate` has a file of its own."""
+"""relay bots: list, change, test, retry and remove bots; `rotate` and `pause` have files of their own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from relay.adapters.queue_size import queue_size
 from relay.domain.admission import MAX_PAUSE, BotState
 from relay.domain.bot import parse_bot, weakness
 from relay.domain.diagnosis import pluralize
+from relay.domain.timestamps import date_and_time, utc_text
 from relay_cli import langbot_api
 from relay_cli.arguments import STACK, TIMEOUT, YES, bot_name
 from relay_cli.bot_secret import changed, changed_fields
+from relay_cli.commands.bots.pause import run_pause, run_resume
 from relay_cli.commands.bots.rotate import run_rotate
 from relay_cli.connection import without_query
 from relay_cli.connection_test import run_test
@@ -28,7 +30,7 @@ _COLUMNS = ("BOT", "URL", "CIRCUIT", "IN FLIGHT", "FAILURES", "LAST ERROR")
 
 def add_commands(commands: Any) -> None:
     """Add the parsers of the commands."""
-    bots = commands.add_parser("bots", help="list, change, test, retry, rotate or remove bots")
+    bots = commands.add_parser("bots", help="list, change, test, retry, pause, rotate or remove bots")
     actions = bots.add_subparsers(dest="action", required=True, metavar="ACTION")
     bot = argparse.ArgumentParser(add_help=False, parents=[STACK])
     bot.add_argument("name", type=bot_name, metavar="NAME", help="the bot's name")
@@ -58,6 +60,11 @@ def add_commands(commands: Any) -> None:
     test.set_defaults(run=run_bot_test)
     retry = actions.add_parser("retry", parents=[bot], help="try a failing bot again at once")
     retry.set_defaults(run=run_retry)
+    pause = actions.add_parser("pause", parents=[bot], help="keep a bot's messages on the queue")
+    pause.add_argument("--drain", action="store_true", help="wait until its open turns have ended")
+    pause.set_defaults(run=run_pause)
+    resume = actions.add_parser("resume", parents=[bot], help="end the pause of a bot")
+    resume.set_defaults(run=run_resume)
     rotate = actions.add_parser(
         "rotate",
         parents=[bot, TIMEOUT, YES],
@@ -102,6 +109,7 @@ def listed(admin: relay.BotAdmin, name: str, most: int) -> dict[str, Any]:
         "bot": name,
         "url": without_query(bot),
         "circuit": circuit(state, time.time()),
+        "paused_since": utc_text(state.paused_since) if state.paused_since else None,
         "in_flight": len(admin.open_messages(name)),
         "max_in_flight": most,
         "failures": state.failures,
@@ -119,7 +127,11 @@ def row(bot: dict[str, Any]) -> tuple[str, ...]:
 
 
 def circuit(state: BotState, now: float) -> str:
-    """Return the state of a bot's circuit breaker at `now` (Unix seconds), for people."""
+    """Return the state of a bot's circuit breaker, or its pause, at `now` (Unix seconds), for people."""
+    if state.paused_since:
+        return f"paused since {date_and_time(utc_text(state.paused_since))}"
+    if pause := state.pause_left(now):
+        return f"paused for {pause:.0f} s"
     if not state.probe_at:
         return "closed"
     if state.probe_at <= now:
