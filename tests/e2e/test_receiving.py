@@ -214,16 +214,18 @@ def test_an_event_that_a_service_cannot_handle_leaves_its_queue(talk, queue):
     sqs, url = talk.deployed.client("sqs"), queue["QueueUrl"]
     dead_letters = physical_ids(talk.deployed, "sqs")["DeadLetters"]
     reply(talk, "in_1")
+    failed = []
 
     def fail():
         for one in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
-            sqs.change_message_visibility(
-                QueueUrl=url, ReceiptHandle=one["ReceiptHandle"], VisibilityTimeout=0
-            )
+            failed.append(json.loads(one["Body"])["subject"])
+            handle = one["ReceiptHandle"]
+            sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
         found = sqs.receive_message(QueueUrl=dead_letters).get("Messages", [])
         return subject_of(talk) in [json.loads(one["Body"])["subject"] for one in found]
 
     eventually(fail, 60, "the dead letter")
+    assert failed.count(subject_of(talk)) == 5
 
 
 # ---------------------------------------------------------------- HTTPS
