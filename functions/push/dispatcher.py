@@ -182,7 +182,7 @@ class Dispatcher:
         # A record that could not be read says more of earlier attempts than this one can.
         if_new = record["state"] == State.RETRYING and not history_is_known
         written = self.messages_table.write(record, if_new)
-        # Another delivery of the message may have ended it, or used more keys.
+        # If a concurrent delivery ended the message or used more keys, keep its record.
         current = record if written else self.messages_table.read(key_of(delivery.queued, delivery.message))
         waited = self.clock() - delivery.queued.queued_at
         if conclusion.attempt:

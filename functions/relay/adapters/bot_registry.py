@@ -61,8 +61,9 @@ class BotRegistry:
     def get(self, name: str) -> Bot:
         """Return the bot `name`, read within the last CACHE_TTL seconds.
 
-        It is unusable if its secret is, and was not usable within STALE_IF_INVALID seconds. Raise UnknownBot,
-        LookupRateLimited, and botocore's errors if the secret was not read within STALE_IF_ERROR seconds.
+        `unusable` is set if its secret is invalid and none valid was read within STALE_IF_INVALID seconds.
+        Raise UnknownBot, LookupRateLimited, and botocore's errors if the secret was not read within
+        STALE_IF_ERROR seconds.
         """
         return self._get(name, refresh=False)
 

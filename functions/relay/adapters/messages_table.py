@@ -58,8 +58,8 @@ class MessagesTable:
     def write(self, record: MessageRecord, if_new: bool = False) -> bool:
         """Write a record as a whole; a body over MAX_BODY_BYTES goes to the overflow bucket.
 
-        Only a record that says `retrying` is replaced, and with `if_new` none. Return whether it was written:
-        SQS can deliver a message twice, and the other delivery may have ended it, or used more keys.
+        Replace only a record that says `retrying`, and with `if_new` none. Return False if the record was
+        kept: a concurrent delivery of the message has ended it or used more keys.
         """
         condition, values = IS_NEW, dict[str, Any]()
         if not if_new:
