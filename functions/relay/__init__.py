@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from relay.client.conversation import Conversation
     from relay.client.messages import Messages
     from relay.client.push_queue import PushQueue, SentMessage
+    from relay.client.session_eraser import Erased, SessionEraser
     from relay.client.stack import Stack
     from relay.errors import (
         BotRemoved,
@@ -24,6 +25,7 @@ __all__ = [
     "BotAdmin",
     "BotRemoved",
     "Conversation",
+    "Erased",
     "InvalidMessage",
     "InvalidState",
     "MessageNotFound",
@@ -33,6 +35,7 @@ __all__ = [
     "RelayError",
     "ReplyTimeout",
     "SentMessage",
+    "SessionEraser",
     "Stack",
     "StackNotFound",
 ]
@@ -40,9 +43,11 @@ __all__ = [
 _MODULES = {
     "BotAdmin": "relay.client.bot_admin",
     "Conversation": "relay.client.conversation",
+    "Erased": "relay.client.session_eraser",
     "Messages": "relay.client.messages",
     "PushQueue": "relay.client.push_queue",
     "SentMessage": "relay.client.push_queue",
+    "SessionEraser": "relay.client.session_eraser",
     "Stack": "relay.client.stack",
 }
 

@@ -13,7 +13,7 @@ from support.parked_messages import park
 SECURITY = Path(__file__).parents[2] / "docs/security.md"
 ROW = re.compile(r"^\| `relay ([a-z ]+)` \| (.+) \|$", re.MULTILINE)
 ACTIONS = {
-    command: re.findall(r"`([a-z]+:\w+)`", actions) for command, actions in ROW.findall(SECURITY.read_text())
+    command: re.findall(r"`([a-z0-9]+:\w+)`", actions) for command, actions in ROW.findall(SECURITY.read_text())
 }
 
 
@@ -86,6 +86,14 @@ def test_many_messages_can_be_handled_with_the_actions_of_the_page(talk, operato
     actions = ["cloudformation:DescribeStacks", *ACTIONS[command]]
     done = operator(actions, command, "--bot", talk.name, "--yes", *more)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_session_can_be_erased_with_the_actions_of_the_page(talk, operator):
+    talk.deployed.state(talk.push("x" * 500_000), "answered")
+    actions = ["cloudformation:DescribeStacks", *ACTIONS["erase"]]
+    done = operator(actions, "erase", "--bot", talk.name, talk.session, "--yes")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("erased      1 message, 1 part, 2 bodies in the overflow bucket\n")
 
 
 def test_operator_without_an_action_is_refused_in_one_line(talk, operator):

@@ -74,3 +74,21 @@ def test_an_error_of_dynamodb_is_still_an_error():
     with pytest.raises(ClientError) as error:
         Table(answered(400, refused), "table").get({"session": "1"})
     assert error.value.response["Error"]["Code"] == "ValidationException"
+
+
+def test_what_dynamodb_has_not_deleted_yet_is_deleted_by_the_next_call():
+    class Client:
+        left = 3
+
+        def batch_write_item(self, RequestItems):  # noqa: N803
+            self.left -= 1
+            (requests,) = RequestItems.values()
+            return {"UnprocessedItems": {"table": requests[1:]} if requests[1:] else {}}
+
+    client = Client()
+    Table(client, "table").delete_many([{"session": text} for text in "abc"])
+    assert client.left == 0
+
+
+def test_to_delete_no_item_needs_no_call():
+    Table(None, "table").delete_many([])

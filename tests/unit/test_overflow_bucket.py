@@ -1,8 +1,9 @@
 """What DynamoDB cannot hold goes to the overflow bucket."""
 
 import pytest
+from botocore.exceptions import ClientError
 
-from relay.adapters.overflow_bucket import MAX_VALUES, OverflowingItem, put_item
+from relay.adapters.overflow_bucket import MAX_VALUES, OverflowBucket, OverflowingItem, put_item
 from relay.adapters.replies_table import RepliesTable
 
 
@@ -60,3 +61,19 @@ def test_a_body_larger_than_any_escapes_make_it_is_not_tried_at_the_table():
     small, large = store.items
     assert (small.get("text"), large.get("text")) == ("short", None)
     assert [path for path, _ in store.puts] == [large["overflow"]]
+
+
+class S3:
+    """A service that refuses to delete."""
+
+    def delete_objects(self, **_):
+        return {"Errors": [{"Key": "a", "Code": "AccessDenied", "Message": "no"}]}
+
+
+def test_a_body_that_s3_does_not_delete_is_an_error():
+    with pytest.raises(ClientError, match="AccessDenied"):
+        OverflowBucket(S3(), "bucket").delete(["a"])
+
+
+def test_to_delete_no_body_needs_no_call():
+    OverflowBucket(None, "bucket").delete([])

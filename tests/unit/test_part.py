@@ -13,11 +13,12 @@ from relay.domain.part import (
     is_id,
     parse_part,
     reply_part,
+    session_id_in,
     sync_reply_body,
     with_body,
     without_body,
 )
-from relay.domain.strict_json import Malformed
+from relay.domain.strict_json import MAX_VALUES, Malformed
 from support.recordings import RECORDINGS, callbacks
 from support.samples import NOW, received_part
 
@@ -262,3 +263,19 @@ def test_a_sync_reply_is_stored_as_the_callback_that_it_stands_for():
     part = received_part(raw_body)
     assert (part["session"], part["reply_to"], part["message"]) == ("default#s-1", "in_1", message)
     assert (part["is_final"], part["created_at"]) == (True, "2026-11-22T13:00:48.606776Z")
+
+
+@pytest.mark.parametrize(
+    ("given", "session_id"),
+    [
+        (raw(session_id="s-é"), "s-é"),
+        (raw(message="no list"), "s-1"),
+        (raw(session_id=7), None),
+        (b'["s-1"]', None),
+        (b'{"session_id": "s-1"', None),
+        (b'{"session_id": "s-1", "message": [' + b"0," * MAX_VALUES + b"0]}", None),
+    ],
+    ids=["part", "no part", "number", "no object", "no JSON", "too many values"],
+)
+def test_the_session_of_a_body_is_read_from_any_object_that_names_one(given, session_id):
+    assert session_id_in(given) == session_id

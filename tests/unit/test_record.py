@@ -21,13 +21,14 @@ from relay.domain.record import (
     dropped_record,
     history_of,
     key_of,
+    may_be_queued,
     parked_record,
     retrying_record,
 )
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import unix_seconds, utc_text
 from support.responses import ACCEPTED
-from support.samples import MESSAGE_KEY, NOW, SESSION, attempt, delivery, queued_message
+from support.samples import MESSAGE_KEY, NOW, SESSION, attempt, delivery, message_record, queued_message
 
 KEEP_DAYS, ANSWER_DEADLINE = 90, 900
 ACCEPTED_PUSH = classify("push", ACCEPTED, AttemptHistory(), NOW)
@@ -259,3 +260,18 @@ def test_a_record_of_an_older_version_has_todays_names():
 def test_an_answer_of_an_older_version_has_its_kind(marks, kind):
     assert current({"answered_at": utc_text(NOW)} | marks)["answer_kind"] == kind
     assert current({"answered_at": utc_text(NOW), "answer_kind": kind})["answer_kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("state", "days", "queued"),
+    [
+        (State.RETRYING, 0, True),
+        (State.RETRYING, 13.99, True),
+        (State.RETRYING, 14, False),
+        (State.DELIVERED, 0, False),
+        (State.PARKED, 0, False),
+    ],
+)
+def test_a_message_that_push_retries_can_be_queued_for_as_long_as_sqs_keeps_it(state, days, queued):
+    record = message_record(state=state, queued_at=utc_text(NOW))
+    assert may_be_queued(record, NOW + days * 86_400) is queued

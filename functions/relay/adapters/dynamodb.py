@@ -109,6 +109,13 @@ class Table:
         """Delete the item with this key, if there is one."""
         self._dynamodb.delete_item(TableName=self.name, Key=to_item(key))
 
+    def delete_many(self, keys: Sequence[Mapping[str, Any]]) -> None:
+        """Delete the items with these keys, 25 at the most and none twice, as far as there are any."""
+        left = {self.name: [{"DeleteRequest": {"Key": to_item(key)}} for key in keys]} if keys else {}
+        # A call that deletes nothing is refused, so that this ends.
+        while left:
+            left = self._dynamodb.batch_write_item(RequestItems=left).get("UnprocessedItems", {})
+
     def update(self, key: Mapping[str, Any], change: str, condition: str, values: Mapping[str, Any]) -> bool:
         """Change an item if it meets `condition`; return whether it did."""
         return self._update(key, change, condition, values, {})[0]

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,14 @@ def part_path(bot: str, digest: str) -> str:
 def spill_path(bot: str, raw: bytes) -> str:
     """Return where the body of a spilled part is."""
     return f"spill/{bot}/{hashlib.sha256(raw).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class StoredBody:
+    """A body in the bucket, and when it was put there (Unix seconds)."""
+
+    path: str
+    stored_at: float
 
 
 class OverflowBucket:
@@ -60,6 +68,33 @@ class OverflowBucket:
             if error.response["Error"]["Code"] in ("NoSuchKey", "AccessDenied"):
                 return None
             raise
+
+    def spilled(self, bot: str) -> Iterator[StoredBody]:
+        """Return the bodies of a bot's spilled parts. They stay when the parts are stored."""
+        return self._list(f"spill/{bot}/")
+
+    def quarantined(self, bot: str) -> Iterator[StoredBody]:
+        """Return the bodies of a bot in the quarantine."""
+        return self._list(f"quarantine/{bot}/")
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete the bodies at these paths, 1000 at the most, as far as there are any."""
+        if not paths:
+            return
+        response = self._s3.delete_objects(
+            Bucket=self._name, Delete={"Objects": [{"Key": path} for path in paths], "Quiet": True}
+        )
+        # S3 answers 200 also if it has deleted none.
+        for error in response.get("Errors", []):
+            raise ClientError(
+                {"Error": {"Code": error["Code"], "Message": error["Message"]}}, "DeleteObjects"
+            )
+
+    def _list(self, prefix: str) -> Iterator[StoredBody]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix)
+        for page in pages:
+            for found in page.get("Contents", []):
+                yield StoredBody(found["Key"], found["LastModified"].timestamp())
 
 
 MAX_VALUES = 10_000

@@ -138,7 +138,7 @@ class Stack:
 
     def open_messages_table(self) -> MessagesTable:
         """Open MessagesTable for reading and writing."""
-        return MessagesTable(Table(self.client("dynamodb"), self.messages_table), self._bucket())
+        return MessagesTable(Table(self.client("dynamodb"), self.messages_table), self.open_overflow_bucket())
 
     def open_awaiting_index(self) -> AwaitingIndex:
         """Open the index of what waits for reading."""
@@ -150,11 +150,12 @@ class Stack:
 
     def open_replies_table(self) -> RepliesTable:
         """Open RepliesTable for reading and writing."""
-        return RepliesTable(Table(self.client("dynamodb"), self.replies_table), self._bucket())
+        return RepliesTable(Table(self.client("dynamodb"), self.replies_table), self.open_overflow_bucket())
 
     def open_logs(self) -> FunctionLogs:
         """Open the functions' logs for reading."""
         return FunctionLogs(self.client("logs"), self.log_groups)
 
-    def _bucket(self) -> OverflowBucket:
+    def open_overflow_bucket(self) -> OverflowBucket:
+        """Open OverflowBucket for reading and writing."""
         return OverflowBucket(lazy_client(lambda: self.client("s3")), self.overflow_bucket)

@@ -209,6 +209,16 @@ def with_body(part: ReplyPart, raw: bytes | None, max_values: int = MAX_VALUES) 
     return _with_more(cast(ReplyPart, whole), body)
 
 
+def session_id_in(raw: bytes) -> str | None:
+    """Return the session id that a body names, or None if none can be read from it."""
+    try:
+        body, _ = lenient_json.loads(raw, float, MAX_VALUES)
+    except Malformed:
+        return None
+    session_id = body.get("session_id") if isinstance(body, dict) else None
+    return session_id if isinstance(session_id, str) else None
+
+
 def sync_reply_body(session_id: str, reply_to: str, message: list[Segment], timestamp: str) -> bytes:
     """Return the reply in the response to a sync call, as the body of the callback that it stands for.
 

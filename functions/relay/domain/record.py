@@ -20,7 +20,13 @@ from relay.domain.keys import (
     session_key,
     unreadable_session,
 )
-from relay.domain.message import Message, QueuedMessage, context_of_invalid, named_session
+from relay.domain.message import (
+    QUEUE_RETENTION,
+    Message,
+    QueuedMessage,
+    context_of_invalid,
+    named_session,
+)
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import UtcText, days_after, unix_seconds, utc_text
 
@@ -140,6 +146,14 @@ def current(item: Mapping[str, Any]) -> MessageRecord:
         kinds = [kind for mark, kind in FORMER_MARKS.items() if mark in fields]
         fields["answer_kind"] = (kinds or [AnswerKind.OWN])[0]
     return cast(MessageRecord, fields)
+
+
+def may_be_queued(record: MessageRecord, now: float) -> bool:
+    """Tell whether a message can be on the push queue at `now` (Unix seconds) still, by its record.
+
+    Then the next attempt needs the record: it has the keys that LangBot has refused.
+    """
+    return record["state"] == State.RETRYING and now < unix_seconds(record["queued_at"]) + QUEUE_RETENTION
 
 
 def key_of(queued: QueuedMessage, message: Message | None) -> RecordKey:
