@@ -13,7 +13,8 @@ from support.parked_messages import park
 SECURITY = Path(__file__).parents[2] / "docs/security.md"
 ROW = re.compile(r"^\| `relay ([a-z ]+)` \| (.+) \|$", re.MULTILINE)
 ACTIONS = {
-    command: re.findall(r"`([a-z0-9]+:\w+)`", actions) for command, actions in ROW.findall(SECURITY.read_text())
+    command: re.findall(r"`([a-z0-9]+:\w+)`", actions)
+    for command, actions in ROW.findall(SECURITY.read_text())
 }
 
 

@@ -18,6 +18,7 @@ from relay.domain.admission import LEASES, MAX_PAUSE
 from relay.domain.attempt import KEY_LIFETIME, MAX_RELOAD_WAIT
 from relay.domain.keys import OPERATOR, UNANSWERED, message_key, session_key
 from relay.domain.message import PATHS
+from relay.domain.part import session_id_in
 from relay.domain.record import current
 from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay.domain.timestamps import unix_seconds
@@ -58,9 +59,9 @@ class Findings:
     """What was not as it should be for a reason that the documents name."""
 
     def all_items(self, table: str) -> Iterable[Item]:
-        """Return the items of a table, with those that have expired as they were last."""
+        """Return the items of a table, with those that have expired or were erased as they were last."""
         items = self.outcome.deployment.tables[table]
-        return (items.expired | items.items).values()
+        return (items.expired | items.erased | items.items).values()
 
     @cached_property
     def records(self) -> dict[Key, dict[str, Any]]:
@@ -128,6 +129,12 @@ class Findings:
         """Tell whether DynamoDB has deleted a record."""
         expired = self.outcome.deployment.tables["MessagesTable"].expired
         return (record["session"], record["message"]) in expired
+
+    def was_erased(self, record: dict[str, Any]) -> bool:
+        """Tell whether a record was erased. What push or settle writes of its message then is not all."""
+        return (record["session"], record["message"]) in self.outcome.deployment.tables[
+            "MessagesTable"
+        ].erased
 
     def had_to_leave(self, record: dict[str, Any]) -> bool:
         """Tell whether a message was parked because PushQueue keeps none for longer."""
@@ -255,6 +262,8 @@ def has_one_true_state(findings: Findings) -> Iterator[str]:
         ):
             yield f"{item['message_id']['S']} was deleted while it was {item['state']['S']}"
     for record in findings.records.values():
+        if findings.was_erased(record):
+            continue
         for fault in _faults_of(findings, record):
             yield f"{record['message_id']} is {record['state']}, {fault}"
 
@@ -336,6 +345,8 @@ def _has_unidentified(findings: Findings, session: str) -> bool:
     bot, _, session_id = session.partition("#")
     accepted = findings.outcome.langbots[bot].accepted
     not_written = findings.outcome.faults.has(Trouble.SERVICES, Trouble.OUTAGES, Trouble.DEATHS)
+    if session in findings.outcome.diary.erasing:
+        return True
     return not_written or any(not one.told for one in accepted if one.session == session_id)
 
 
@@ -517,7 +528,8 @@ def publishes_what_is_true(findings: Findings) -> Iterator[str]:
             (event["data"]["key"]["session"], event["data"]["key"]["message"])
             for event in findings.events[kind]
         }
-        true = {key for key, record in findings.records.items() if at in record}
+        erased = findings.outcome.deployment.tables["MessagesTable"].erased
+        true = {key for key, record in findings.records.items() if at in record or at in erased.get(key, {})}
         yield from (f"{kind} was not published of {key}" for key in true - told)
         yield from (f"{kind} was published of {key}" for key in told - true)
     told = {
@@ -604,7 +616,7 @@ def counts_attempts(findings: Findings) -> Iterator[str]:
         return
     made = Counter(one.key.partition(".")[0] for of_bot in findings.attempts.values() for one in of_bot)
     for record in findings.records.values():
-        if record["attempts"] != made[record["message_id"]]:
+        if not findings.was_erased(record) and record["attempts"] != made[record["message_id"]]:
             yield f"{record['message_id']} has {record['attempts']} attempts, of {made[record['message_id']]}"
 
 
@@ -665,6 +677,8 @@ def tells_readers_the_end(findings: Findings) -> Iterator[str]:
         got = findings.outcome.waits.get(said.sent.message_id)
         if record is None or got is None:
             continue  # another promise says so
+        if record["session"] in findings.outcome.diary.erasing:
+            continue
         chain = [record]
         while "resent_as" in record:
             record = findings.records.get((record["session"], record["resent_as"]))
@@ -685,6 +699,27 @@ def tells_readers_the_end(findings: Findings) -> Iterator[str]:
             told = got.startswith("ReplyTimeout")
         if not told:
             yield f"{said.sent.message_id} is {chain[-1]['state']}, and its reader got {got[:60]!r}"
+
+
+def erases_a_session_and_no_more(findings: Findings) -> Iterator[str]:
+    """Of an erased session only what came later is left; of another one, and of what push needs, all is."""
+    diary, deployment = findings.outcome.diary, findings.outcome.deployment
+    for erasure in diary.erased:
+        for name, key, item in erasure.items:
+            if deployment.tables[name].items.get(key) is item:
+                yield f"{key} is still in {name}"
+        for path, raw in erasure.bodies.items():
+            if deployment.s3.objects.get(path) is raw:
+                yield f"{path} of {erasure.session} is still in the bucket"
+    for table in deployment.tables.values():
+        for key, item in table.erased.items():
+            if key[0] not in diary.erasing:
+                yield f"{key} was erased with another session"
+            if item.get("state") == {"S": "retrying"}:
+                yield f"{key} was erased while push retried it"
+    for path, raw in deployment.s3.erased.items():
+        if session_id_in(raw) not in {session.partition("#")[2] for session in diary.erasing}:
+            yield f"{path} was erased with another session"
 
 
 def _replies(findings: Findings, record: dict[str, Any]) -> list[str]:
@@ -717,6 +752,7 @@ PROMISES: tuple[Promise, ...] = (
     spares_a_failing_bot,
     sends_what_was_said,
     tells_readers_the_end,
+    erases_a_session_and_no_more,
 )
 
 

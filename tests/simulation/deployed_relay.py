@@ -56,7 +56,7 @@ class Deployment:
         if faults.has(Trouble.UPGRADE):
             for table in self.tables.values():
                 table.upgraded_at = world.now + world.chance("upgrade").random() * faults.scenario.storm
-        self.secrets, self.s3, self.events = SecretsManager(world), S3(), EventBridge(faults)
+        self.secrets, self.s3, self.events = SecretsManager(world), S3(world), EventBridge(faults)
         services: list[Service] = [
             Sqs(list(self.queues.values())),
             Dynamodb(list(self.tables.values()), faults.scenario.page_bytes),

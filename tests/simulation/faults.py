@@ -66,6 +66,7 @@ class Trouble(StrEnum):
     UPGRADE = "the stack is upgraded from earlier code"
     ATTACKERS = "others post to the callback URL"
     PUSHES = "a bot pushes"
+    ERASURES = "operators erase sessions"
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,8 @@ class DynamoTable:
     items: dict[Key, Item] = field(default_factory=dict)
     expired: dict[Key, Item] = field(default_factory=dict)
     """The items that their time to live has ended."""
+    erased: dict[Key, Item] = field(default_factory=dict)
+    """The items that an operator has erased."""
     upgraded_at: float = 0
     """Until then (Unix seconds) the functions write items as earlier code did."""
     _pending: deque[tuple[float, Key, Item | None, Item | None]] = field(default_factory=deque)
@@ -191,6 +193,20 @@ class Dynamodb:
         if table.key_of(Key) in table.items:
             table.put(table.key_of(Key), None)
         return {}
+
+    def batch_write_item(self, RequestItems: dict[str, list[Any]]) -> dict[str, Any]:
+        ((name, requests),) = RequestItems.items()
+        table = self.tables[name]
+        # DynamoDB need not do all of it at once.
+        done = len(requests)
+        if table.world.chance("unprocessed").random() < 0.2:
+            done = -(-done // 2)
+        for request in requests[:done]:
+            key = table.key_of(request["DeleteRequest"]["Key"])
+            if key in table.items:
+                table.erased[key] = table.items[key]
+                table.put(key, None)
+        return {"UnprocessedItems": {name: requests[done:]} if requests[done:] else {}}
 
     def query(self, TableName: str, **more: Any) -> dict[str, Any]:
         table, values = self.tables[TableName], more.get("ExpressionAttributeValues", {})

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 
@@ -60,12 +61,28 @@ class SecretsManager:
 class S3:
     """The service, with one bucket."""
 
+    world: World
     objects: dict[str, bytes] = field(default_factory=dict)
+    erased: dict[str, bytes] = field(default_factory=dict)
+    """The objects that an operator has erased."""
+    put_at: dict[str, float] = field(default_factory=dict)
     name: str = "s3"
     throttled: str = "SlowDown"
 
     def put_object(self, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:
         self.objects[Key] = Body
+        self.put_at[Key] = self.world.now
+        return {}
+
+    def list_objects_v2(self, Bucket: str, Prefix: str) -> dict[str, Any]:
+        paths = sorted(path for path in self.objects if path.startswith(Prefix))
+        modified = {path: datetime.fromtimestamp(self.put_at[path], UTC) for path in paths}
+        return {"Contents": [{"Key": path, "LastModified": modified[path]} for path in paths]}
+
+    def delete_objects(self, Bucket: str, Delete: dict[str, Any]) -> dict[str, Any]:
+        for path in (one["Key"] for one in Delete["Objects"]):
+            if path in self.objects:
+                self.erased[path] = self.objects.pop(path)
         return {}
 
     def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:

@@ -8,21 +8,36 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from relay import InvalidMessage, InvalidState, Messages, PushQueue, SentMessage
-from relay.domain.keys import RecordKey, message_key, record_key
+from relay import InvalidMessage, InvalidState, Messages, PushQueue, SentMessage, SessionEraser
+from relay.domain.keys import RecordKey, message_key, record_key, session_key
 from relay.domain.record import MessageRecord
 from relay.domain.selection import Selection
 from relay.domain.signing import sign
 from relay.domain.states import AWAITING_OPERATOR
 from simulation.deployed_relay import PREFIX, Deployment
+from simulation.dynamodb_expressions import Item
 from simulation.faults import Faults, Trouble
 from simulation.model_dynamodb import MAX_ITEM_BYTES
 from simulation.model_langbot import LangBot
 from simulation.rotation import Drill
-from simulation.world import Process, World
+from simulation.world import Crash, Process, ProcessDied, World
 
 LARGE = 0.04
 """The share of messages that no record can hold."""
+
+
+MAX_ERASURES, MAX_EFFECTS = 5, 6
+"""How often an operator runs a command that breaks off, and the side effects at which it can."""
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """A session that an operator has erased to the end, and what there was of it when that began."""
+
+    session: str
+    items: list[tuple[str, tuple[str, str], Item]]
+    """Of each its table, its key and the item itself. A message on the queue is not among them."""
+    bodies: dict[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,9 @@ class Diary:
     secret_gone: list[str] = field(default_factory=list)
     """Bots whose secret was away for a while."""
     drills: list[Drill] = field(default_factory=list)
+    erasing: set[str] = field(default_factory=set)
+    """The sessions that operators have begun to erase."""
+    erased: list[Erasure] = field(default_factory=list)
     deployed: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -79,6 +97,7 @@ class People:
         self._sometimes(Trouble.RESTARTS, [1, 2], "operator", self._restart)
         self._sometimes(Trouble.DOWN, [1], "operator", self._stop)
         self._sometimes(Trouble.SAVES, [1, 2], "operator", self._save)
+        self._sometimes(Trouble.ERASURES, [1, 2, 4], "operator", self._erase)
         self._sometimes(Trouble.PUSHES, [1, 3], "plugin", self._push)
 
     @property
@@ -206,6 +225,39 @@ class People:
             selected = (_key_of(record) for record in messages.selected(selection))
             for handled in islice(messages.handle(selected, selection, action), handled_at_most):
                 self.world.note("operator", f"handles {handled.key}, one of many: {handled.result}")
+
+    def _erase(self) -> None:
+        """Run the command until it says that it is done. It can be interrupted at any side effect."""
+        chance = self.world.chance("erasures")
+        bot, session_id = self._some_bot(chance).name, f"s{chance.randrange(self.faults.scenario.sessions)}"
+        eraser = SessionEraser(self._stack, session_id, bot)
+        session = session_key(bot, session_id)
+        self.diary.erasing.add(session)
+        before = self._what_there_is(session)
+        for _ in range(MAX_ERASURES):
+            process = Process("relay erase", runs_relay=True)
+            if chance.random() < 0.5:
+                process.crash = Crash(chance.randint(1, MAX_EFFECTS), chance.random() < 0.5)
+            command = self.world.spawn(process, eraser.erase)
+            command.wait()
+            try:
+                self.world.note("operator", f"erases {session}: {command.result()}")
+                self.diary.erased.append(before)
+                return
+            except (ClientError, BotoCoreError, ProcessDied) as error:
+                self.world.note("operator", f"sees {error!r}")
+                self.world.sleep(5)
+
+    def _what_there_is(self, session: str) -> Erasure:
+        items = [
+            (name, key, item)
+            for name, table in self.deployment.tables.items()
+            for key, item in table.items.items()
+            if key[0] == session and item.get("state") != {"S": "retrying"}
+        ]
+        objects = self.deployment.s3.objects
+        paths = [item["overflow"]["S"] for *_, item in items if "overflow" in item]
+        return Erasure(session, items, {path: objects[path] for path in paths if path in objects})
 
     def _take_secret_away(self) -> None:
         chance = self.world.chance("secrets")

@@ -130,7 +130,7 @@ def test_records_change_alike(deployed: Deployed) -> None:
         ]
 
     def models(world: World) -> list[Service]:
-        return [Dynamodb([table_of(world, "MessagesTable")]), S3()]
+        return [Dynamodb([table_of(world, "MessagesTable")]), S3(world)]
 
     expected = observe(deployed.client, deployed.stack.messages_table, deployed.stack.overflow_bucket)
     assert in_a_world(models, lambda clients: observe(clients, "messages", "bucket")) == expected
@@ -180,7 +180,7 @@ def test_parts_are_stored_alike(deployed: Deployed) -> None:
         return [*stored, list(replies.parts_after(session, "")), replies.clock_offset(session)]
 
     def models(world: World) -> list[Service]:
-        return [Dynamodb([table_of(world, "RepliesTable")]), S3()]
+        return [Dynamodb([table_of(world, "RepliesTable")]), S3(world)]
 
     expected = observe(deployed.client, deployed.stack.replies_table, deployed.stack.overflow_bucket)
     assert in_a_world(models, lambda clients: observe(clients, "replies", "bucket")) == expected

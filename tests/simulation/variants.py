@@ -29,6 +29,8 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
+from relay.client import session_eraser
+from relay.client.session_eraser import SessionEraser
 from relay.domain import admission, attempt, event, part, retry
 from relay.domain.admission import Decision, Deferred
 from relay.domain.attempt import AttemptHistory, Outcome, Verdict
@@ -418,6 +420,34 @@ def give_each_copy_of_an_event_its_own_id(good: Any, *arguments: Any, **named: A
 
 
 give_each_copy_of_an_event_its_own_id.number = 0  # type: ignore[attr-defined]
+
+
+# ---------------------------------------------------------------- relay erase
+
+
+@variant(Table, "delete_many", Trouble.ERASURES, Trouble.SILENCE, messages=24, sessions=1)
+def leave_the_slot_of_an_erased_message_taken(good: Any, self: Any, keys: Any) -> None:
+    waiting = [item for key in keys if "awaiting" in (item := self.get(key) or {})]
+    good(self, keys)
+    for item in waiting:
+        self.put({name: item[name] for name in ("session", "message", "awaiting", "due_at")})
+
+
+@variant(OverflowBucket, "delete", Trouble.ERASURES, messages=24, sessions=1)
+def leave_the_body_of_an_erased_message(*_: Any) -> None:
+    return None
+
+
+@variant(SessionEraser, "_erase_messages", Trouble.ERASURES, Trouble.OUTAGES, messages=24, sessions=1, bots=1)
+def erase_the_items_before_their_bodies(_: Any, self: Any, records: Any, *more: Any) -> None:
+    gone = [record for record in records if record["state"] != "retrying"]
+    self._records.delete_many([record_key(one["session"], one["message"]) for one in gone])
+    self._bucket.delete([one["overflow"] for one in gone if "overflow" in one])
+
+
+@variant(session_eraser, "may_be_queued", Trouble.ERASURES, Trouble.LANGBOT, messages=24, sessions=1)
+def erase_what_push_retries(*_: Any) -> bool:
+    return False
 
 
 # ---------------------------------------------------------------- relay bots rotate
