@@ -1,5 +1,6 @@
 """SessionEraser: erases what the relay keeps of a session."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -21,7 +22,7 @@ _BATCH = 25
 """Items that DynamoDB deletes in one call at the most."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Erased:
     """What was erased of a session, by number, and what stays of it for now."""
 
@@ -64,40 +65,42 @@ class SessionEraser:
         return self._run(erases=True)
 
     def _run(self, erases: bool) -> Erased:
-        found, now = Erased(), environment.now()
+        found, now = Counter[str](), environment.now()
         for records in _batches(self._messages_table.newest_first(self._session, page=100)):
             self._erase_messages(records, found, now, erases)
         for parts in _batches(self._replies_table.parts_after(self._session, "")):
             self._erase_parts(parts, found, erases)
         self._erase_bodies(found, now, erases)
-        return found
+        return Erased(**found)
 
-    def _erase_messages(self, records: list[MessageRecord], found: Erased, now: float, erases: bool) -> None:
+    def _erase_messages(
+        self, records: list[MessageRecord], found: Counter[str], now: float, erases: bool
+    ) -> None:
         gone = [record for record in records if not may_be_queued(record, now)]
         bodies = [record["overflow"] for record in gone if "overflow" in record]
-        found.messages += len(gone)
-        found.bodies += len(bodies)
-        found.queued += len(records) - len(gone)
-        found.unanswered += sum("awaiting" in one and one["state"] == State.DELIVERED for one in gone)
+        found["messages"] += len(gone)
+        found["bodies"] += len(bodies)
+        found["queued"] += len(records) - len(gone)
+        found["unanswered"] += sum("awaiting" in one and one["state"] == State.DELIVERED for one in gone)
         if erases:
             # The bodies first: without their items, another run would not find them.
             self._bucket.delete(bodies)
             self._records.delete_many([record_key(self._session, record["message"]) for record in gone])
 
-    def _erase_parts(self, parts: list[ReplyPart], found: Erased, erases: bool) -> None:
+    def _erase_parts(self, parts: list[ReplyPart], found: Counter[str], erases: bool) -> None:
         with_body = (part for part in parts if "overflow" in part or "normalized" in part)
         bodies = [part_path(part["bot"], part["digest"]) for part in with_body]
-        found.parts += len(parts)
-        found.bodies += len(bodies)
+        found["parts"] += len(parts)
+        found["bodies"] += len(bodies)
         if erases:
             self._bucket.delete(bodies)
             self._parts.delete_many([{"session": self._session, "part": part["part"]} for part in parts])
 
-    def _erase_bodies(self, found: Erased, now: float, erases: bool) -> None:
+    def _erase_bodies(self, found: Counter[str], now: float, erases: bool) -> None:
         """Erase the bodies that no item names: each names its session itself."""
         for body in self._bucket.quarantined(self._bot):
             session_id = self._session_of(body.path)
-            found.unreadable += session_id is None
+            found["unreadable"] += session_id is None
             if session_id == self._session_id:
                 self._erase_body(body.path, found, erases)
         for body in self._bucket.spilled(self._bot):
@@ -105,7 +108,7 @@ class SessionEraser:
                 continue
             if now < body.stored_at + QUEUE_RETENTION:
                 # Callback could never store a part on SpillQueue whose body is gone.
-                found.spilled += 1
+                found["spilled"] += 1
             else:
                 self._erase_body(body.path, found, erases)
 
@@ -113,8 +116,8 @@ class SessionEraser:
         raw = self._bucket.find(path)
         return session_id_in(raw) if raw else None
 
-    def _erase_body(self, path: str, found: Erased, erases: bool) -> None:
-        found.bodies += 1
+    def _erase_body(self, path: str, found: Counter[str], erases: bool) -> None:
+        found["bodies"] += 1
         if erases:
             self._bucket.delete([path])
 
