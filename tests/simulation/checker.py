@@ -161,8 +161,10 @@ class Findings:
     def absorbing(self, record: dict[str, Any]) -> Iterator[str]:
         """Yield the messages before an unanswered one whose turns ended after LangBot had accepted it.
 
-        They answer it, if it has no part of its own.
+        They answer it, if it has no part of its own. Settle does not find those that were erased.
         """
+        if record["session"] in self.outcome.diary.erasing:
+            return
         parts = self.parts.get(record["session"], [])
         own = record.get("accepted_message_id")
         if any(part["reply_to"] == own for part in parts):
