@@ -253,7 +253,7 @@ def transitions() -> str:
 def schema(path: str) -> str:
     """Return what a JSON schema says, a row for each field."""
     read = json.loads((ROOT / path).read_text("utf-8"))
-    rows = [(code(name), kind, one.get("description", "")) for name, kind, one in _fields(read)]
+    rows = [(code(name), kind, one["description"]) for name, kind, one in _fields(read)]
     link = os.path.relpath(ROOT / path, ROOT / "docs")
     return f"{read['description']} [Schema]({link}).\n\n" + table(["field", "type", "meaning"], rows)
 
@@ -266,10 +266,7 @@ def events() -> str:
 
 def _event(path: Path) -> str:
     read = json.loads(path.read_text("utf-8"))
-    rows = [
-        (code(name), kind, one.get("description", ""))
-        for name, kind, one in _fields(read["properties"]["data"])
-    ]
+    rows = [(code(name), kind, one["description"]) for name, kind, one in _fields(read["properties"]["data"])]
     sample = f"../events/{path.name.partition('.')[0].replace('-', '_')}.json"
     about = f"{read['description']} [Schema](events/{path.name}), [sample]({sample})."
     return f"### {read['title']}\n\n{about}\n\n" + table(["field of `data`", "type", "meaning"], rows)

@@ -33,7 +33,9 @@ SILENT_AFTER = 60
 def add_commands(commands: Any) -> None:
     """Add the parser of the command."""
     tail = commands.add_parser(
-        "tail", parents=[SESSION], help="print a session's last messages and replies, follow it"
+        "tail",
+        parents=[SESSION],
+        help="print a session's last messages and replies, and what waits; follow it until Ctrl-C",
     )
     tail.set_defaults(run=run_tail)
 
