@@ -113,6 +113,7 @@ def test_a_silent_message_is_resent_with_a_fresh_key_and_its_reader_gets_the_rep
         assert world.state(hello) == "resent"
         resend = world.record(world.successor(hello))
         assert (resend["state"], resend["resends"]) == ("answered", 1)
+        assert len(world.logged("resent")) == 1
         assert resend["original_message_id"] == hello.message_id
         assert len(world.keys) == 2
         assert world.reply_to(hello) == f"REPLY {resend['accepted_message_id']} 0: word0"

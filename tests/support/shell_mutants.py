@@ -2,7 +2,7 @@
 
 mutmut does not change constants and does not leave out statements, and it runs the unit tests only. Here each
 change is tried on a copy of the project, with the unit tests and the simulator, and then with the integration
-tests.
+tests and those of the deployed stack.
 """
 
 import argparse
@@ -25,11 +25,24 @@ MIN_SCORE = 90
 RULES_LEFT_OUT = ("addresses", "bot", "diagnosis", "event")
 """The modules of relay/domain that mutmut does not change."""
 
+DEPLOYED = [
+    "push",
+    "callback_endpoint",
+    "settling",
+    "published_events",
+    "parked",
+    "outage",
+    "cli",
+    "cli_bots",
+]
+"""The test modules of the deployed stack that ask what becomes of messages and parts."""
+
 STAGES = {
     "unit tests": ["tests/unit", "--ignore=tests/unit/test_layout.py", "--ignore-glob=*/test_document*.py"],
     # A known-bad variant says nothing of a mutant.
     "simulator": ["tests/simulation", "-k", "not known_bad_variant"],
     "integration tests": ["tests/integration"],
+    "deployed stack": [f"tests/e2e/test_{name}.py" for name in DEPLOYED],
 }
 MAX_SECONDS = 1800
 """For one stage: a change can make a test wait for ever, and then another one, each up to pytest's limit."""
