@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [*ROOT.glob("*.md"), *DOCS]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *DOCS]
 
 
 def links(page):
