@@ -15,8 +15,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from relay import BotAdmin, InvalidMessage, InvalidState, Messages, PushQueue, Stack
-from relay.domain.keys import bot_of, session_key
+from relay import BotAdmin, InvalidMessage, InvalidState, Messages, PushQueue, SessionEraser, Stack
+from relay.domain.keys import bot_of, session_id_of, session_key
 from relay.domain.message import Action
 from relay.domain.record import MessageRecord
 from relay_console.message_view import message_detail
@@ -61,6 +61,8 @@ class Console:
                 Route("/api/send", self.send, methods=["POST"]),
                 Route("/api/resend", self.resend, methods=["POST"]),
                 Route("/api/drop", self.drop, methods=["POST"]),
+                Route("/api/erasable", self.erasable),
+                Route("/api/erase", self.erase, methods=["POST"]),
             ],
             exception_handlers=dict.fromkeys(_STATUSES, _error_response),
         )
@@ -155,6 +157,25 @@ class Console:
         await run_in_threadpool(self._messages.drop, record, fields["reason"])
         self._poll_now(fields)
         return JSONResponse({})
+
+    async def erasable(self, request: Request) -> Response:
+        """Count what there is of a session."""
+        return JSONResponse(vars(await run_in_threadpool(self._eraser(request.query_params).count)))
+
+    async def erase(self, request: Request) -> Response:
+        """Erase a session, whose id the operator has typed."""
+        fields = await _fields(request, "session", "typed")
+        if fields["typed"] != session_id_of(fields["session"]):
+            raise HTTPException(400, "what is typed is not the session's id")
+        erased = await run_in_threadpool(self._eraser(fields).erase)
+        self._session(fields).source.forget()
+        self._overview.source.forget(fields["session"])
+        self._poll_now(fields)
+        return JSONResponse(vars(erased))
+
+    def _eraser(self, fields: Mapping[str, str]) -> SessionEraser:
+        session = fields.get("session", "")
+        return SessionEraser(self._stack, session_id_of(session), bot_of(session))
 
     def _session(self, fields: Mapping[str, str]) -> Poller[SessionFeed]:
         """Return the poller of the session that a request names by its key in the tables."""

@@ -74,6 +74,7 @@ class Overview:
         self._replies_table = stack.open_replies_table()
         self._logs = stack.open_logs()
         self._deployment = Deployment(stack)
+        self._erased: list[str] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -100,6 +101,8 @@ class Overview:
     def poll(self) -> dict[str, ViewItem]:
         """Read what is new; return all items."""
         now = self._clock()
+        while self._erased:
+            self._drop(self._erased.pop())
         if self._is_due("newest", 30, now) and self._is_replaced():
             self._begin()
         try:
@@ -116,6 +119,20 @@ class Overview:
         if self._is_due("refused", 60, now):
             self._read_refused(now)
         return {**self._session_items, **self._bots, **self._others}
+
+    def forget(self, session: str) -> None:
+        """Forget a session, by its key, with the next poll: an operator has erased it."""
+        self._erased.append(session)
+
+    def _drop(self, session: str) -> None:
+        self._sessions.pop(session, None)
+        self._session_items.pop(f"session:{session}", None)
+        self._delivered = {bot: last for bot, last in self._delivered.items() if last.session != session}
+        for group in (self._pending, self._awaiting_operator):
+            for key in [key for key in group if key[0] == session]:
+                del group[key]
+        if self._newest and self._newest["session"] == session:
+            self._newest = None
 
     def search(self, text: str) -> dict[str, str]:
         """Return the sessions that have a message with a text or an id, each with its last such message."""

@@ -53,6 +53,7 @@ class SessionFeed:
         self._clock = clock
         self._messages_table = stack.open_messages_table()
         self._replies_table = stack.open_replies_table()
+        self._is_erased = False
         self._begin()
 
     def _begin(self) -> None:
@@ -76,6 +77,10 @@ class SessionFeed:
         """Read all that may have changed with the next poll: an operator has changed a message."""
         self._rechecked_at = 0.0
 
+    def forget(self) -> None:
+        """Forget with the next poll all that was read: an operator has erased the session."""
+        self._is_erased = True
+
     def whole_part(self, key: str) -> ReplyPart | None:
         """Return a part of the session with its body, or None if there is no such part."""
         part = self.parts.get(key)
@@ -84,6 +89,9 @@ class SessionFeed:
     def poll(self) -> dict[str, ViewItem]:
         """Read what is new; return all items."""
         now = self._clock()
+        if self._is_erased:
+            self._is_erased = False
+            self._begin()
         records, parts = self._read_new(now)
         if self._wants_earlier:
             earlier_records, earlier_parts = self._read_earlier()

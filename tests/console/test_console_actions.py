@@ -141,6 +141,29 @@ def test_an_action_on_a_message_that_changed_meanwhile_says_so(console, talk):
     assert talk.deployed.record(sent)["state"] == "resent"
 
 
+# ---------------------------------------------------------------- erase
+
+
+def test_a_session_is_erased_once_its_id_is_typed(console, talk):
+    sent = talk.push("private words")
+    talk.deployed.state(sent, "answered")
+    console.open(talk.session)
+    console.message("private words").locator(".open").first.click()
+    console.page.click("#erase")
+    expect(console.page.locator("#confirm-about")).to_contain_text("Messages: 1, parts: 1, bodies")
+    console.page.fill("#typed", "another")
+    console.page.click("#confirm-submit")
+    expect(console.page.locator("#confirm-error")).to_have_text("This is not the session's id.")
+    assert talk.deployed.record(sent)
+    console.page.fill("#typed", talk.session)
+    console.page.click("#confirm-submit")
+    expect(console.page.locator("#notice")).to_have_text("It is erased.")
+    expect(console.page.locator("#conversation-list li")).to_have_count(0)
+    expect(console.session(talk.session)).to_have_count(0)
+    expect(console.protocol()).not_to_contain_text(sent.message_id)
+    assert talk.deployed.record(sent) is None
+
+
 # ---------------------------------------------------------------- copy as curl
 
 

@@ -101,7 +101,13 @@ def test_a_change_that_is_no_json_object_of_texts_is_refused(console, browser, b
     assert browser.post(f"{console.url}/api/send", data=body, timeout=10).status_code == 400
 
 
-@pytest.mark.parametrize("path", ["/api/send", "/api/resend", "/api/drop", "/api/earlier"])
+def test_a_session_is_not_erased_unless_its_id_is_given_twice(console, browser):
+    fields = {"session": "default#ticket-1", "typed": "ticket-2"}
+    response = browser.post(f"{console.url}/api/erase", json=fields, timeout=10)
+    assert (response.status_code, response.text) == (400, "what is typed is not the session's id")
+
+
+@pytest.mark.parametrize("path", ["/api/send", "/api/resend", "/api/drop", "/api/erase", "/api/earlier"])
 def test_a_change_cannot_be_made_by_a_get(console, browser, path):
     assert browser.get(console.url + path, timeout=10).status_code == 405
 

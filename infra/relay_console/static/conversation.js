@@ -5,6 +5,7 @@ import { post } from "./http.js";
 import { isField } from "./keyboard.js";
 import { compare, KeyedList } from "./keyed_list.js";
 import { notify } from "./notice.js";
+import { askToErase } from "./operator.js";
 import { AWAITING_OPERATOR } from "./states.js";
 import { text } from "./texts.js";
 
@@ -27,6 +28,7 @@ export class Conversation {
       changed: () => this.summarize(),
     });
     byId("earlier").addEventListener("click", () => this.showEarlier());
+    byId("erase").addEventListener("click", () => askToErase(this.session, this.sessionId));
   }
 
   showEarlier() {
@@ -50,6 +52,7 @@ export class Conversation {
     byId("choose").hidden = true;
     this.scroll.hidden = false;
     byId("earlier").hidden = true;
+    byId("erase").hidden = false;
     byId("conversation-title").textContent = this.sessionId;
     delete byId("conversation-title").dataset.text;
     this.summarize();

@@ -51,6 +51,7 @@ function updateSession(change) {
   showError("session", change.error);
   conversation.update(change);
   protocol.update(change);
+  if (change.gone.includes(protocol.item?.id)) deselect();
   showSelectedAgain();
   if (!change.error) showWanted();
   if (focusesLast && !isField(document.activeElement)) {

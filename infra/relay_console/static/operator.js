@@ -1,10 +1,12 @@
-// What the operator does with a message that waits for it: resend or drop, after a confirmation.
+// What the operator does with a message that waits for it, resend or drop, and with a session, erase; after a confirmation.
 import { byId, element } from "./element.js";
-import { post } from "./http.js";
+import { get, post } from "./http.js";
 import { notify } from "./notice.js";
 import { excerpt } from "./segments.js";
 import { AWAITING_OPERATOR } from "./states.js";
 import { text } from "./texts.js";
+
+const INPUTS = { drop: "reason", erase: "typed" };
 
 let asked;
 
@@ -12,32 +14,54 @@ let asked;
 export function ask(action, item) {
   if (!AWAITING_OPERATOR.includes(item?.state)) return notify(text("operator.none"));
   if (action === "resend" && item.invalid) return notify(text("operator.invalid"));
-  asked = { action, item };
+  const about = `“${excerpt(item, 200)}” – ${text(`${action}.about`)}`;
+  open(action, about, { session: item.session, message: item.key });
+}
+
+/** Ask for the id of a session, and then erase it; `session` is its key. */
+export async function askToErase(session, sessionId) {
+  try {
+    open("erase", text("erase.about", await get("/api/erasable", { session })), { session }, sessionId);
+  } catch (error) {
+    notify(error.message);
+  }
+}
+
+/** Open the dialog; the action takes `fields`, and its input if it has one, which must be `typed` if given. */
+function open(action, about, fields, typed) {
+  asked = { action, fields, typed };
   byId("confirm-title").textContent = text(`${action}.title`);
-  byId("confirm-about").textContent = `“${excerpt(item, 200)}” – ${text(`${action}.about`)}`;
+  byId("confirm-about").textContent = about;
   byId("confirm-submit").textContent = text(action);
-  byId("reason-label").hidden = action !== "drop";
-  byId("reason").required = action === "drop";
-  byId("reason").value = "";
+  for (const name of Object.values(INPUTS)) {
+    byId(`${name}-label`).hidden = name !== INPUTS[action];
+    byId(name).required = name === INPUTS[action];
+    byId(name).value = "";
+  }
   byId("confirm-error").hidden = true;
   byId("confirm").showModal();
-  byId(action === "drop" ? "reason" : "confirm-submit").focus();
+  byId(INPUTS[action] ?? "confirm-submit").focus();
+}
+
+function fail(message) {
+  byId("confirm-error").textContent = message;
+  byId("confirm-error").hidden = false;
 }
 
 byId("confirm-cancel").addEventListener("click", () => byId("confirm").close());
 byId("confirm-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const { action, item } = asked;
-  const fields = { session: item.session, message: item.key };
-  if (action === "drop") fields.reason = byId("reason").value.trim();
+  const { action, fields, typed } = asked;
+  const input = INPUTS[action];
+  const value = input && byId(input).value;
+  if (typed !== undefined && value !== typed) return fail(text("erase.mismatch"));
   byId("confirm-submit").disabled = true;
   try {
-    await post(`/api/${action}`, fields);
+    await post(`/api/${action}`, input ? { ...fields, [input]: value } : fields);
     byId("confirm").close();
     notify(text(`${action}.done`));
   } catch (error) {
-    byId("confirm-error").textContent = error.message;
-    byId("confirm-error").hidden = false;
+    fail(error.message);
   } finally {
     byId("confirm-submit").disabled = false;
   }
