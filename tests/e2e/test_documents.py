@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.sample_bot import SampleBot
 from relay import Conversation, PushQueue
-from support.deployed import IN, OUT
 from support.examples import environment_of
 from support.second_stack import physical_ids, processed_template, stack_of
 
@@ -22,21 +20,19 @@ OPERATING = (ROOT / "docs/operating.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
-def example_environment(deployed):
+def example_environment(deployed, default_bot):
     """The environment of the examples, with a session that has a reply."""
     outputs = deployed.local.outputs
-    with SampleBot(outputs["CallbackUrl"], IN, OUT) as bot:
-        deployed.local.connect(bot.url, IN, OUT)
-        sent = PushQueue(deployed.stack).push("ticket-1", "hello")
-        Conversation(deployed.stack, "ticket-1").wait(sent)
-        yield {
-            **environment_of(deployed),
-            "PYTHONPATH": str(ROOT / "functions"),
-            "STACK": "relay-local",
-            "REPLIES": outputs["RepliesTableName"],
-            "MESSAGES": outputs["MessagesTableName"],
-            "OVERFLOW": outputs["OverflowBucketName"],
-        }
+    sent = PushQueue(deployed.stack).push("ticket-1", "hello")
+    Conversation(deployed.stack, "ticket-1").wait(sent)
+    return {
+        **environment_of(deployed),
+        "PYTHONPATH": str(ROOT / "functions"),
+        "STACK": "relay-local",
+        "REPLIES": outputs["RepliesTableName"],
+        "MESSAGES": outputs["MessagesTableName"],
+        "OVERFLOW": outputs["OverflowBucketName"],
+    }
 
 
 @pytest.mark.parametrize(("language", "example"), EXAMPLES)

@@ -9,24 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from local.sample_bot import SampleBot
 from support.command_line import CommandLine
-from support.deployed import IN, OUT
 
 ROOT = Path(__file__).parents[2]
-SEND_AND_READ = (ROOT / "README.md").read_text("utf-8").partition("\n## Send and read\n")[2]
+# In a session of its own, because the examples of docs/querying.md read this one.
+README = (ROOT / "README.md").read_text("utf-8").replace("ticket-1", "ticket-readme")
+SEND_AND_READ = README.partition("\n## Send and read\n")[2]
 REPLY = "echo: Where is my order?"
 
 
-@pytest.fixture(scope="module")
-def bot(deployed):
-    with SampleBot(deployed.local.outputs["CallbackUrl"], IN, OUT) as bot:
-        deployed.local.connect(bot.url, IN, OUT)
-        yield bot
-
-
 @pytest.fixture
-def relay(deployed, bot, tmp_path):
+def relay(deployed, default_bot, tmp_path):
     return CommandLine(deployed, tmp_path)
 
 

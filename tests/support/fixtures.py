@@ -8,13 +8,14 @@ import pytest
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
 
 from local.local_stack import local_stack
+from local.sample_bot import SampleBot
 from push.dispatcher import Dispatcher
 from relay import Stack
 from relay.adapters.messages_table import MessagesTable
 from settle import due
 from support.callback_function import CallbackFunction, callback_in_this_process
 from support.command_line import CommandLine
-from support.deployed import Deployed, Talk, new_bot
+from support.deployed import IN, OUT, Deployed, Talk, new_bot
 from support.due_items import no_schedule
 from support.event_listener import EventListener, listen
 from support.fuzzing import Fuzzer
@@ -28,6 +29,14 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     folder = tmp_path_factory.mktemp("stack")
     with local_stack(folder=folder) as local:
         yield Deployed(local, Stack.from_file(folder / "outputs.json"))
+
+
+@pytest.fixture(scope="session")
+def default_bot(deployed: Deployed) -> Iterator[SampleBot]:
+    """A sample bot that the stack knows as `default`, as examples do."""
+    with SampleBot(deployed.local.outputs["CallbackUrl"], IN, OUT) as bot:
+        deployed.local.connect(bot.url, IN, OUT)
+        yield bot
 
 
 @pytest.fixture(scope="session")
