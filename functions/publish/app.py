@@ -10,18 +10,21 @@ from relay.adapters.event_bus import EventBus
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
+from relay.adapters.workflow_tasks import WorkflowTasks
 from relay.metrics import Metrics
-from relay.settings import PublishSettings
+from relay.settings import NO_TASK_OWNERS, PublishSettings
 
 settings = PublishSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")
 bucket = OverflowBucket(lazy_client(lambda: client("s3")), settings.overflow_bucket)
+tasks = WorkflowTasks(lazy_client(lambda: client("stepfunctions")))
 publisher = EventPublisher(
     messages_table=MessagesTable(Table(dynamodb, settings.messages_table), bucket),
     replies_table=RepliesTable(Table(dynamodb, settings.replies_table), bucket),
     event_bus=EventBus(client("events"), settings.event_bus_name, settings.stack_name),
     metrics=metrics,
+    tasks=tasks if settings.task_owners != NO_TASK_OWNERS else None,
 )
 relay.cold_start.end()
 

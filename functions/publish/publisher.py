@@ -13,9 +13,12 @@ from relay.adapters.event_bus import EventBus
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import count_values
 from relay.adapters.replies_table import MAX_PAGES, RepliesTable
+from relay.adapters.workflow_tasks import TaskRefused, WorkflowTasks
 from relay.domain.event import (
     MAX_EVENT_REPLY_BYTES,
     Event,
+    about,
+    as_json,
     begins_after,
     event_of_change,
     json_bytes,
@@ -25,6 +28,8 @@ from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 from relay.domain.segments import Segment
 from relay.domain.settlement import FinalPart, merge_candidates
+from relay.domain.states import State
+from relay.domain.task import ERRORS, cause_of, ended
 from relay.domain.timestamps import Clock
 from relay.domain.turn import effective_parts
 from relay.log_fields import error_fields
@@ -103,12 +108,16 @@ class _Budget:
 
 @dataclass(frozen=True)
 class EventPublisher:
-    """Publishes events. The same change gives an event of the same id, however often it is delivered."""
+    """Publishes events. The same change gives an event of the same id, however often it is delivered.
+
+    It also ends the tasks that wait for what becomes of a message, if the stack has `tasks`.
+    """
 
     messages_table: MessagesTable
     replies_table: RepliesTable
     event_bus: EventBus
     metrics: Metrics
+    tasks: WorkflowTasks | None = None
     clock: Clock = environment.now
 
     def publish(self, records: Iterable[StreamRecord], seconds_left: Callable[[], float]) -> list[str]:
@@ -128,6 +137,10 @@ class EventPublisher:
             try:
                 if event := self._event(record, budget):
                     events[record.number] = event
+                if self.tasks and (state := ended(record.old, record.new)):
+                    self._end_task(self.tasks, cast(MessageRecord, record.new), state, budget)
+            except TaskRefused as error:
+                self._give_up(record, {"error": str(error)}, "the outcome of a task is lost")
             except (ClientError, BotoCoreError) as error:
                 log.error("a change cannot be read and is tried again", extra=error_fields(error))
                 failed.append(record)
@@ -151,12 +164,14 @@ class EventPublisher:
         self._give_up(record, {"error": "not published for 23 hours"})
         return True
 
-    def _give_up(self, record: StreamRecord, why: Mapping[str, object]) -> None:
+    def _give_up(
+        self, record: StreamRecord, why: Mapping[str, object], what: str = "an event is lost"
+    ) -> None:
         """Name in the log the item whose change is not published, and count it for an alarm."""
         item = record.new or record.old
         # The `message` of a part is what it says.
         fields = {"session": item.get("session"), "item": item.get("part") or item.get("message")}
-        log.error("an event is lost", extra={**why, **fields})
+        log.error(what, extra={**why, **fields})
         self.metrics.count(Metric.LOST_EVENTS)
 
     def _event(self, record: StreamRecord, budget: _Budget) -> Event | None:
@@ -165,17 +180,44 @@ class EventPublisher:
             return self._reply_completed(cast(ReplyPart, record.new), budget)
         return event_of_change(record.old, record.new, record.changed_at)
 
+    def _end_task(self, tasks: WorkflowTasks, record: MessageRecord, state: State, budget: _Budget) -> None:
+        """End the task of a message: with its reply, or with the error for its state."""
+        if state in ERRORS:
+            tasks.fail(record["reply_to_task"], ERRORS[state], cause_of(record))
+            return
+        output = about(record)
+        if last := self.replies_table.read(record["session"], record["answer_part"]):
+            begun, _ = self._begun_by(FinalPart.of(last))
+            read = self._read_turn(last, begun, budget)
+            output = dict(reply_completed(last, *read, [record], self.replies_table.name).data)
+        tasks.succeed(record["reply_to_task"], as_json(output))
+
+    def _begun_by(self, final: FinalPart) -> tuple[MessageRecord | None, list[MessageRecord]]:
+        """Return the message that a turn answers, and those after it, the last one first."""
+        answered = final.reply_to or final.quoted
+        return self.messages_table.back_to_reply(final.session, answered) if answered else (None, [])
+
     def _reply_completed(self, last: ReplyPart, budget: _Budget) -> Event:
-        final, record = FinalPart.of(last), None
-        later: list[MessageRecord] = []
-        if answered := final.reply_to or final.quoted:
-            record, later = self.messages_table.back_to_reply(final.session, answered)
+        final = FinalPart.of(last)
+        record, later = self._begun_by(final)
         known = [record] if record else []
-        turn = iter([last])
+        read = self._read_turn(last, record, budget)
+        if record and final.reply_to and budget.allows(last["bot"]):
+            known += self._merged(final, later)
+        return reply_completed(last, *read, known, self.replies_table.name)
+
+    def _read_turn(
+        self, last: ReplyPart, record: MessageRecord | None, budget: _Budget
+    ) -> tuple[str, int, list[Segment] | None]:
+        """Return the key of the first part of a turn, how many are final, and what the parts say.
+
+        `record` is the message that began the turn, if it is known.
+        """
+        final, turn = FinalPart.of(last), iter([last])
         if final.reply_to:
             since = begins_after(final, record)
             if not budget.allows(last["bot"]):
-                return reply_completed(last, since, 1, known, None, self.replies_table.name)
+                return since, 1, None
             turn = self.replies_table.turn_up_to(last, since, MAX_PAGES)
         # Nothing of the turn is there if the part was deleted meanwhile. It is all that is known then.
         first = next(turn, last)
@@ -186,11 +228,7 @@ class EventPublisher:
             pass
         # The last part is missing if the pages or the budget ended before it.
         complete = read.last == last["part"]
-        revision = read.finals + (not complete)
-        reply = reply if complete else None
-        if record and final.reply_to and budget.allows(last["bot"]):
-            known += self._merged(final, later)
-        return reply_completed(last, first["part"], revision, known, reply, self.replies_table.name)
+        return first["part"], read.finals + (not complete), reply if complete else None
 
     def _merged(self, final: FinalPart, newest_first: list[MessageRecord]) -> list[MessageRecord]:
         """Return the messages with a context that LangBot merged into a turn. Without one nothing is read."""

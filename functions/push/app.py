@@ -20,7 +20,7 @@ from relay.domain.message import QueuedMessage
 from relay.domain.retry import Policy
 from relay.metrics import Metrics
 from relay.sender import Sender
-from relay.settings import PushSettings
+from relay.settings import NO_TASK_OWNERS, PushSettings
 
 settings = PushSettings.from_env()
 queue_name = settings.push_queue_url.rpartition("/")[2]
@@ -43,7 +43,12 @@ dispatcher = Dispatcher(
     awaiting_index=AwaitingIndex(messages),
     replies_table=RepliesTable(Table(dynamodb, settings.replies_table), bucket),
     message_queue=MessageQueue(lazy_client(lambda: client("sqs")), settings.push_queue_url),
-    policy=Policy(settings.retry_for_seconds, settings.answer_deadline_seconds, settings.keep_days),
+    policy=Policy(
+        settings.retry_for_seconds,
+        settings.answer_deadline_seconds,
+        settings.keep_days,
+        ends_tasks=settings.task_owners != NO_TASK_OWNERS,
+    ),
     metrics=metrics,
 )
 relay.cold_start.end()

@@ -110,6 +110,8 @@ class Dispatcher:
     def _attempt(self, delivery: Delivery, message: Message, seconds_left: Callable[[], float]) -> Conclusion:
         """Make an attempt, if one may be made now. Raise as `Sender.send` does."""
         queued, history = delivery.queued, delivery.history
+        if message.reply_to_task and not self.policy.ends_tasks:
+            raise InvalidMessage("reply_to_task: the stack's parameter TaskOwners is empty")
         if seconds_left() < max_attempt_seconds(message.action):
             return Conclusion(retry_in=0)
         if queued.reads_secret:

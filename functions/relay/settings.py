@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Self
 
+NO_TASK_OWNERS = "none"
+"""The `task_owners` of a stack that ends no tasks; else they are the ARNs of whose tasks it ends."""
+
 
 class SettingsError(Exception):
     """The environment lacks something; the text names the variable."""
@@ -59,6 +62,7 @@ class PushSettings(_Settings):
     push_maximum_concurrency: int
     retry_for_seconds: int
     keep_days: int
+    task_owners: str
 
 
 @dataclass(frozen=True)
@@ -81,3 +85,4 @@ class PublishSettings(_Settings):
     messages_table: str
     event_bus_name: str
     stack_name: str
+    task_owners: str

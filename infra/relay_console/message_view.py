@@ -4,8 +4,8 @@ import json
 
 from relay.domain import lenient_json
 from relay.domain.attempt import ResponseExcerpt
-from relay.domain.message import parse_message
-from relay.domain.record import MessageRecord
+from relay.domain.message import parse_message, without_task
+from relay.domain.record import MessageRecord, without_secrets
 from relay.domain.strict_json import Malformed
 from relay.errors import InvalidMessage
 from relay_console.curl_command import curl_command
@@ -60,7 +60,7 @@ def _segments_and_sender(record: MessageRecord) -> tuple[ViewItem, str]:
     try:
         message = parse_message(record["body"])
     except InvalidMessage:
-        unread = {"segments": [text_segment("Unreadable", record["body"])], "left_out": 0}
+        unread = {"segments": [text_segment("Unreadable", without_task(record["body"]))], "left_out": 0}
         return {**unread, "invalid": True}, ""
     sender = message.sender or {}
     return shown_segments(message.segments), str(sender.get("name") or sender.get("id") or "")[:MAX_NAME]
@@ -72,7 +72,7 @@ def message_detail(record: MessageRecord, body: str) -> ViewItem:
         "context": _indented(record.get("context", "")),
         "attempts": record.get("last_attempts", []),
         "response": _response(record["last_response"]) if "last_response" in record else None,
-        "raw": json.dumps(record, ensure_ascii=False, indent=2, default=str),
+        "raw": json.dumps(without_secrets(record), ensure_ascii=False, indent=2, default=str),
         "curl": curl_command(body),
     }
 

@@ -84,9 +84,16 @@ WITH_KEY = {
     "PublishRole": ["kms:Decrypt"],
     "CallbackRole": ["kms:Decrypt", "kms:GenerateDataKey"],
 }
+WITH_TASKS = {
+    "PublishRole": [
+        ("states:SendTaskSuccess", "machine/ask"),
+        ("states:SendTaskFailure", "machine/ask"),
+        ("dynamodb:GetItem", "RepliesTable"),
+    ]
+}
 RESOURCES = sorted(
     {resource for needs in NEEDS.values() for _, resource in needs}
-    | {"bots-of-others", "bus/other", "key", "key-of-others"}
+    | {"bots-of-others", "bus/other", "key", "key-of-others", "machine/ask", "machine/other"}
 )
 ACTIONS = [
     *sorted({action for needs in NEEDS.values() for action, _ in needs}),
@@ -99,6 +106,9 @@ ACTIONS = [
     "sqs:PurgeQueue",
     "iam:PassRole",
     "xray:PutTraceSegments",
+    "states:SendTaskSuccess",
+    "states:SendTaskFailure",
+    "states:StartExecution",
 ]
 
 
@@ -135,6 +145,8 @@ def named_resources(deployed, stack, key):
                 return key
             case "key-of-others":
                 return f"arn:aws:kms:{region}:{account}:key/other"
+            case "machine":
+                return f"arn:aws:states:{region}:{account}:stateMachine:{path}"
             case "bus":
                 return f"arn:aws:events:{region}:{account}:event-bus/{path}"
         if path == "stream":
@@ -173,8 +185,8 @@ def test_a_role_may_do_what_its_function_needs_and_nothing_else(deployed, resour
 
 
 @pytest.mark.parametrize("role", NEEDS)
-def test_a_role_may_not_use_a_customer_key_by_itself(deployed, guarded_resources, role):
-    check(deployed, guarded_resources, role, NEEDS[role])
+def test_parameters_let_a_role_end_tasks_and_use_no_key_by_itself(deployed, guarded_resources, role):
+    check(deployed, guarded_resources, role, NEEDS[role] + WITH_TASKS.get(role, []))
 
 
 @pytest.mark.parametrize("role", NEEDS)

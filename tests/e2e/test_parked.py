@@ -195,6 +195,12 @@ def test_a_resent_message_that_is_parked_can_be_resent(talk, messages):
     assert talk.deployed.record(third)["resend_of"] == second["message"]
 
 
+def test_a_message_with_a_task_is_parked_if_the_stack_ends_none(talk):
+    record = talk.deployed.state(talk.push("hello", reply_to_task="TOKEN"), "parked")
+    assert record["reason"] == "reply_to_task: the stack's parameter TaskOwners is empty"
+    assert (record["attempts"], talk.bot.received) == (0, [])
+
+
 def test_an_invalid_message_is_not_resent_and_stays_parked(talk, messages):
     sent, record = park(talk)
     with pytest.raises(InvalidMessage):

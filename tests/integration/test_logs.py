@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -16,12 +17,14 @@ from support.queued_messages import deliver, queued
 def test_a_delivery_is_logged_by_its_ids_and_never_by_its_text(talk, workers, log_lines):
     echo = {"code": 40001, "msg": "failed to parse message: input_value='private words'"}
     answers = (Answer(), Answer(502, "private words"), Answer(400, echo), Answer(drop=True))
+    workers = replace(workers, policy=replace(workers.policy, ends_tasks=True))
+    carried = {"context": {"key": "private context"}, "reply_to_task": "private token"}
     for minutes, answer in enumerate(answers):
         talk.bot.answer_with(answer)
-        message = queued(talk, "private words", context={"key": "private context"})
+        message = queued(talk, "private words", **carried)
         deliver(workers.at(time.time() + 61 * minutes).dispatcher(), message)
         assert json.loads(log_lines[-1])["message_id"] == message.message_id
-    deliver(workers.dispatcher(), queued(talk, text=["private words"], context={"key": "private context"}))
+    deliver(workers.dispatcher(), queued(talk, text=["private words"], **carried))
     assert [json.loads(line)["message"] for line in log_lines if "could not be set" not in line] == [
         "delivered",
         "retrying",
@@ -32,6 +35,7 @@ def test_a_delivery_is_logged_by_its_ids_and_never_by_its_text(talk, workers, lo
     for secret in (
         "private words",
         "private context",
+        "private token",
         IN,
         OUT,
         talk.bot.received[0].headers["x-lb-signature"],

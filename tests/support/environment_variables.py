@@ -16,6 +16,7 @@ VARIABLES = {
     "RETRY_FOR_SECONDS": "21600",
     "SPILL_QUEUE_URL": "https://sqs/spill",
     "STACK_NAME": "relay",
+    "TASK_OWNERS": "arn:aws:states:us-east-1:123456789012:stateMachine:ask",
     "TRIGGER_SOURCES": "arn:aws:sqs:us-east-1:123456789012:push.fifo",
 }
 """Each variable that a function reads its settings from; no function needs all of them."""

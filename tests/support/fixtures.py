@@ -49,6 +49,7 @@ def guarded(deployed: Deployed) -> Iterator[str]:
         KmsKeyArn=key,
         SenderPrincipals="arn:aws:iam::111111111111:root,arn:aws:iam::333333333333:root",
         SenderSources=f"arn:aws:sns:{deployed.stack.region}:000000000000:orders.fifo",
+        TaskOwners=f"arn:aws:states:{deployed.stack.region}:000000000000:stateMachine:ask",
         AccessLog="on",
         AlarmEmail="operator@example.com",
         CreateDashboard="on",

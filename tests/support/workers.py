@@ -131,7 +131,7 @@ class Workers:
 
     def publisher(self) -> EventPublisher:
         bus = EventBus(self.deployed.client("events"), "default", "relay")
-        return EventPublisher(self.messages_table, self.replies_table, bus, self.metrics, self.clock)
+        return EventPublisher(self.messages_table, self.replies_table, bus, self.metrics, clock=self.clock)
 
     def record(self, message: QueuedMessage) -> MessageRecord | None:
         """Return the record of a message, None if there is none yet."""

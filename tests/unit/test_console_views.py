@@ -222,6 +222,13 @@ def test_a_part_without_a_signature_of_its_own_has_no_secret():
     assert part_detail(part())["secret"] is None
 
 
+@pytest.mark.parametrize("text", ['"hi"', "5"])
+def test_the_token_of_a_task_is_not_shown(text):
+    body = f'{{"session_id": "s-1", "text": {text}, "reply_to_task": "TOKEN"}}'
+    record = message_record(body=body, reply_to_task="TOKEN")
+    assert "TOKEN" not in json.dumps([message_item(record), message_detail(record, body)])
+
+
 def test_a_context_is_shown_as_json():
     assert message_detail(message(context='{"order": 17}'), "")["context"] == '{\n  "order": 17\n}'
     assert message_detail(message(), "")["context"] == ""

@@ -136,7 +136,7 @@ def segments(text):
 
 def completed(last, first=None, record=None, reply=None, merged=()):
     known = [record, *merged] if record else []
-    return reply_completed(last, (first or last)["part"], 1, known, reply, "replies")
+    return reply_completed(last, (first or last)["part"], 1, reply, known, "replies")
 
 
 def in_context(size, **fields):
@@ -148,8 +148,8 @@ def in_context(size, **fields):
 
 def test_each_revision_of_a_turn_has_an_id_and_says_where_to_read_it():
     first, second, third = part(1), part(2, final=True), part(4, final=True)
-    early = reply_completed(second, first["part"], 1, [RECORD], segments("hi"), "replies")
-    late = reply_completed(third, first["part"], 2, [RECORD], segments("hi"), "replies")
+    early = reply_completed(second, first["part"], 1, segments("hi"), [RECORD], "replies")
+    late = reply_completed(third, first["part"], 2, segments("hi"), [RECORD], "replies")
     assert (early.data["revision"], late.data["revision"]) == (1, 2)
     assert early.id != late.id
     assert late.data["read"] == {

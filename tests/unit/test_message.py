@@ -6,12 +6,13 @@ from relay.domain.bot import Bot
 from relay.domain.message import (
     MAX_CONTEXT_BYTES,
     MAX_REQUEST_BYTES,
-    context_of_invalid,
+    carried,
     named_session,
     parse_message,
     parse_session_body,
     request_for,
     session_body,
+    without_task,
 )
 from relay.errors import InvalidMessage
 
@@ -264,4 +265,67 @@ def test_a_context_has_8_kb_at_most_counted_as_json(character):
     ],
 )
 def test_a_valid_context_of_an_invalid_message_is_kept(body, context):
-    assert context_of_invalid(body) == context
+    assert carried(body, None).get("context") == context
+
+
+# ---------------------------------------------------------------- reply_to_task
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"reply_to_task": 5}, "reply_to_task must be string"),
+        ({"reply_to_task": ""}, "reply_to_task must be longer"),
+        ({"reply_to_task": "x" * 2049}, "reply_to_task must be shorter"),
+    ],
+)
+def test_a_task_is_named_by_its_token(fields, reason):
+    with pytest.raises(InvalidMessage, match=reason):
+        message(**fields)
+
+
+def test_the_token_of_a_task_is_not_sent():
+    sent = message(reply_to_task="TOKEN")
+    assert sent.reply_to_task == "TOKEN"
+    assert body_of(sent) == body_of(message())
+
+
+@pytest.mark.parametrize(
+    ("fields", "bots_session_type"),
+    [
+        ({"expect_reply": False}, None),
+        ({}, "group"),
+        ({"session_type": "group"}, None),
+        ({"action": "reset"}, None),
+    ],
+)
+def test_a_message_that_expects_no_reply_has_no_task(fields, bots_session_type):
+    silent = parse_message(json.dumps({"session_id": "t-1", "text": "hi", "reply_to_task": "TOKEN"} | fields))
+    with pytest.raises(InvalidMessage, match="reply_to_task needs a message that expects a reply") as refused:
+        request(silent, bots_session_type)
+    assert "TOKEN" not in str(refused.value)
+
+
+def test_a_message_to_a_group_has_a_task_if_it_expects_a_reply():
+    assert request(message(reply_to_task="TOKEN", expect_reply=True), "group").expects_reply
+
+
+def test_an_invalid_message_keeps_the_token_of_its_task():
+    body = '{"session_id": "s", "text": 5, "reply_to_task": "TOKEN", "context": [], "NaN": NaN}'
+    assert carried(body, None) == {"reply_to_task": "TOKEN"}
+    assert carried('{"text": "x", "reply_to_task": 5}', None) == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ('{"text": "hi", "reply_to_task" : "TOKEN=="}', '{"text": "hi", "reply_to_task" : "hidden"}'),
+        ('{"reply_to_task":"TO\\"KEN\\u003d","n":1}', '{"reply_to_task":"hidden","n":1}'),
+        ('{"reply_to_task": "TOKEN', '{"reply_to_task": "hidden'),
+        ('{"reply_to_task": "TOKEN\\', '{"reply_to_task": "hidden\\'),
+        ('{"reply_to_task": 5}', '{"reply_to_task": 5}'),
+        ("no JSON", "no JSON"),
+    ],
+)
+def test_a_body_is_shown_without_the_token_of_its_task(body, shown):
+    assert without_task(body) == shown

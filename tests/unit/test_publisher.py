@@ -14,9 +14,11 @@ from publish.publisher import (
     PublishFailed,
     StreamRecord,
 )
+from relay.adapters.workflow_tasks import TaskRefused
 from relay.domain.event import MAX_EVENT_REPLY_BYTES
+from relay.domain.timestamps import utc_text
 from relay.metrics import Metric, Metrics
-from support.samples import received_part
+from support.samples import MESSAGE_KEY, SESSION, message_record, received_part
 
 KB = 1024
 
@@ -32,6 +34,9 @@ class RepliesTable:
     def turn_up_to(self, last, since, max_pages):
         self.turns += 1
         return iter(self.parts)
+
+    def read(self, session, key):
+        return next((part for part in self.parts if part["part"] == key), None)
 
     def message_of(self, part, *_):
         if "overflow" not in part:
@@ -171,6 +176,76 @@ def test_an_event_that_the_bus_refuses_for_23_hours_is_named_and_counted(caplog)
     assert [metric for _, metric, _, _ in metrics.take()] == [Metric.LOST_EVENTS]
     (lost,) = [line for line in caplog.records if line.message == "an event is lost"]
     assert (lost.session, lost.item) == (part["session"], part["part"])
+
+
+class Tasks:
+    """Step Functions, which refuses for ever what it is told if it has a code."""
+
+    def __init__(self, code=""):
+        self.code, self.ended = code, []
+
+    def succeed(self, token, output):
+        if self.code:
+            raise TaskRefused(self.code)
+        self.ended.append((token, json.loads(output)))
+
+    def fail(self, token, error, cause):
+        self.succeed(token, json.dumps(error))
+
+
+def answered(part, **fields):
+    """Return the record of a message with a task, which a part answered."""
+    answer = {"state": "answered", "answered_by": part["reply_to"], "answer_part": part["part"]}
+    return message_record(reply_to_task="TOKEN", **answer | fields)
+
+
+def end_tasks(tasks, table, record, metrics=None):
+    """Publish the change that a record was written; return the events."""
+    bus = EventBus()
+    publisher = EventPublisher(MessagesTable(), table, bus, metrics or Metrics("test"), tasks)
+    assert publisher.publish([StreamRecord("1", {}, record, 0)], lambda: 60) == []
+    return bus.events
+
+
+def test_a_task_gets_the_reply_up_to_the_part_that_answers_its_message():
+    table, tasks = turn("a", "ab"), Tasks()
+    record = answered(table.parts[-1], context='{"order": 17}')
+    assert end_tasks(tasks, table, record) == []
+    ((token, output),) = tasks.ended
+    assert (token, output["text"], output["message_id"]) == ("TOKEN", "ab", record["message_id"])
+    assert (output["context"], output["read"]["last"]) == ({"order": 17}, table.parts[-1]["part"])
+
+
+def test_a_task_is_told_where_to_read_a_reply_that_is_too_large():
+    table, tasks = turn("x" * MAX_EVENT_REPLY_BYTES), Tasks()
+    end_tasks(tasks, table, answered(table.parts[-1]))
+    ((_, output),) = tasks.ended
+    assert "message" not in output
+    assert output["read"]["table"] == "replies"
+
+
+def test_a_task_succeeds_though_the_reply_was_deleted_meanwhile():
+    table, tasks = turn("a"), Tasks()
+    record = answered(table.parts[-1])
+    table.parts.clear()
+    end_tasks(tasks, table, record)
+    assert tasks.ended[0][1]["message_id"] == record["message_id"]
+
+
+def test_an_event_is_published_though_its_task_takes_no_outcome(caplog):
+    metrics = Metrics("test")
+    parked = message_record(state="parked", parked_at=utc_text(0), reply_to_task="TOKEN")
+    events = end_tasks(Tasks("AccessDeniedException"), turn("a"), parked, metrics)
+    assert [event.type for event in events] == ["Message Parked"]
+    assert [metric for _, metric, _, _ in metrics.take()] == [Metric.LOST_EVENTS]
+    (lost,) = [line for line in caplog.records if line.message == "the outcome of a task is lost"]
+    assert (lost.session, lost.item, lost.error) == (SESSION, MESSAGE_KEY, "AccessDeniedException")
+    assert "TOKEN" not in str(vars(lost))
+
+
+def test_a_stack_that_ends_no_tasks_leaves_them_alone():
+    table = turn("a")
+    assert end_tasks(None, table, answered(table.parts[-1])) == []
 
 
 def test_a_change_that_cannot_be_made_an_event_is_named_and_counted(caplog):

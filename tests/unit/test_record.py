@@ -24,6 +24,7 @@ from relay.domain.record import (
     may_be_queued,
     parked_record,
     retrying_record,
+    without_secrets,
 )
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import unix_seconds, utc_text
@@ -83,6 +84,14 @@ def test_every_record_has_the_context_of_its_message(text):
     made.append(dropped_record(tried, "", NOW, KEEP_DAYS))
     assert [record["context"] for record in made] == ['{"order": 17}'] * 3
     assert "context" not in parked_record(delivery(), "", "", NOW, KEEP_DAYS)
+
+
+def test_people_see_a_record_without_the_token_of_its_task():
+    body = '{"session_id": "s-1", "text": "hi", "reply_to_task": "TOKEN"}'
+    made = parked_record(delivery(body=body), "", "", NOW, KEEP_DAYS)
+    assert made["reply_to_task"] == "TOKEN"
+    assert "TOKEN" not in str(without_secrets(made))
+    assert without_secrets(COMMON) == COMMON
 
 
 def test_a_reason_is_cut_so_that_no_peer_can_fill_a_record():

@@ -50,7 +50,10 @@ COMMON = {"REPLIES_TABLE", "OVERFLOW_BUCKET"}
                 "TRIGGER_SOURCES",
             },
         ),
-        (PublishSettings, {"METRICS_NAMESPACE", "MESSAGES_TABLE", "EVENT_BUS_NAME", "STACK_NAME"}),
+        (
+            PublishSettings,
+            {"METRICS_NAMESPACE", "MESSAGES_TABLE", "EVENT_BUS_NAME", "STACK_NAME", "TASK_OWNERS"},
+        ),
     ],
 )
 def test_a_function_needs_only_its_own_variables(settings, own):

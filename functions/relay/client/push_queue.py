@@ -21,6 +21,7 @@ class MessageFields(TypedDict, total=False):
     sender: dict[str, str] | None
     expect_reply: bool | None
     context: dict[str, Any] | None
+    reply_to_task: str | None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ _ABOUT_MESSAGE = (
         "delivered_at",
         "unanswered_at",
         "parked_at",
+        "drop_reason",
+        "dropped_at",
     ),
 )
 _ABOUT_ANSWERED = ("message_id", "original_message_id", "queued_at")
@@ -129,15 +131,15 @@ def reply_completed(
     last: ReplyPart,
     first: str,
     revision: int,
-    answered: Sequence[MessageRecord],
     reply: Iterable[Segment] | None,
+    answered: Sequence[MessageRecord],
     table: str,
 ) -> Event:
     """Return the event of a turn whose last part is final.
 
-    `first` is the key of the turn's first part, and `revision` the number of final ones. `answered` is the
-    message that it answers, if it is known, and then those with a context that LangBot merged into it.
-    `reply` is what the parts say, or None if an event cannot hold it. `table` is the name of RepliesTable.
+    `first` is the key of the turn's first part, and `revision` the number of final ones. `reply` is what the
+    parts say, or None if an event cannot hold it. `answered` is the message that it answers, if it is known,
+    and then those with a context that LangBot merged into it. `table` is the name of RepliesTable.
     """
     data: dict[str, Any] = {name: value for name, value in last.items() if name in _ABOUT_PART}
     data["revision"] = revision
@@ -181,10 +183,13 @@ def _event(kind: str, of: Sequence[str], time: UtcText, subject: str, data: dict
 
 
 def _of_message(kind: str, record: MessageRecord, time: UtcText) -> Event:
-    key = _key(record)
+    return _event(kind, [record["session"], record["message"], time], time, record["session"], about(record))
+
+
+def about(record: MessageRecord) -> dict[str, Any]:
+    """Return what programs may know of a message and of what became of it."""
     data = {name: value for name, value in record.items() if name in _ABOUT_MESSAGE}
-    data |= {"key": key, **_context(record)}
-    return _event(kind, [key["session"], key["message"], time], time, record["session"], data)
+    return data | {"key": _key(record), **_context(record)}
 
 
 def _key(record: MessageRecord) -> RecordKey:

@@ -1,6 +1,7 @@
 """A message on the push queue: which ones are valid, and what the bot is sent for one."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -37,6 +38,10 @@ LEAVES_SOON = 86_400
 """Seconds before it must be off the queue from which on a message needs an operator, also during a pause."""
 
 Action = Literal["push", "sync", "reset"]
+
+_CARRIED = ("context", "reply_to_task")
+
+_TASK = re.compile(r'("reply_to_task"\s*:\s*")(?:[^"\\]|\\.)*+("?)', re.DOTALL)
 
 PATHS: dict[Action, str] = {"push": "", "sync": "/sync", "reset": "/reset"}
 """What follows the bot's URL."""
@@ -95,6 +100,7 @@ class Message:
     """A valid message with its defaults filled in; if `session_type` is None, the bot's setting counts.
 
     `session` is its session's key in the tables. `context` is JSON text that only the sender's programs read.
+    `reply_to_task` is the token of the task that waits for its reply, which is a secret of the sender.
     """
 
     bot: str
@@ -106,6 +112,7 @@ class Message:
     sender: dict[str, str] | None
     expect_reply: bool | None
     context: str | None
+    reply_to_task: str | None
 
 
 @dataclass(frozen=True)
@@ -151,13 +158,31 @@ def named_session(body: str) -> tuple[str, str] | None:
     return (name if isinstance(name, str) and BOT_NAME.fullmatch(name) else ""), cast(str, session_id)
 
 
-def context_of_invalid(body: str) -> str | None:
-    """Return the context of a message that is not valid, as JSON text, or None without a valid one."""
-    context = _lenient_fields(body).get("context")
+def carried(body: str, message: Message | None) -> dict[str, str]:
+    """Return what a message carries for its sender's programs, by the names that its record has for it.
+
+    If it is not valid, `message` is None, and what is valid by itself counts.
+    """
+    if message:
+        found = {name: getattr(message, name) for name in _CARRIED}
+    else:
+        fields = _lenient_fields(body)
+        found = {name: _valid_alone(name, fields.get(name)) for name in _CARRIED}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _valid_alone(name: str, value: Any) -> str | None:
     try:
-        return _parse(json.dumps({"session_id": "-", "action": "reset", "context": context}), {}).context
+        message = _parse(json.dumps({"session_id": "-", "action": "reset", name: value}), {})
     except (InvalidMessage, RecursionError):
         return None
+    found: str | None = getattr(message, name)
+    return found
+
+
+def without_task(body: str) -> str:
+    """Return a body without the value of `reply_to_task`, to be shown to people; it need not be JSON."""
+    return _TASK.sub(r"\1hidden\2", body)
 
 
 def _lenient_fields(body: str) -> dict[str, Any]:
@@ -192,6 +217,7 @@ def _parse(body: str, more: dict[str, Any]) -> Message:
         sender=fields.get("sender"),
         expect_reply=fields.get("expect_reply"),
         context=_context_text(fields["context"]) if "context" in fields else None,
+        reply_to_task=fields.get("reply_to_task"),
     )
 
 
@@ -223,7 +249,10 @@ def _without_nulls(fields: Any) -> Any:
 
 
 def request_for(message: Message, bot: Bot) -> Request:
-    """Return what is posted to the bot for `message`. Raise InvalidMessage if it is too large."""
+    """Return what is posted to the bot for `message`.
+
+    Raise InvalidMessage if it is too large, or if a task waits for a reply that nothing promises.
+    """
     fields: dict[str, Any] = {"session_id": message.session_id}
     session_type = message.session_type or bot.session_type
     if message.action != "reset":
@@ -236,7 +265,10 @@ def request_for(message: Message, bot: Bot) -> Request:
     body = json.dumps(fields, ensure_ascii=False).encode()
     if len(body) > MAX_REQUEST_BYTES:
         raise InvalidMessage(f"the request would be {len(body)} bytes; LangBot takes {MAX_REQUEST_BYTES}")
-    return Request(body, _expects_reply(message, session_type))
+    expects_reply = _expects_reply(message, session_type)
+    if message.reply_to_task and not expects_reply:
+        raise InvalidMessage("reply_to_task needs a message that expects a reply: set expect_reply to true")
+    return Request(body, expects_reply)
 
 
 def _expects_reply(message: Message, session_type: str | None) -> bool:

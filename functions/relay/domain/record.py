@@ -24,8 +24,9 @@ from relay.domain.message import (
     QUEUE_RETENTION,
     Message,
     QueuedMessage,
-    context_of_invalid,
+    carried,
     named_session,
+    without_task,
 )
 from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import UtcText, days_after, unix_seconds, utc_text
@@ -69,6 +70,8 @@ class MessageRecord(TypedDict):
     """`push`, `sync` or `reset`."""
     context: NotRequired[str]
     """What its sender's programs need, as JSON text."""
+    reply_to_task: NotRequired[str]
+    """The token of the task that waits for its reply: a secret of its sender."""
     keys_used: NotRequired[int]
     """The number of idempotency keys that refusals have used up. The next attempt needs it."""
     outcome_unknown: NotRequired[bool]
@@ -154,6 +157,16 @@ def may_be_queued(record: MessageRecord, now: float) -> bool:
     Then the next attempt needs the record: it has the keys that LangBot has refused.
     """
     return record["state"] == State.RETRYING and now < unix_seconds(record["queued_at"]) + QUEUE_RETENTION
+
+
+def without_secrets(record: MessageRecord) -> MessageRecord:
+    """Return a record as people may see it: without the token of its task."""
+    shown = record.copy()
+    if "body" in shown:
+        shown["body"] = without_task(shown["body"])
+    if "reply_to_task" in shown:
+        shown["reply_to_task"] = "hidden"
+    return shown
 
 
 def key_of(queued: QueuedMessage, message: Message | None) -> RecordKey:
@@ -283,8 +296,7 @@ def _common(delivery: Delivery, state: State, now: float, keep_days: int) -> Mes
             record["bot"] = bot
     if message:
         record["action"] = message.action
-    if context := message.context if message else context_of_invalid(queued.body):
-        record["context"] = context
+    record |= cast(MessageRecord, carried(queued.body, message))
     if delivery.history.entries:
         record["last_attempts"] = list(delivery.history.entries)
     if queued.resend_of:

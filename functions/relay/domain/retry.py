@@ -17,11 +17,15 @@ less are more than push has until it sets it."""
 
 @dataclass(frozen=True)
 class Policy:
-    """How long a message is tried and a reply is awaited, both in seconds, and a record is kept, in days."""
+    """How long a message is tried and a reply is awaited, both in seconds, and a record is kept, in days.
+
+    `ends_tasks` tells whether a message may have a task that waits for its reply.
+    """
 
     retry_for: int
     answer_deadline: int
     keep_days: int
+    ends_tasks: bool = False
 
 
 @dataclass(frozen=True)

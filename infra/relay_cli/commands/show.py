@@ -11,8 +11,8 @@ import relay
 from relay.adapters.queue_size import queue_size
 from relay.domain.attempt import AttemptEntry
 from relay.domain.diagnosis import Diagnosis, pluralize
-from relay.domain.message import parse_message
-from relay.domain.record import MessageRecord
+from relay.domain.message import parse_message, without_task
+from relay.domain.record import MessageRecord, without_secrets
 from relay.domain.segments import readable
 from relay.domain.states import State
 from relay.domain.timestamps import UtcText
@@ -69,7 +69,7 @@ def tell(stack: relay.Stack, record: MessageRecord, options: argparse.Namespace)
     turn = relay.Conversation(stack, options.session, options.bot).reply(record)
     if options.json:
         reply = turn.message if turn else None
-        say_json({"record": record, "diagnosis": vars(diagnosis), "reply": reply})
+        say_json({"record": without_secrets(record), "diagnosis": vars(diagnosis), "reply": reply})
         return
     say("\n".join(story(record, said(messages, record), diagnosis, turn)))
     if record["state"] == State.RETRYING and (queued := on_queue(stack)) > 1:
@@ -101,7 +101,7 @@ def said(messages: relay.Messages, record: MessageRecord) -> str:
     try:
         return one_line(readable(parse_message(body).segments)) or f"({record.get('action')})"
     except InvalidMessage:
-        return one_line(body)
+        return one_line(without_task(body))
 
 
 def story(record: MessageRecord, text: str, diagnosis: Diagnosis, turn: Turn | None) -> Iterator[str]:
