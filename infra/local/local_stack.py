@@ -180,6 +180,10 @@ def _deploy(endpoint: str, parameters: Mapping[str, str]) -> dict[str, str]:
     url = f"{endpoint}/{bucket}/template.yaml"
     outputs = _create(_client("cloudformation", endpoint), url, parameters)
     _add_routes(endpoint)
+    if parameters.get("TaskOwners"):
+        resource = {"StackName": NAME, "LogicalResourceId": "PublishRole"}
+        role = _client("cloudformation", endpoint).describe_stack_resource(**resource)
+        allow_tasks(_client("iam", endpoint), role["StackResourceDetail"]["PhysicalResourceId"])
     # The host name of the output would need a resolver; the emulator takes the same by path.
     outputs["CallbackUrl"] = f"{endpoint}/_aws/execute-api/{API}/callbacks/default"
     return outputs | {"EndpointUrl": endpoint, "Region": REGION}
@@ -260,6 +264,16 @@ def _add_routes(endpoint: str) -> None:
                 RouteKey=f"{method.upper()} {path}",
                 Target=f"integrations/{created['IntegrationId']}",
             )
+
+
+def allow_tasks(iam: Any, publish_role: str) -> None:
+    """Lets publish end every task: of these actions the emulator, unlike AWS, does not know the resource."""
+    policy = {"RoleName": publish_role, "PolicyName": "publish"}
+    document = iam.get_role_policy(**policy)["PolicyDocument"]
+    for statement in document["Statement"]:
+        if "states:SendTaskSuccess" in statement["Action"]:
+            statement["Resource"] = "*"
+    iam.put_role_policy(**policy, PolicyDocument=json.dumps(document))
 
 
 def _client(service: str, endpoint: str) -> Any:

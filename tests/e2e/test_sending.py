@@ -101,6 +101,8 @@ def test_a_rule_sends_an_event_by_the_state_machine(deployed, push_queue):
         entry = {"Source": "shop", "DetailType": "Ticket Opened", "Detail": detail}
         (put,) = deployed.client("events").put_events(Entries=[entry])["Entries"]
         message, deduplication_id = push_queue.take()
+        states = deployed.client("stepfunctions")
+        states.send_task_success(taskToken=message.reply_to_task, output='{"text": "hi"}')
     assert (message.session, message.segments) == ("default#ticket-1", [{"type": "Plain", "text": text}])
     assert deduplication_id == put["EventId"]
 
