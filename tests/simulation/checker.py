@@ -14,7 +14,7 @@ from relay.adapters.bot_cache import MIN_REFRESH_INTERVAL
 from relay.adapters.dynamodb import from_item
 from relay.adapters.langbot import ATTEMPT_TIMEOUT, max_attempt_seconds
 from relay.adapters.replies_table import MAX_PAGES
-from relay.domain.admission import LEASES, MAX_PAUSE
+from relay.domain.admission import LEASES, MAX_PAUSE, MERGED_SLOT_TIMEOUT
 from relay.domain.attempt import KEY_LIFETIME, MAX_RELOAD_WAIT
 from relay.domain.keys import OPERATOR, UNANSWERED, message_key, session_key
 from relay.domain.message import PATHS
@@ -145,6 +145,18 @@ class Findings:
     def record_of(self, said: Said) -> dict[str, Any] | None:
         sent = said.sent
         return self.records.get((session_key(sent.bot, sent.session_id), message_key(sent.sequence_number)))
+
+    def with_resends(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return a record and those of its resends, in order."""
+        chain = [record]
+        while resend := self.records.get((chain[-1]["session"], chain[-1].get("resent_as", ""))):
+            chain.append(resend)
+        return chain
+
+    @cached_property
+    def lost_tasks(self) -> list[str]:
+        """The lines of the log that name a task whose outcome was given up."""
+        return [line for line in self.outcome.log if line.startswith("the outcome of a task is lost")]
 
     def finals(self, session: str, reply_to: object) -> list[dict[str, Any]]:
         """Return the stored final parts of a turn."""
@@ -491,11 +503,13 @@ def stores_and_tells_nothing_else(findings: Findings) -> Iterator[str]:
     if any(b"FORGED" in raw for raw in deployment.s3.objects.values()):
         yield "a forged body is in the bucket"
     for line in findings.outcome.log:
-        if any(word in line for word in ("SECRET", "PRIVATE", "REPLY", "sha256=")):
+        if any(word in line for word in ("SECRET", "PRIVATE", "REPLY", "TOKEN", "sha256=")):
             yield f"a log line tells too much: {line[:200]}"
     for kind, events in findings.events.items():
         text = json.dumps(events)
-        if "PRIVATE" in text or "SECRET" in text or (kind != "Reply Completed" and "REPLY" in text):
+        if any(word in text for word in ("PRIVATE", "SECRET", "TOKEN")) or (
+            kind != "Reply Completed" and "REPLY" in text
+        ):
             yield f"an event {kind} tells too much"
 
 
@@ -568,6 +582,58 @@ def _thing(event: dict[str, Any]) -> str:
         case _:
             of = data["bot"], data["unreachable_since"]
     return f"{event['type']} {of}"
+
+
+def ends_tasks_truly(findings: Findings) -> Iterator[str]:
+    """Each task that waits for a message is told at least once what became of it, first of all the truth."""
+    deployment = findings.outcome.deployment
+    for said in findings.outcome.diary.said:
+        record, token = findings.record_of(said), said.fields.get("reply_to_task")
+        if record is None or token is None or record["session"] in findings.outcome.diary.erasing:
+            continue
+        chain = findings.with_resends(record)
+        if told := deployment.tasks.outcomes[token]:
+            for fault in _faults_of_outcome(findings, chain, *told[0]):
+                yield f"the task of {said.sent.message_id} was told {told[0][1]}, {fault}"
+        elif any(f"'{one['message']}'" in line for one in chain for line in findings.lost_tasks):
+            findings.counted["tasks given up, AWS denied it"] += 1
+        else:
+            yield f"the task of {said.sent.message_id} waits, which is {chain[-1]['state']}"
+
+
+ENDED_AT = {
+    "MessageUnanswered": "unanswered_at",
+    "MessageParked": "parked_at",
+    "MessageDropped": "dropped_at",
+}
+
+
+def _faults_of_outcome(
+    findings: Findings, chain: list[dict[str, Any]], at: float, outcome: str, data: dict[str, Any]
+) -> Iterator[str]:
+    record = next((one for one in chain if one["message_id"] == data["message_id"]), None)
+    if record is None:
+        yield "of another message"
+    elif outcome != "success":
+        if ENDED_AT[outcome] not in record:
+            yield f"and it is {record['state']}"
+    elif record["state"] != "answered":
+        yield f"and it is {record['state']}"
+    elif "read" in data:
+        stored = findings.parts.get(record["session"], [])
+        last = next(part for part in stored if part["part"] == data["read"]["last"])
+        emitted = findings.emitted.get(last["digest"])
+        if emitted and emitted[1].text not in data.get("text", emitted[1].text):
+            yield "without the text of the part that answers it"
+        own_came = findings.finals(record["session"], record.get("accepted_message_id"))
+        waited = at - unix_seconds(last["sent_at"])
+        if (
+            last["reply_to"] not in ("", record.get("accepted_message_id"))
+            and own_came
+            and waited < MERGED_SLOT_TIMEOUT - INDEX_AND_CLOCKS
+            and not findings.outcome.faults.has(Trouble.CLOCKS)
+        ):
+            yield f"with another message's turn, {waited:.0f} s after it"
 
 
 def keeps_bots_apart(findings: Findings) -> Iterator[str]:
@@ -681,12 +747,7 @@ def tells_readers_the_end(findings: Findings) -> Iterator[str]:
             continue  # another promise says so
         if record["session"] in findings.outcome.diary.erasing:
             continue
-        chain = [record]
-        while "resent_as" in record:
-            record = findings.records.get((record["session"], record["resent_as"]))
-            if record is None:
-                break
-            chain.append(record)
+        chain = findings.with_resends(record)
         answered = next((one for one in chain if one["state"] == "answered"), None)
         # Which of several finals it is depends on how many parts came after them.
         replies = _replies(findings, answered or chain[-1])
@@ -748,6 +809,7 @@ PROMISES: tuple[Promise, ...] = (
     stores_and_tells_nothing_else,
     parks_for_good_reasons,
     publishes_what_is_true,
+    ends_tasks_truly,
     keeps_bots_apart,
     makes_few_attempts_at_once,
     counts_attempts,

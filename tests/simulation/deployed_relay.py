@@ -14,7 +14,7 @@ from simulation.model_aws import Client, Service
 from simulation.model_dynamodb import Dynamodb, DynamoTable, View
 from simulation.model_lambda import STREAM_RETENTION, InvocationFailed, Lambda, QueueMapping, StreamMapping
 from simulation.model_sqs import Sqs, SqsQueue
-from simulation.model_stores import S3, EventBridge, SecretsManager
+from simulation.model_stores import S3, EventBridge, SecretsManager, StepFunctions
 from simulation.template_facts import default_of, event_sources, properties
 from simulation.world import Process, World
 from support.environment_variables import VARIABLES
@@ -57,12 +57,14 @@ class Deployment:
             for table in self.tables.values():
                 table.upgraded_at = world.now + world.chance("upgrade").random() * faults.scenario.storm
         self.secrets, self.s3, self.events = SecretsManager(world), S3(world), EventBridge(faults)
+        self.tasks = StepFunctions(world)
         services: list[Service] = [
             Sqs(list(self.queues.values())),
             Dynamodb(list(self.tables.values()), faults.scenario.page_bytes),
             self.secrets,
             self.s3,
             self.events,
+            self.tasks,
             _Logs(),
             _Triggers(),
             _Sts(world),

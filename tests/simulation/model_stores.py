@@ -1,4 +1,4 @@
-"""Secrets Manager, S3 and EventBridge."""
+"""Secrets Manager, S3, EventBridge and Step Functions."""
 
 import json
 from dataclasses import dataclass, field
@@ -90,6 +90,35 @@ class S3:
         if Key not in self.objects:
             raise refusal("AccessDenied", "GetObject", "Access Denied")
         return {"Body": BytesIO(self.objects[Key])}
+
+
+@dataclass(eq=False)
+class StepFunctions:
+    """The service; the first outcome of a task ends it."""
+
+    world: World
+    outcomes: dict[str, list[tuple[float, str, dict[str, Any]]]] = field(default_factory=dict)
+    """What each task was told, by its token: when, "success" or the error, and the output or the cause."""
+    name: str = "stepfunctions"
+    throttled: str = "ThrottlingException"
+
+    def start(self, token: str) -> str:
+        """Let a task wait; return its token."""
+        self.outcomes[token] = []
+        return token
+
+    def send_task_success(self, taskToken: str, output: str) -> dict[str, Any]:
+        return self._end("SendTaskSuccess", taskToken, "success", output)
+
+    def send_task_failure(self, taskToken: str, error: str, cause: str) -> dict[str, Any]:
+        return self._end("SendTaskFailure", taskToken, error, cause)
+
+    def _end(self, operation: str, token: str, outcome: str, text: str) -> dict[str, Any]:
+        told = self.outcomes[token]
+        told.append((self.world.now, outcome, json.loads(text)))
+        if len(told) > 1:
+            raise refusal("TaskTimedOut", operation, "Task Timed Out")
+        return {}
 
 
 @dataclass(eq=False)

@@ -22,6 +22,9 @@ from simulation.model_langbot import LangBot
 from simulation.rotation import Drill
 from simulation.world import Crash, Process, ProcessDied, World
 
+WITH_TASK = 0.3
+"""The share of messages whose reply a workflow waits for."""
+
 LARGE = 0.04
 """The share of messages that no record can hold."""
 
@@ -144,6 +147,9 @@ class People:
             fields["action"] = chance.choice(["push", "push", "push", "sync", "sync", "reset"])
             if chance.random() < 0.1:
                 fields["expect_reply"] = False
+        expects_reply = fields.get("action") != "reset" and fields.get("expect_reply", True)
+        if expects_reply and self.world.chance(f"task of message {n}").random() < WITH_TASK:
+            fields["reply_to_task"] = self.deployment.tasks.start(f"TOKEN{n:03}")
         if self.faults.has(Trouble.INVALID) and chance.random() < 0.25:
             self._say_wrong(session_id, text, fields)
             return
@@ -157,10 +163,13 @@ class People:
         chance = self.world.chance("invalid")
         bot = fields["bot"]
         kind = chance.choice(["refused", "unknown bot", "no text", "no JSON"])
+        task = f', "reply_to_task": "{fields["reply_to_task"]}"' if "reply_to_task" in fields else ""
+        if kind == "no JSON":
+            fields.pop("reply_to_task", None)
         body = {
-            "refused": f'{{"bot": "{bot}", "session_id": "{session_id}", "text": "REFUSE {text}"}}',
-            "unknown bot": f'{{"bot": "nobody", "session_id": "{session_id}", "text": "{text}"}}',
-            "no text": f'{{"bot": "{bot}", "session_id": "{session_id}"}}',
+            "refused": f'{{"bot": "{bot}", "session_id": "{session_id}", "text": "REFUSE {text}"{task}}}',
+            "unknown bot": f'{{"bot": "nobody", "session_id": "{session_id}", "text": "{text}"{task}}}',
+            "no text": f'{{"bot": "{bot}", "session_id": "{session_id}"{task}}}',
             "no JSON": f"{text}",
         }[kind]
         group = f"{bot}#{session_id}"
@@ -176,7 +185,7 @@ class People:
             response["MessageId"],
             response["SequenceNumber"],
         )
-        self.diary.said.append(Said(sent, text, self.world.now, {"kind": kind, "bot": bot}))
+        self.diary.said.append(Said(sent, text, self.world.now, {**fields, "kind": kind}))
         self.world.note("user", f"says {kind} {text[:10]} as {sent.message_id}")
 
     # ---------------------------------------------------------------- operators

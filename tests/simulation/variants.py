@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
@@ -29,9 +29,10 @@ from relay.adapters.messages_table import MessagesTable
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, message_path, put_item
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.spill_queue import SpillQueue
+from relay.adapters.workflow_tasks import WorkflowTasks
 from relay.client import session_eraser
 from relay.client.session_eraser import SessionEraser
-from relay.domain import admission, attempt, event, part, retry
+from relay.domain import admission, attempt, event, part, retry, task
 from relay.domain.admission import Decision, Deferred
 from relay.domain.attempt import AttemptHistory, Outcome, Verdict
 from relay.domain.bot import Bot
@@ -404,6 +405,17 @@ def read_the_first_page_only(
 @variant(messages_table, "current", Trouble.UPGRADE, Trouble.LANGBOT)
 def read_only_the_names_of_today(good: Any, item: Any) -> Any:
     return item
+
+
+@variant(task, "_ending", burst=True, messages=24, sessions=2)
+def end_a_task_while_its_message_only_looks_merged(good: Any, record: Any) -> Any:
+    return good({name: value for name, value in record.items() if name != "awaiting"})
+
+
+@variant(WorkflowTasks, "_end", Trouble.SERVICES, Trouble.SILENCE, messages=60, storm=900)
+def forget_a_task_that_could_not_be_ended(good: Any, _: Any, send: Any) -> None:
+    with suppress(*AWS_ERRORS):
+        good(send)
 
 
 @variant(EventBus, "publish", Trouble.SERVICES)
