@@ -111,7 +111,7 @@ class Table:
 
     def delete_many(self, keys: Sequence[Mapping[str, Any]]) -> None:
         """Delete the items with these keys, 25 at the most and none twice, as far as there are any."""
-        left = {self.name: [{"DeleteRequest": {"Key": to_item(key)}} for key in keys]} if keys else {}
+        left: Any = {self.name: [{"DeleteRequest": {"Key": to_item(key)}} for key in keys]} if keys else {}
         # A call that deletes nothing is refused, so that this ends.
         while left:
             left = self._dynamodb.batch_write_item(RequestItems=left).get("UnprocessedItems", {})
