@@ -18,7 +18,7 @@ from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 from relay.domain.settlement import LOOK_BACK, RECHECK_DELAYS, FinalPart, pushes_since, unidentified
 from relay.domain.states import AnswerKind, State
-from relay.domain.timestamps import Clock
+from relay.domain.timestamps import Clock, utc_text
 from relay.domain.turn import looks_complete
 from relay.errors import InvalidState
 from relay.log_fields import error_fields
@@ -90,7 +90,8 @@ class DueItems:
     def _handle_overdue(self, key: RecordKey, now: float) -> bool:
         """Handle a message whose deadline has passed; return whether it is unanswered now."""
         record = self.messages_table.read(key)
-        if record is None or "awaiting" not in record:
+        # The index is a moment behind: a later turn can have merged the message again, with a later deadline.
+        if record is None or "awaiting" not in record or record["due_at"] > utc_text(now):
             return False
         around, complete = self.replies_table.parts_around(record["session"], record["delivered_at"])
         if record["state"] == State.DELIVERED and "accepted_message_id" not in record:
