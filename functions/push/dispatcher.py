@@ -15,7 +15,7 @@ from relay.adapters.langbot import max_attempt_seconds
 from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.replies_table import RepliesTable
-from relay.domain.admission import PAUSED_TOO_LONG, Deferred, slot_poll_delay
+from relay.domain.admission import CANCELLED, CANCELLED_KEPT, PAUSED_TOO_LONG, Deferred, slot_poll_delay
 from relay.domain.attempt import Attempt, Delivery, Outcome, Verdict, idempotency_key
 from relay.domain.keys import is_message_key, message_key, record_key
 from relay.domain.message import Message, QueuedMessage, parse_message, parse_session_body
@@ -103,6 +103,8 @@ class Dispatcher:
         retry_in = conclusion.retry_in
         if conclusion.record:
             retry_in = self._write_record(conclusion, conclusion.record, delivery, history_is_known)
+            if conclusion.record.get("drop_reason") == CANCELLED:
+                self._end_cancellation(conclusion.record)
         if retry_in is not None:
             self._count_if_late(delivery)
         return retry_in
@@ -121,7 +123,7 @@ class Dispatcher:
                 delivery, slot_poll_delay(queued.receive_count, environment.chance()), WAITED_TOO_LONG
             )
         key = idempotency_key(queued.message_id, history)
-        attempt = self.sender.send(message, key, history, is_test=queued.reads_secret)
+        attempt = self.sender.send(message, queued.message_id, key, history, is_test=queued.reads_secret)
         if isinstance(attempt, Deferred):
             poll = slot_poll_delay(queued.receive_count, environment.chance())
             seconds = poll if attempt.full else math.ceil(attempt.seconds)
@@ -142,6 +144,11 @@ class Dispatcher:
         return any(record.get("awaiting") == message.bot for record in newest) or any(
             self.awaiting_index.open_messages(message.session)
         )
+
+    def _end_cancellation(self, record: MessageRecord) -> None:
+        """Make room for others to be cancelled, as soon as SQS cannot deliver this message any more."""
+        now = self.clock()
+        self.sender.admission_control.cancel(record["bot"], record["message_id"], now, now + CANCELLED_KEPT)
 
     def _excused(self, delivery: Delivery) -> Delivery:
         """Return a delivery with what a pause of its bot excuses, as far as the bot's state can be read."""

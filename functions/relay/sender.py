@@ -46,16 +46,23 @@ class Sender:
         return message.action == "sync"
 
     def send(
-        self, message: Message, idempotency_key: str, history: AttemptHistory, is_test: bool = False
+        self,
+        message: Message,
+        message_id: str,
+        idempotency_key: str,
+        history: AttemptHistory,
+        is_test: bool = False,
     ) -> Attempt | Deferred:
         """Make an attempt, or say how long to wait before one; `is_test` says that it tests the connection.
 
-        Raise UnknownBot, InvalidMessage if no bot could take the message, and botocore's errors.
+        Raise UnknownBot, InvalidMessage if no bot could take the message, InvalidState if an operator has
+        cancelled it, and botocore's errors.
         """
         bot = self.bot_registry.get(message.bot)
         request = request_for(message, bot)
         permit = self.admission_control.acquire(
             message.bot,
+            message_id,
             needs_slot=request.expects_reply,
             max_duration=max_attempt_seconds(message.action),
             is_sync=message.action == "sync",

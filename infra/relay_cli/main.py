@@ -19,6 +19,7 @@ from relay_cli.arguments import options_first
 from relay_cli.commands import (
     awaiting_operator,
     bots,
+    cancel,
     connect,
     console,
     doctor,
@@ -52,7 +53,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser
     )
     top.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and end")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (send, show, tail, awaiting_operator, erase, logs, console, bots, connect, doctor):
+    for module in (send, show, tail, awaiting_operator, cancel, erase, logs, console, bots, connect, doctor):
         module.add_commands(commands)
     completion = commands.add_parser("completion", help="print what makes a shell complete these commands")
     completion.add_argument(

@@ -9,10 +9,11 @@ import pytest
 from local.sample_bot import OVERLOADED, Answer
 from relay import BotAdmin, environment
 from relay.adapters.dynamodb import Table
-from relay.domain.admission import LEASES, MAX_PAUSE, SLOT_TIMEOUT, Deferred
+from relay.domain.admission import LEASES, MAX_CANCELLED, MAX_PAUSE, SLOT_TIMEOUT, Deferred
 from relay.domain.attempt import Outcome, Verdict
 from relay.domain.keys import BOTS
 from relay.domain.timestamps import utc_text
+from relay.errors import InvalidState
 from support.queued_messages import deliver, queued
 
 ACCEPTED = Outcome(Verdict.ACCEPTED)
@@ -54,8 +55,8 @@ def put_awaiting(table, talk, number, delivered_at):
     table.put(key | {"awaiting": talk.name, "due_at": due_at})
 
 
-def admit(control, talk, needs_slot=True, is_sync=False):
-    return control.acquire(talk.name, needs_slot, max_duration=15, is_sync=is_sync)
+def admit(control, talk, needs_slot=True, is_sync=False, message_id="id"):
+    return control.acquire(talk.name, message_id, needs_slot, max_duration=15, is_sync=is_sync)
 
 
 def end(control, permit, outcome=ACCEPTED):
@@ -385,3 +386,55 @@ def test_push_keeps_no_lease_of_a_bot_that_fails(talk, dispatcher, table, answer
     talk.bot.answer_with(answer)
     deliver(dispatcher, queued(talk))
     assert leases_taken(table, talk) == kept
+
+
+# ---------------------------------------------------------------- cancelled messages
+
+
+def test_a_cancelled_message_is_not_admitted_and_others_are(talk, new_control, clock):
+    new_control(5).cancel(talk.name, "mine", clock.now, clock.now + 60)
+    with pytest.raises(InvalidState, match="cancelled"):
+        admit(new_control(5), talk, message_id="mine")
+    assert admitted(admit(new_control(5), talk, message_id="other")) == 1
+
+
+def test_a_message_is_not_admitted_by_what_was_read_before_it_was_cancelled(talk, new_control, clock):
+    control = new_control(5)
+    admit_one(control, talk)
+    new_control(5).cancel(talk.name, "mine", clock.now, clock.now + 60)
+    with pytest.raises(InvalidState, match="cancelled"):
+        admit(control, talk, message_id="mine")
+
+
+def test_a_cancelled_message_is_dropped_though_its_bot_fails(talk, new_control, clock):
+    control = new_control(5)
+    end(control, admit(control, talk), FAILED)
+    control.cancel(talk.name, "mine", clock.now, clock.now + 60)
+    with pytest.raises(InvalidState, match="cancelled"):
+        admit(control, talk, message_id="mine")
+
+
+def test_the_next_admission_removes_what_is_not_cancelled_any_more(talk, new_control, clock, table):
+    new_control(5).cancel(talk.name, "mine", clock.now, clock.now + 60)
+    clock.now += 61
+    assert admitted(admit(new_control(5), talk, message_id="mine")) == 1
+    assert "cancelled" not in bot_item(table, talk)
+
+
+@pytest.mark.parametrize("rubbish", ["mine", 5, ["mine"], [5], {"mine": 1}])
+def test_cancelled_messages_that_make_no_sense_are_removed(talk, new_control, table, rubbish):
+    table.put({"session": BOTS, "message": talk.name, "cancelled": rubbish})
+    assert admitted(admit(new_control(5), talk, message_id="mine")) == 1
+    assert "cancelled" not in bot_item(table, talk)
+
+
+def test_messages_are_cancelled_at_the_same_time_up_to_a_bound(talk, new_control, clock, table):
+    controls = [new_control(5) for _ in range(MAX_CANCELLED)]
+    for number, control in enumerate(controls):
+        control.cancel(talk.name, f"id-{number}", clock.now, clock.now + 60)
+    assert len(bot_item(table, talk)["cancelled"]) == MAX_CANCELLED
+    with pytest.raises(InvalidState, match="are cancelled already"):
+        controls[0].cancel(talk.name, "one more", clock.now, clock.now + 60)
+    clock.now += 61
+    controls[0].cancel(talk.name, "one more", clock.now, clock.now + 60)
+    assert len(bot_item(table, talk)["cancelled"]) == 1

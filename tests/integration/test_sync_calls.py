@@ -9,7 +9,9 @@ from support.queued_messages import again, deliver, queued
 
 def test_a_bot_gets_one_sync_call_at_a_time_and_other_messages_meanwhile(talk, workers, dispatcher):
     under_way = workers.admission_control()
-    under_way.acquire(talk.name, needs_slot=True, max_duration=max_attempt_seconds("sync"), is_sync=True)
+    under_way.acquire(
+        talk.name, "id", needs_slot=True, max_duration=max_attempt_seconds("sync"), is_sync=True
+    )
     call, other = queued(talk, action="sync"), queued(replace(talk, session="another"))
     assert deliver(dispatcher, call, other) == [call.message_id]
 

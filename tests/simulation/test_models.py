@@ -199,11 +199,11 @@ def test_a_bot_is_admitted_alike(deployed: Deployed) -> None:
             (False, True),
             (False, False),
         ):
-            admitted = control.acquire(bot, needs_slot, max_duration=12, is_sync=is_sync)
+            admitted = control.acquire(bot, "id", needs_slot, max_duration=12, is_sync=is_sync)
             seen.append(type(admitted).__name__)
             if isinstance(admitted, Permit) and not needs_slot:
                 control.release(admitted, Outcome(Verdict.UNKNOWN, "answered 502"))
-                seen.append(type(control.acquire(bot, False, 12, False)).__name__)
+                seen.append(type(control.acquire(bot, "id", False, 12, False)).__name__)
         return seen
 
     expected = observe(deployed.client, deployed.stack.messages_table)

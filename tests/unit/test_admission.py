@@ -4,24 +4,29 @@ from relay.adapters.langbot import max_attempt_seconds
 from relay.domain.admission import (
     CLOCK_SKEW,
     LEASE_TTL,
+    MAX_CANCELLED,
     MAX_PAUSE,
     SLOT_COUNT_TTL,
     SLOT_TIMEOUT,
     BotState,
     Decision,
     Deferred,
+    cancelled_messages,
     decide,
     due_at,
     free_lease,
     free_slots,
     is_sending,
+    is_under_way,
     lease_entry,
     leases_of,
     may_keep,
     probe_delay,
     slot_poll_delay,
+    with_cancelled,
 )
 from relay.domain.timestamps import utc_text
+from relay.errors import InvalidState
 from support.samples import NOW
 
 
@@ -254,3 +259,56 @@ def test_a_bot_never_has_as_many_leases_as_push_makes_attempts():
 
 def test_a_lease_outlasts_the_longest_attempt():
     assert max(map(max_attempt_seconds, ("push", "sync", "reset"))) < LEASE_TTL
+
+
+# ---------------------------------------------------------------- cancelled messages
+
+
+def cancelled(*entries):
+    return state(cancelled=[f"{utc_text(until)} {message_id}" for message_id, until in entries])
+
+
+def test_a_message_is_cancelled_until_its_time():
+    assert cancelled_messages(cancelled(("one", NOW + 1), ("two", NOW)), NOW) == {"one"}
+    assert cancelled_messages(state(), NOW) == set()
+
+
+def test_one_more_message_is_cancelled_and_those_whose_time_is_over_are_left_out():
+    before = cancelled(("one", NOW + 1), ("two", NOW))
+    after = state(cancelled=with_cancelled(before, "three", NOW + 9, NOW))
+    assert cancelled_messages(after, NOW) == {"one", "three"}
+
+
+def test_a_message_that_is_cancelled_twice_has_the_second_time():
+    after = state(cancelled=with_cancelled(cancelled(("one", NOW + 100)), "one", NOW + 5, NOW))
+    assert cancelled_messages(after, NOW + 4) == {"one"}
+    assert cancelled_messages(after, NOW + 5) == set()
+
+
+def test_so_many_messages_can_be_cancelled_and_no_more():
+    full = cancelled(*((f"id-{number}", NOW + 1) for number in range(MAX_CANCELLED)))
+    assert len(with_cancelled(full, "id-0", NOW + 2, NOW)) == MAX_CANCELLED
+    with pytest.raises(InvalidState, match=f"{MAX_CANCELLED} messages"):
+        with_cancelled(full, "one more", NOW + 2, NOW)
+
+
+def test_an_attempt_is_under_way_as_long_as_it_has_the_lease_that_it_had():
+    before = state(lease_2=lease_entry("me", NOW + 10))
+    assert is_under_way(before, before, NOW)
+    assert not is_under_way(before, before, NOW + 10)
+    assert not is_under_way(before, state(), NOW)
+    assert not is_under_way(before, state(lease_2=lease_entry("another", NOW + 20)), NOW)
+
+
+def test_an_attempt_that_took_its_lease_later_is_none_that_was_under_way():
+    assert not is_under_way(state(), state(lease_2=lease_entry("me", NOW + 10)), NOW)
+
+
+def test_a_probe_is_under_way_until_it_has_ended_or_cannot_last_longer():
+    before = state(probing=True, probe_at=NOW + 10)
+    assert is_under_way(before, before, NOW)
+    assert is_under_way(before, before, NOW + 19.9)
+    assert not is_under_way(before, before, NOW + 20)
+    assert not is_under_way(before, state(probe_at=NOW + 10), NOW)
+    assert not is_under_way(before, state(probing=True, probe_at=NOW + 11), NOW)
+    assert not is_under_way(state(probe_at=NOW + 10), before, NOW)

@@ -9,6 +9,7 @@ from relay.domain.keys import (
     UNANSWERED,
     bot_of,
     group_id,
+    is_message_id,
     is_message_key,
     message_key,
     part_key,
@@ -101,3 +102,17 @@ def test_parts_are_ordered_by_their_stamps_before_their_sequences():
 
 def test_two_parts_of_one_stamp_and_sequence_differ_by_their_digests():
     assert part_key(STAMP, 1, "a" * 64) != part_key(STAMP, 1, "b" * 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("0a1b2c3d-0000-4000-8000-0123456789ab", True),
+        ("", False),
+        ("two words", False),
+        ("1" * 39, False),
+        ("id\n", False),
+    ],
+)
+def test_an_id_of_sqs_has_letters_digits_and_dashes(text, is_one):
+    assert is_message_id(text) is is_one

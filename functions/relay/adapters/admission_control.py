@@ -1,7 +1,7 @@
 """Admission control before each bot, by the bot's item in MessagesTable under the session `bots`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relay import environment
@@ -12,12 +12,13 @@ from relay.domain.attempt import Outcome
 from relay.domain.keys import BOTS
 from relay.domain.record import MAX_REASON
 from relay.domain.timestamps import Clock, utc_text
+from relay.errors import InvalidState
 
 MAX_TRIES = 4
 """How often a message tries to be admitted while others change what it has read."""
 
-_GATES = ("probe_at", "paused_since", "paused_until")
-"""What keeps messages from a bot: none is admitted if one of these has changed since it was read."""
+_GATES = ("probe_at", "paused_since", "paused_until", "cancelled")
+"""What keeps messages, or one, from a bot: none is admitted if one of these has changed since it was read."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,28 @@ class AdmissionControl:
         """By its bot, a lease that this function left taken, with its entry."""
 
     def acquire(
-        self, bot: str, needs_slot: bool, max_duration: int, is_sync: bool, is_test: bool = False
+        self,
+        bot: str,
+        message_id: str,
+        needs_slot: bool,
+        max_duration: int,
+        is_sync: bool,
+        is_test: bool = False,
     ) -> Permit | Deferred:
         """Admit a message to `bot`, whose attempt lasts at most `max_duration` seconds, or defer it.
 
         A message that expects no reply needs no slot, and one that tests the connection passes a pause of the
         operator. The attempt gets a lease until `release`, by the write that takes the slot. It is one that
-        this function has kept, or a free one.
+        this function has kept, or a free one. Raise InvalidState if the message is cancelled: the same write
+        makes sure that it is not.
         """
         needs_slot = needs_slot and self._max_in_flight > 0
         permit = Permit(bot, self.state(bot))
         for attempt in range(MAX_TRIES):
             now = self._clock()
+            cancelled = admission.cancelled_messages(permit.state, now)
+            if message_id in cancelled:
+                raise InvalidState(admission.CANCELLED)
             decision = admission.decide(permit.state, now, needs_slot, is_test)
             if isinstance(decision, Deferred):
                 return decision
@@ -98,7 +109,8 @@ class AdmissionControl:
                 # What was read a moment ago can be out of date by now.
                 permit = Permit(bot, self._read(bot))
                 continue
-            changed, state = self._update(permit, change)
+            over = "" if cancelled or "cancelled" not in permit.state.item else " REMOVE cancelled"
+            changed, state = self._update(permit, replace(change, expression=change.expression + over))
             permit = Permit(bot, state, lease)
             # To count the slots takes one of them, if one is free.
             if changed and (decision is not Decision.COUNT_SLOTS or state.slots_taken == needs_slot):
@@ -171,6 +183,21 @@ class AdmissionControl:
     def pause_until(self, bot: str, at: float) -> None:
         """Keep a bot's messages on the queue until `at` (Unix seconds), for MAX_PAUSE seconds at the most."""
         self._table.update(_key(bot), "SET paused_until = :at", "", {":at": utc_text(at)})
+
+    def cancel(self, bot: str, message_id: str, now: float, until: float) -> BotState:
+        """Admit a message no more `until` then; `now` and it in Unix seconds. Return the bot's state.
+
+        Raise InvalidState if too many messages are cancelled.
+        """
+        permit = Permit(bot, self._read(bot))
+        for _ in range(MAX_TRIES):
+            entries = admission.with_cancelled(permit.state, message_id, until, now)
+            change = _Change("SET cancelled = :entries", {":entries": entries}, unchanged=("cancelled",))
+            changed, state = self._update(permit, change)
+            if changed:
+                return state
+            permit = Permit(bot, state)
+        raise InvalidState("other messages of the bot are being cancelled: run the command again")
 
     @staticmethod
     def _probe(now: float, max_duration: int) -> _Change:

@@ -3,8 +3,6 @@
 from datetime import datetime
 
 from relay import environment
-from relay.adapters.admission_control import AdmissionControl
-from relay.adapters.dynamodb import Table
 from relay.client.stack import Stack
 from relay.domain.admission import SLOT_COUNT_TTL, BotState, is_sending
 from relay.domain.bot import BOT_NAME
@@ -21,8 +19,7 @@ class BotAdmin:
         self._prefix = stack.bot_secret_prefix
         self._messages_table = stack.open_messages_table()
         self._awaiting_index = stack.open_awaiting_index()
-        table = Table(stack.client("dynamodb"), stack.messages_table)
-        self._admission_control = AdmissionControl(table, max_in_flight=0, answer_deadline=0)
+        self._admission_control = stack.open_admission_control()
 
     def names(self) -> list[str]:
         """Return the names of all bots, sorted."""

@@ -8,9 +8,10 @@ from relay import environment
 from relay.client.diagnosis_context import diagnose_message
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
+from relay.domain.admission import CANCELLED, is_under_way
 from relay.domain.diagnosis import Diagnosis, command
-from relay.domain.keys import RecordKey, is_message_key, record_key, session_key
-from relay.domain.message import for_bot, parse_message
+from relay.domain.keys import RecordKey, is_message_id, is_message_key, record_key, session_key
+from relay.domain.message import QUEUE_RETENTION, for_bot, parse_message
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 from relay.domain.selection import Handled, Result, Selection
@@ -19,6 +20,9 @@ from relay.errors import InvalidMessage, InvalidState, MessageNotFound
 
 MAX_BATCH = 100
 """Records that DynamoDB reads at a time."""
+
+RECORD_DELAY = 1
+"""Seconds from the end of an attempt until its record is written, if nothing fails."""
 
 
 class Messages:
@@ -32,6 +36,7 @@ class Messages:
         self._messages_table = stack.open_messages_table()
         self._awaiting_index = stack.open_awaiting_index()
         self._message_queue = stack.open_message_queue()
+        self._admission_control = stack.open_admission_control()
 
     def awaiting_operator(
         self, session_id: str | None = None, bot: str | None = None
@@ -182,6 +187,36 @@ class Messages:
         self.drop(record, f"sent to bot {bot!r} as {sent.message_id}")
         return SentMessage(bot, message.session_id, sent.message_id, sent.sequence_number)
 
+    def cancel(self, session_id: str, message_id: str, bot: str = "default") -> MessageRecord | None:
+        """Have push drop a message that waits on the queue, when its turn comes.
+
+        From then on push does not send it. If an attempt at the bot is under way, which may be that of the
+        message, wait for its end. Return the message's record, or None if it has none yet: SQS does not tell
+        whether the message is on the queue. Raise InvalidState if it is not, and MessageNotFound.
+        """
+        record = self.find(session_id, message_id, bot)
+        if record is None and not is_message_id(message_id):
+            raise self.not_found(session_id, bot, message_id)
+        if _is_cancelled(record):
+            return record
+        name, now = record["message_id"] if record else message_id, self._stack.now()
+        newest = next(self.newest_first(session_id, bot), None)
+        before = self._admission_control.cancel(bot, name, now, now + QUEUE_RETENTION)
+        while True:
+            under_way = is_under_way(before, self._messages_table.bot_state(bot), self._stack.now())
+            # The record of an attempt is written behind its end.
+            environment.sleep(RECORD_DELAY)
+            if record:
+                record = self._messages_table.read(_key(record))
+            else:
+                record = self.find(session_id, message_id, bot, after=newest["message"] if newest else "")
+            try:
+                if _is_cancelled(record) or not under_way:
+                    return record
+            except InvalidState:
+                self._admission_control.cancel(bot, name, now, until=now)
+                raise
+
     def drop(self, record: MessageRecord, reason: str) -> bool:
         """Close a parked or unanswered message for good, with a reason; return False if it was closed before.
 
@@ -193,6 +228,20 @@ class Messages:
         if state != State.DROPPED:
             raise InvalidState(f"the message is {state}: only a parked or unanswered one can be dropped")
         return False
+
+
+def _is_cancelled(record: MessageRecord | None) -> bool:
+    """Tell whether push has dropped a message because it was cancelled; None is one without a record.
+
+    Raise InvalidState if the message has left the queue otherwise.
+    """
+    if record is None or record["state"] == State.RETRYING:
+        return False
+    if record["state"] != State.DROPPED or record["drop_reason"] != CANCELLED:
+        raise InvalidState(
+            f"the message is {record['state']}: only one that waits on the queue can be cancelled"
+        )
+    return True
 
 
 def _check_can_be_resent(record: MessageRecord) -> None:

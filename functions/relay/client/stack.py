@@ -14,6 +14,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from relay.adapters.admission_control import AdmissionControl
 from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.aws import lazy_client
 from relay.adapters.dynamodb import Table, with_fast_reads
@@ -143,6 +144,11 @@ class Stack:
     def open_awaiting_index(self) -> AwaitingIndex:
         """Open the index of what waits for reading."""
         return AwaitingIndex(Table(self.client("dynamodb"), self.messages_table))
+
+    def open_admission_control(self) -> AdmissionControl:
+        """Open the states of the bots for changing; it admits no message."""
+        table = Table(self.client("dynamodb"), self.messages_table)
+        return AdmissionControl(table, max_in_flight=0, answer_deadline=0)
 
     def open_message_queue(self) -> MessageQueue:
         """Open PushQueue for sending."""

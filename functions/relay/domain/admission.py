@@ -15,6 +15,7 @@ from typing import Self
 
 from relay.domain.retry import backoff
 from relay.domain.timestamps import UtcText, unix_seconds, utc_text
+from relay.errors import InvalidState
 
 CLOCK_SKEW = 1
 """Seconds by which the clocks of two functions may differ."""
@@ -218,6 +219,48 @@ def probe_delay(failures: int, retry_after: float, max_wait: float = math.inf) -
     `retry_after` and `max_wait` are those of the last Outcome.
     """
     return min(max(backoff(failures), retry_after), MAX_PAUSE, max_wait)
+
+
+# ---------------------------------------------------------------- cancelled messages
+
+CANCELLED = "cancelled"
+"""Why push drops a message that an operator has cancelled."""
+
+MAX_CANCELLED = 50
+"""Messages of a bot that can be cancelled at once. The bot's item, which each attempt writes, has them."""
+
+CANCELLED_KEPT = 900
+"""Seconds for which a message stays cancelled after push has dropped it: SQS can deliver it twice."""
+
+
+def cancelled_messages(state: BotState, now: float) -> set[str]:
+    """Return the ids of the bot's messages that are cancelled at `now` (Unix seconds)."""
+    return {entry.partition(" ")[2] for entry in _cancelled(state, now)}
+
+
+def with_cancelled(state: BotState, message_id: str, until: float, now: float) -> list[str]:
+    """Return the attribute `cancelled` of a bot's item with one message, which is cancelled `until` then.
+
+    Raise InvalidState if there are too many.
+    """
+    others = [entry for entry in _cancelled(state, now) if entry.partition(" ")[2] != message_id]
+    if len(others) >= MAX_CANCELLED:
+        raise InvalidState(
+            f"{MAX_CANCELLED} messages of the bot are cancelled already: wait until push has dropped some"
+        )
+    return [*others, f"{utc_text(until)} {message_id}"]
+
+
+def is_under_way(before: BotState, state: BotState, now: float) -> bool:
+    """Tell whether an attempt may be under way at `now` that was when the bot's state was `before`."""
+    unchanged = {name: value for name, value in state.item.items() if value == before.item.get(name)}
+    return is_sending(BotState.of(unchanged), now)
+
+
+def _cancelled(state: BotState, now: float) -> list[str]:
+    entries = state.item.get("cancelled")
+    known = map(str, entries) if isinstance(entries, list) else ()
+    return [entry for entry in known if _time(entry.partition(" ")[0]) > now]
 
 
 # ---------------------------------------------------------------- all of them

@@ -23,6 +23,9 @@ SETTLE = "#settle"
 
 _MESSAGE_KEY_DIGITS = 39  # an SQS FIFO SequenceNumber has 128 bits
 
+# SQS gives UUIDs.
+_MESSAGE_ID = re.compile(r"[0-9A-Za-z-]{1,36}")
+
 # What SQS accepts as a message group id.
 _GROUP_ID = re.compile(r"[!-~]{1,128}")
 
@@ -67,6 +70,11 @@ def message_key(sequence_number: str) -> str:
 def is_message_key(text: str) -> bool:
     """Tell whether `text` has the form that `message_key` gives."""
     return len(text) == _MESSAGE_KEY_DIGITS and text.isascii() and text.isdecimal()
+
+
+def is_message_id(text: str) -> bool:
+    """Tell whether `text` can be the id that SQS gives a message."""
+    return bool(_MESSAGE_ID.fullmatch(text))
 
 
 def record_key(session: str, message: str) -> RecordKey:
