@@ -405,6 +405,21 @@ def resends_many_in_order(findings: Findings) -> Iterator[str]:
                 yield f"messages of {session} that were resent together are in another order"
 
 
+def sends_nothing_that_is_cancelled(findings: Findings) -> Iterator[str]:
+    """A message is not sent after the relay has confirmed that it is cancelled."""
+    cancelled = findings.outcome.diary.cancelled
+    for post in findings.outcome.posts:
+        message_id = post.key.partition(".")[0]
+        if post.began > cancelled.get(message_id, inf):
+            yield f"{message_id} was sent {post.began - cancelled[message_id]:.1f} s after it was cancelled"
+    if findings.outcome.faults.has(Trouble.UPGRADE):
+        return  # earlier code takes no lease that says that an attempt is under way
+    for record in findings.records.values():
+        is_sent = record["state"] in ("delivered", "answered", "unanswered")
+        if record["message_id"] in cancelled and is_sent:
+            yield f"{record['message_id']} was cancelled, and is {record['state']}"
+
+
 def keeps_parts_once(findings: Findings) -> Iterator[str]:
     """Every part for which the relay answered 2xx is stored once; every part that LangBot delivered is
     stored. None is refused for good."""
@@ -803,6 +818,7 @@ PROMISES: tuple[Promise, ...] = (
     has_one_true_state,
     is_accepted_once,
     resends_many_in_order,
+    sends_nothing_that_is_cancelled,
     keeps_parts_once,
     rotates_without_a_gap,
     keeps_order,

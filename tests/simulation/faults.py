@@ -61,7 +61,7 @@ class Trouble(StrEnum):
     ROTATIONS = "secrets are rotated"
     ACTIONS = "producers sync and reset"
     INVALID = "producers send what no bot takes"
-    OPERATORS = "operators resend and drop"
+    OPERATORS = "operators resend, drop and cancel"
     DEPLOYS = "the stack is updated"
     UPGRADE = "the stack is upgraded from earlier code"
     ATTACKERS = "others post to the callback URL"

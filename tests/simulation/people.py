@@ -65,6 +65,8 @@ class Diary:
     resent_together: list[list[tuple[str, str, str]]] = field(default_factory=list)
     """Of each run that resent many: session, the message's key, and the key of its resend, in order."""
     dropped: set[str] = field(default_factory=set)
+    cancelled: dict[str, float] = field(default_factory=dict)
+    """When the relay confirmed that a message is cancelled, by its SQS id."""
     secret_gone: list[str] = field(default_factory=list)
     """Bots whose secret was away for a while."""
     drills: list[Drill] = field(default_factory=list)
@@ -157,6 +159,8 @@ class People:
         sent = PushQueue(self._stack).push(session_id, text, **fields)
         self.diary.said.append(Said(sent, text, self.world.now, fields))
         self.world.note("user", f"says {text[:10]} to {bot} {session_id} {fields} as {sent.message_id}")
+        if self.faults.has(Trouble.OPERATORS) and self.world.chance(f"cancel {n}").random() < 0.2:
+            self._cancel(sent)
 
     def _say_wrong(self, session_id: str, text: str, fields: dict[str, Any]) -> None:
         """Send what no bot takes; a program without the library can."""
@@ -210,6 +214,15 @@ class People:
             self.diary.dropped.add(record["message_id"])
             self.world.note("operator", f"drops {record['message_id']}")
             messages.drop(record, "no longer needed")
+
+    def _cancel(self, sent: SentMessage) -> None:
+        """Take back a message that was just sent, or a moment ago."""
+        self.world.sleep(self.world.chance("cancels").choice([0, 0.1, 1, 10, 60]))
+        self.diary.dropped.add(sent.message_id)
+        self.world.note("operator", f"cancels {sent.message_id}")
+        Messages(self._stack).cancel(sent.session_id, sent.message_id, sent.bot)
+        self.diary.cancelled[sent.message_id] = self.world.now
+        self.world.note("operator", f"has cancelled {sent.message_id}")
 
     def _operate_on_many(self, messages: Messages) -> None:
         """Resend or drop all that wait, as after an outage. A run can be interrupted and repeated."""

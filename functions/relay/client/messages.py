@@ -194,13 +194,14 @@ class Messages:
         message, wait for its end. Return the message's record, or None if it has none yet: SQS does not tell
         whether the message is on the queue. Raise InvalidState if it is not, and MessageNotFound.
         """
+        # Read before the search that finds nothing: a record that is written later comes behind it.
+        newest = next(self.newest_first(session_id, bot), None)
         record = self.find(session_id, message_id, bot)
         if record is None and not is_message_id(message_id):
             raise self.not_found(session_id, bot, message_id)
         if _is_cancelled(record):
             return record
         name, now = record["message_id"] if record else message_id, self._stack.now()
-        newest = next(self.newest_first(session_id, bot), None)
         before = self._admission_control.cancel(bot, name, now, now + QUEUE_RETENTION)
         while True:
             under_way = is_under_way(before, self._messages_table.bot_state(bot), self._stack.now())
@@ -214,7 +215,7 @@ class Messages:
                 if _is_cancelled(record) or not under_way:
                     return record
             except InvalidState:
-                self._admission_control.cancel(bot, name, now, until=now)
+                self._admission_control.cancel(bot, name, now, now)
                 raise
 
     def drop(self, record: MessageRecord, reason: str) -> bool:
