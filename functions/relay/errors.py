@@ -30,7 +30,7 @@ class InvalidMessage(RelayError, ValueError):
 
 
 class InvalidState(RelayError):
-    """The message is neither parked nor unanswered, so it cannot be resent or dropped."""
+    """The message is in no state in which it can be resent, dropped or cancelled."""
 
 
 class MessageNotFound(RelayError):

@@ -81,6 +81,12 @@ def test_parked_message_can_be_handled_with_the_actions_of_the_page(talk, operat
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_message_can_be_cancelled_with_the_actions_of_the_page(talk, operator):
+    actions = ["cloudformation:DescribeStacks", *ACTIONS["cancel"]]
+    done = operator(actions, "cancel", "--bot", talk.name, talk.session, "id-1")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(("command", "more"), [("resend", []), ("drop", ["why"])])
 def test_many_messages_can_be_handled_with_the_actions_of_the_page(talk, operator, command, more):
     park(talk)
