@@ -416,7 +416,8 @@ def sends_nothing_that_is_cancelled(findings: Findings) -> Iterator[str]:
         return  # earlier code takes no lease that says that an attempt is under way
     for record in findings.records.values():
         is_sent = record["state"] in ("delivered", "answered", "unanswered")
-        if record["message_id"] in cancelled and is_sent:
+        # Of an erased message the command could not know that it was sent before.
+        if record["message_id"] in cancelled and is_sent and not findings.was_erased(record):
             yield f"{record['message_id']} was cancelled, and is {record['state']}"
 
 
