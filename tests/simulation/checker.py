@@ -61,7 +61,7 @@ class Findings:
     def all_items(self, table: str) -> Iterable[Item]:
         """Return the items of a table, with those that have expired or were erased as they were last."""
         items = self.outcome.deployment.tables[table]
-        return (items.expired | items.erased | items.items).values()
+        return (items.erased | items.expired | items.items).values()
 
     @cached_property
     def records(self) -> dict[Key, dict[str, Any]]:

@@ -205,6 +205,7 @@ class Dynamodb:
             key = table.key_of(request["DeleteRequest"]["Key"])
             if key in table.items:
                 table.erased[key] = table.items[key]
+                table.expired.pop(key, None)
                 table.put(key, None)
         return {"UnprocessedItems": {name: requests[done:]} if requests[done:] else {}}
 
