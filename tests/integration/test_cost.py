@@ -1,5 +1,6 @@
 """What a message and a part cost in calls to AWS, counted at the client."""
 
+import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -274,6 +275,28 @@ def test_only_a_context_makes_publishing_look_for_merged_messages(talk, workers,
     counted.clear()
     assert workers.publisher().publish([StreamRecord("1", {}, last, time.time())], lambda: 60) == []
     assert counted.calls == {"Query": queries, "PutEvents": 1}
+
+
+class Tasks:
+    """The service whose calls are not counted here."""
+
+    def succeed(self, token, output):
+        self.output = json.loads(output)
+
+
+def test_a_task_costs_the_part_that_answers_its_message_and_the_turn(talk, workers, counted):
+    dispatcher, message = workers.dispatcher(), queued(talk, "SILENT")
+    deliver(dispatcher, message)
+    record = workers.record(message)
+    receive(talk, workers.receiver(), reply_to=record["accepted_message_id"], is_final=True)
+    (part,) = talk.conversation().parts()
+    answered = record | {"state": "answered", "answer_part": part["part"], "reply_to_task": "TOKEN"}
+    answered = {name: value for name, value in answered.items() if name != "awaiting"}
+    tasks, change = Tasks(), StreamRecord("1", record, answered, time.time())
+    counted.clear()
+    assert replace(workers.publisher(), tasks=tasks).publish([change], lambda: 60) == []
+    assert counted.calls == {"GetItem": 1, "Query": 2}
+    assert tasks.output["text"] == "hi"
 
 
 @pytest.mark.parametrize("before", [0, 30])

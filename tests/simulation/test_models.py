@@ -3,12 +3,14 @@
 What AWS itself does is in tests/beliefs.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from botocore.exceptions import ClientError
 
 from relay.adapters.admission_control import AdmissionControl, Permit
@@ -29,8 +31,10 @@ from simulation.deployed_relay import queue_of, table_of
 from simulation.faults import Faults, Scenario
 from simulation.model_aws import Client, Service
 from simulation.model_dynamodb import MAX_ITEM_BYTES, Dynamodb
+from simulation.model_lambda import matches
 from simulation.model_stores import S3
 from simulation.simulation import simulate
+from simulation.template_facts import event_sources
 from simulation.world import START, Process, World
 from support.deployed import Deployed, Talk
 
@@ -235,3 +239,16 @@ def test_a_message_and_its_reply_leave_the_same(talk: Talk) -> None:
     assert {name for parts in found.parts.values() for one in parts for name in one} == set(part)
     assert simulated["state"] == "answered"
     assert "Reply Completed" in found.events
+
+
+@pytest.mark.parametrize("state", ["answered", "dropped"])
+def test_publish_gets_such_a_message_only_if_a_task_waits_for_it(state: str) -> None:
+    (filters,) = (
+        [json.loads(one["Pattern"]) for one in mapping["FilterCriteria"]["Filters"]]
+        for source, mapping in event_sources("PublishFunction")
+        if source == "MessagesTable"
+    )
+    image = {"state": {"S": state}, "answer_kind": {"S": "own"}}
+    images = [image, image | {"reply_to_task": {"S": "TOKEN"}}]
+    passes = [any(matches(one, {"dynamodb": {"NewImage": new}}) for one in filters) for new in images]
+    assert passes == [False, True]
