@@ -1,5 +1,7 @@
 """The turns of a bot that gets no more messages, until they have ended."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import relay
