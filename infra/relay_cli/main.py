@@ -25,6 +25,7 @@ from relay_cli.commands import (
     doctor,
     erase,
     logs,
+    mcp,
     send,
     show,
     tail,
@@ -53,7 +54,20 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser
     )
     top.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and end")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (send, show, tail, awaiting_operator, cancel, erase, logs, console, bots, connect, doctor):
+    for module in (
+        send,
+        show,
+        tail,
+        awaiting_operator,
+        cancel,
+        erase,
+        logs,
+        console,
+        mcp,
+        bots,
+        connect,
+        doctor,
+    ):
         module.add_commands(commands)
     completion = commands.add_parser("completion", help="print what makes a shell complete these commands")
     completion.add_argument(
@@ -103,7 +117,7 @@ def main() -> int:
         stack = Stack.from_cloudformation(options.stack) if options.stack else Stack.from_file()
         code: int = options.run(stack, options) or 0
     except KeyboardInterrupt:
-        return 0 if options.command in ("tail", "logs", "console") else 130
+        return 0 if options.command in ("tail", "logs", "console", "mcp") else 130
     except CommandFailed as error:
         return fail(error.code, with_stack(str(error), options.stack))
     except InvalidMessage as error:

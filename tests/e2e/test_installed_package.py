@@ -68,9 +68,16 @@ def relay(deployed, tmp_path, installed):
         (["connect", "--langbot", "http://127.0.0.1:1", "--yes"], 1),
         (["bots", "rotate", "default", "--langbot", "http://127.0.0.1:1", "--yes"], 1),
         (["doctor", "--bot", "nobody"], 1),
+        (["erase", "installed"], 0),
+        (["mcp"], 1),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_each_command_runs_with_the_declared_packages_alone(relay, words, code):
     done = relay(*words)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+
+
+def test_mcp_says_what_installs_the_package_that_it_needs(relay):
+    advice = "run pip install '.[mcp]' in a clone of the repository"
+    assert relay("mcp").stderr == f"relay: mcp needs mcp: {advice}\n"

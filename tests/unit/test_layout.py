@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections import Counter, defaultdict
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -192,7 +193,7 @@ def test_requirements_txt_pins_what_the_functions_run_on():
 
 def test_pyproject_names_what_the_client_and_the_command_import():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = [*project["dependencies"], *project["optional-dependencies"]["console"]]
+    named = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
     known = {re.split("[>=]", one)[0] for one in named} | {"relay", "relay_cli", "relay_console"}
     # The first two come with boto3, the last is imported by functions only.
     known |= {"botocore", "urllib3", "aws_lambda_powertools"} | sys.stdlib_module_names
