@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,10 +16,21 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from relay import BotAdmin, InvalidMessage, InvalidState, Messages, PushQueue, SessionEraser, Stack
-from relay.domain.keys import bot_of, session_id_of, session_key
+from relay import (
+    BotAdmin,
+    InvalidMessage,
+    InvalidState,
+    MessageNotFound,
+    Messages,
+    PushQueue,
+    SessionEraser,
+    Stack,
+)
+from relay.domain.keys import bot_of, record_key, session_id_of, session_key
 from relay.domain.message import Action
 from relay.domain.record import MessageRecord
+from relay.domain.selection import Result, Selection, waits_since
+from relay.domain.states import AWAITING_OPERATOR, State
 from relay_console.message_view import message_detail
 from relay_console.overview import Overview
 from relay_console.part_view import part_detail
@@ -30,7 +42,13 @@ STATIC = Path(__file__).with_name("static")
 MAX_IDLE_SESSIONS = 20
 """Sessions that no page shows and that are remembered, so that to show them again costs little."""
 
-_STATUSES = {InvalidMessage: 400, InvalidState: 409, ClientError: 502, BotoCoreError: 502}
+_STATUSES = {
+    InvalidMessage: 400,
+    MessageNotFound: 404,
+    InvalidState: 409,
+    ClientError: 502,
+    BotoCoreError: 502,
+}
 """The HTTP status for each kind of error."""
 
 
@@ -61,6 +79,10 @@ class Console:
                 Route("/api/send", self.send, methods=["POST"]),
                 Route("/api/resend", self.resend, methods=["POST"]),
                 Route("/api/drop", self.drop, methods=["POST"]),
+                Route("/api/cancel_message", self.cancel_message, methods=["POST"]),
+                Route("/api/selected", self.selected),
+                Route("/api/resend_many", self.resend_many, methods=["POST"]),
+                Route("/api/drop_many", self.drop_many, methods=["POST"]),
                 Route("/api/erasable", self.erasable),
                 Route("/api/erase", self.erase, methods=["POST"]),
             ],
@@ -158,6 +180,50 @@ class Console:
         self._poll_now(fields)
         return JSONResponse({})
 
+    async def cancel_message(self, request: Request) -> Response:
+        """Have push drop a message that waits on the queue."""
+        fields = await _fields(request, "session", "message_id")
+        session, message_id = fields["session"], fields["message_id"]
+        await run_in_threadpool(self._messages.cancel, session_id_of(session), message_id, bot_of(session))
+        self._poll_now(fields)
+        return JSONResponse({})
+
+    async def selected(self, request: Request) -> Response:
+        """Count the messages that a filter selects now."""
+        return JSONResponse(await run_in_threadpool(self._count_selected, request.query_params))
+
+    async def resend_many(self, request: Request) -> Response:
+        """Send the messages again that a filter selected when they were counted."""
+        fields = await _fields(request, "state", "until")
+        return await self._handle_many(fields, self._messages.resend)
+
+    async def drop_many(self, request: Request) -> Response:
+        """Close the messages for good that a filter selected when they were counted."""
+        fields = await _fields(request, "state", "until", "reason")
+        return await self._handle_many(fields, lambda record: self._messages.drop(record, fields["reason"]))
+
+    def _count_selected(self, fields: Mapping[str, str]) -> dict[str, Any]:
+        """Return how many messages a filter selects, and the time that bounds them from those to come."""
+        number, until = 0, ""
+        for record in self._messages.selected(_selection(fields)):
+            number, until = number + 1, waits_since(record)
+        return {"n": number, "until": until}
+
+    async def _handle_many(
+        self, fields: Mapping[str, str], action: Callable[[MessageRecord], object]
+    ) -> Response:
+        """Resend or drop messages by `action`; return how many came to what."""
+        selection = _selection(fields)
+
+        def handle() -> Counter[Result]:
+            records = self._messages.selected(selection)
+            keys = (record_key(record["session"], record["message"]) for record in records)
+            return Counter(one.result for one in self._messages.handle(keys, selection, action))
+
+        results = await run_in_threadpool(handle)
+        self._overview.poll_now()
+        return JSONResponse({result: results[result] for result in Result})
+
     async def erasable(self, request: Request) -> Response:
         """Count what there is of a session."""
         return JSONResponse(vars(await run_in_threadpool(self._eraser(request.query_params).count)))
@@ -231,6 +297,15 @@ async def _fields(request: Request, *names: str) -> dict[str, str]:
         if not fields.get(name, "").strip():
             raise HTTPException(400, f"{name} is missing")
     return fields
+
+
+def _selection(fields: Mapping[str, str]) -> Selection:
+    """Return the messages that the page's filter means: of a bot, if it names one, and in a state or two."""
+    state = None if fields.get("state") == "awaiting_operator" else fields.get("state", "")
+    if state not in (None, *AWAITING_OPERATOR):
+        raise HTTPException(400, "state must be awaiting_operator, parked or unanswered")
+    chosen = None if state is None else State(state)
+    return Selection(fields.get("bot") or None, state=chosen, until=fields.get("until", "~"))
 
 
 async def _error_response(request: Request, error: Exception) -> Response:

@@ -141,6 +141,79 @@ def test_an_action_on_a_message_that_changed_meanwhile_says_so(console, talk):
     assert talk.deployed.record(sent)["state"] == "resent"
 
 
+@pytest.fixture
+def two_parked(console, talk):
+    """Two parked messages of two sessions, and the filters that select them."""
+    sent = [park(talk, f"text {number}", session=f"{talk.session}-{number}")[0] for number in range(2)]
+    console.session(f"{talk.session}-1").wait_for()
+    console.page.select_option("#bot", talk.name)
+    expect(console.page.locator("#many")).to_be_hidden()
+    console.page.select_option("#state", "parked")
+    return sent
+
+
+def test_all_messages_that_the_filters_select_are_resent(console, talk, two_parked):
+    console.page.click("#resend-many")
+    expect(console.page.locator("#confirm-about")).to_contain_text("select: 2.")
+    assert [talk.deployed.record(sent)["state"] for sent in two_parked] == ["parked", "parked"]
+    console.page.click("#confirm-submit")
+    expect(console.page.locator("#notice")).to_have_text("Resent: 2, left: 0, not valid: 0.")
+    assert [talk.deployed.record(sent)["state"] for sent in two_parked] == ["resent", "resent"]
+
+
+def test_all_messages_that_the_filters_select_are_dropped_with_a_reason(console, talk, two_parked):
+    console.page.click("#drop-many")
+    console.page.fill("#reason", "too old")
+    park(talk, "parked after the count", session=f"{talk.session}-2")
+    console.page.click("#confirm-submit")
+    expect(console.page.locator("#notice")).to_have_text("Dropped: 2, left: 0, not valid: 0.")
+    assert [talk.deployed.record(sent)["drop_reason"] for sent in two_parked] == ["too old"] * 2
+
+
+def test_a_search_hides_what_the_filters_alone_would_select(console, two_parked):
+    expect(console.page.locator("#many")).to_be_visible()
+    console.page.fill("#search", "text")
+    expect(console.page.locator("#many")).to_be_hidden()
+
+
+def test_a_filter_that_selects_no_message_says_so(console, talk):
+    talk.deployed.state(talk.push("hello"), "answered")
+    console.session(talk.session).wait_for()
+    console.page.select_option("#bot", talk.name)
+    console.page.select_option("#state", "unanswered")
+    console.page.click("#drop-many")
+    expect(console.page.locator("#notice")).to_contain_text("select no message")
+
+
+def test_a_message_that_is_retried_is_cancelled(console, talk):
+    talk.bot.answer_with(Answer(429, headers={"Retry-After": "15"}))
+    sent = talk.push("never mind")
+    talk.deployed.state(sent, "retrying")
+    console.open(talk.session)
+    console.message("never mind").locator(".open").click()
+    console.protocol().locator("button", has_text="Cancel the message").click()
+    console.page.click("#confirm-submit")
+    expect(console.page.locator("#notice")).to_have_text("It is cancelled.", timeout=4 * WITHIN)
+    expect(console.message("never mind").locator(".chip")).to_have_attribute(
+        "data-state", "dropped", timeout=4 * WITHIN
+    )
+    assert talk.deployed.record(sent)["drop_reason"] == "cancelled"
+    assert talk.texts() == ["never mind"]
+
+
+def test_a_message_that_is_answered_is_not_cancelled(talk, console):
+    console.expected = "409 (Conflict)"
+    talk.bot.answer_with(Answer(delay=3))
+    start(console, talk)
+    send(console, "too late")
+    console.message("too late").locator(".open").click()
+    console.protocol().locator("button", has_text="Cancel the message").click()
+    console.page.click("#confirm-submit")
+    expect(console.page.locator("#confirm-error")).to_contain_text(
+        "only one that waits on the queue can be cancelled", timeout=4 * WITHIN
+    )
+
+
 # ---------------------------------------------------------------- erase
 
 

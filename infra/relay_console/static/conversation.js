@@ -104,6 +104,7 @@ export class Conversation {
     const item = {
       kind: "message",
       id: `message:queued ${messageId}`,
+      session: this.session,
       message_id: messageId,
       state: "queued",
       action,

@@ -16,7 +16,7 @@ export function messageProtocol(item, detail) {
     explained(item.state, { at: time(item.due_at) }),
     UNUSUAL_ANSWERS.includes(item.answer_kind) && explain(`explain.${item.answer_kind}`),
   ];
-  if (!detail.raw) return [head, diagnosis()];
+  if (!detail.raw) return [head, diagnosis(), actionButtons(item, true)];
   const at = (name) => [name, item[name] && time(item[name])];
   return [
     head,

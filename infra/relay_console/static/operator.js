@@ -1,21 +1,34 @@
-// What the operator does with a message that waits for it, resend or drop, and with a session, erase; after a confirmation.
+// What the operator does, after a confirmation: resend, drop or cancel a message, resend or drop many, erase a session.
 import { byId, element } from "./element.js";
 import { get, post } from "./http.js";
 import { notify } from "./notice.js";
 import { excerpt } from "./segments.js";
-import { AWAITING_OPERATOR } from "./states.js";
+import { AWAITING_OPERATOR, ON_QUEUE } from "./states.js";
 import { text } from "./texts.js";
 
-const INPUTS = { drop: "reason", erase: "typed" };
+const INPUTS = { drop: "reason", drop_many: "reason", erase: "typed" };
 
 let asked;
 
-/** Ask for a confirmation, or a reason; `action` is "resend" or "drop". */
+/** Ask for a confirmation, or a reason; `action` is "resend", "drop" or "cancel_message". */
 export function ask(action, item) {
-  if (!AWAITING_OPERATOR.includes(item?.state)) return notify(text("operator.none"));
+  const isQueued = action === "cancel_message";
+  if (!(isQueued ? ON_QUEUE : AWAITING_OPERATOR).includes(item?.state)) return notify(text("operator.none"));
   if (action === "resend" && item.invalid) return notify(text("operator.invalid"));
   const about = `“${excerpt(item, 200)}” – ${text(`${action}.about`)}`;
-  open(action, about, { session: item.session, message: item.key });
+  const id = isQueued ? { message_id: item.message_id } : { message: item.key };
+  open(action, about, { session: item.session, ...id });
+}
+
+/** Ask whether to resend or drop what a filter of bot and state selects; `action` is "resend_many" or "drop_many". */
+export async function askMany(action, filter) {
+  try {
+    const { n, until } = await get("/api/selected", filter);
+    if (!n) return notify(text("many.none"));
+    open(action, text("many.about", { n }), { ...filter, until });
+  } catch (error) {
+    notify(error.message);
+  }
 }
 
 /** Ask for the id of a session, and then erase it; `session` is its key. */
@@ -57,9 +70,9 @@ byId("confirm-form").addEventListener("submit", async (event) => {
   if (typed !== undefined && value !== typed) return fail(text("erase.mismatch"));
   byId("confirm-submit").disabled = true;
   try {
-    await post(`/api/${action}`, input ? { ...fields, [input]: value } : fields);
+    const done = await post(`/api/${action}`, input ? { ...fields, [input]: value } : fields);
     byId("confirm").close();
-    notify(text(`${action}.done`));
+    notify(text(`${action}.done`, done));
   } catch (error) {
     fail(error.message);
   } finally {
@@ -67,9 +80,8 @@ byId("confirm-form").addEventListener("submit", async (event) => {
   }
 });
 
-/** Return the buttons of a message, if it waits for the operator; `large` ones have their keys. */
+/** Return the buttons of a message, if there is something to do about it; `large` ones have their keys. */
 export function actionButtons(item, large = false) {
-  if (!AWAITING_OPERATOR.includes(item.state)) return null;
   const button = (action, key) =>
     element(
       "button",
@@ -80,7 +92,9 @@ export function actionButtons(item, large = false) {
         onclick: () => ask(action, item),
       },
       text(action),
-      large && [" ", element("kbd", { "aria-hidden": "true" }, key)],
+      large && key && [" ", element("kbd", { "aria-hidden": "true" }, key)],
     );
+  if (ON_QUEUE.includes(item.state)) return large ? element("p", { class: "actions" }, button("cancel_message")) : null;
+  if (!AWAITING_OPERATOR.includes(item.state)) return null;
   return element("p", { class: "actions" }, !item.invalid && button("resend", "r"), button("drop", "d"));
 }

@@ -3,6 +3,7 @@ import { byId, element, fill } from "./element.js";
 import { get } from "./http.js";
 import { compare, KeyedList, row } from "./keyed_list.js";
 import { notify } from "./notice.js";
+import { askMany } from "./operator.js";
 import { AWAITING_OPERATOR, chip, STATES } from "./states.js";
 import { text } from "./texts.js";
 import { time } from "./times.js";
@@ -30,6 +31,8 @@ export class Sessions {
     });
     byId("bot").addEventListener("change", () => this.list.filter());
     byId("state").addEventListener("change", () => this.list.filter());
+    for (const action of ["resend", "drop"])
+      byId(`${action}-many`).addEventListener("click", () => askMany(`${action}_many`, this.filter()));
     byId("open-typed").addEventListener("click", () => open(this.typed()));
     byId("search").addEventListener("keydown", async (event) => {
       if (event.key !== "Enter" || !byId("search").value) return;
@@ -99,9 +102,13 @@ export class Sessions {
     this.list.filter();
   }
 
+  filter() {
+    return { bot: byId("bot").value, state: byId("state").value };
+  }
+
   shows(item) {
-    const [bot, state] = [byId("bot").value, byId("state").value];
-    const states = state === "awaiting_operator" ? AWAITING_OPERATOR : [state];
+    const { bot, state } = this.filter();
+    const states = statesOf(state);
     return (
       (!bot || item.bot === bot) &&
       (!state || states.some((one) => item.states[one])) &&
@@ -112,6 +119,8 @@ export class Sessions {
   count() {
     const all = this.list.order.length;
     const shown = this.list.shown.length;
+    const states = statesOf(byId("state").value);
+    byId("many").hidden = Boolean(this.wanted()) || !states.every((one) => AWAITING_OPERATOR.includes(one));
     byId("session-count").textContent = shown === all ? `${all}` : `${shown} / ${all}`;
     byId("no-sessions").hidden = shown > 0;
     byId("no-sessions").textContent = text(
@@ -157,3 +166,5 @@ export class Sessions {
     );
   }
 }
+
+const statesOf = (state) => (state === "awaiting_operator" ? AWAITING_OPERATOR : [state]);

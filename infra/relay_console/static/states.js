@@ -6,6 +6,8 @@ export const STATES = ["retrying", "delivered", "answered", "unanswered", "parke
 
 export const AWAITING_OPERATOR = ["parked", "unanswered"];
 
+export const ON_QUEUE = ["queued", "retrying"];
+
 export const UNUSUAL_ANSWERS = ["merged", "probable", "unfinished"];
 
 const SIGNS = {
