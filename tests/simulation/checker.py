@@ -519,7 +519,7 @@ def stores_and_tells_nothing_else(findings: Findings) -> Iterator[str]:
     if any(b"FORGED" in raw for raw in deployment.s3.objects.values()):
         yield "a forged body is in the bucket"
     for line in findings.outcome.log:
-        if any(word in line for word in ("SECRET", "PRIVATE", "REPLY", "TOKEN", "sha256=")):
+        if any(word in line for word in ("SECRET", "PRIVATE", "REPLY", "TOKEN", "CONTEXT", "sha256=")):
             yield f"a log line tells too much: {line[:200]}"
     for kind, events in findings.events.items():
         text = json.dumps(events)
@@ -598,6 +598,17 @@ def _thing(event: dict[str, Any]) -> str:
         case _:
             of = data["bot"], data["unreachable_since"]
     return f"{event['type']} {of}"
+
+
+def publishes_each_context(findings: Findings) -> Iterator[str]:
+    """Each event about a message has its context, also if it is about a resend or a merged message."""
+    contexts = {said.sent.message_id: said.fields.get("context") for said in findings.outcome.diary.said}
+    for kind, events in findings.events.items():
+        for data in (event["data"] for event in events):
+            for told in (data, *data.get("merged", [])):
+                first = told.get("original_message_id", told.get("message_id"))
+                if first in contexts and told.get("context") != contexts[first]:
+                    yield f"{kind} of {first} has the context {told.get('context')}"
 
 
 def ends_tasks_truly(findings: Findings) -> Iterator[str]:
@@ -826,6 +837,7 @@ PROMISES: tuple[Promise, ...] = (
     stores_and_tells_nothing_else,
     parks_for_good_reasons,
     publishes_what_is_true,
+    publishes_each_context,
     ends_tasks_truly,
     keeps_bots_apart,
     makes_few_attempts_at_once,

@@ -25,6 +25,9 @@ from simulation.world import Crash, Process, ProcessDied, World
 WITH_TASK = 0.3
 """The share of messages whose reply a workflow waits for."""
 
+WITH_CONTEXT = 0.5
+"""The share of messages that carry a context."""
+
 LARGE = 0.04
 """The share of messages that no record can hold."""
 
@@ -155,6 +158,8 @@ class People:
         if self.faults.has(Trouble.INVALID) and chance.random() < 0.25:
             self._say_wrong(session_id, text, fields)
             return
+        if self.world.chance(f"context of message {n}").random() < WITH_CONTEXT:
+            fields["context"] = {"of": f"CONTEXT{n:03}"}
         self.diary.tried.add((bot, session_id, text))
         sent = PushQueue(self._stack).push(session_id, text, **fields)
         self.diary.said.append(Said(sent, text, self.world.now, fields))

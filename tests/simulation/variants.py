@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 import callback.receiver
 import push.dispatcher
 import relay.client.messages
+import relay.domain.record
 import relay.sender
 import relay_cli.commands.bots.rotate
 import settle.due
@@ -424,6 +425,11 @@ def read_the_first_page_only(
 @variant(messages_table, "current", Trouble.UPGRADE, Trouble.LANGBOT)
 def read_only_the_names_of_today(good: Any, item: Any) -> Any:
     return item
+
+
+@variant(relay.domain.record, "carried", Trouble.SILENCE)
+def keep_no_context_in_the_record(good: Any, *message: Any) -> dict[str, str]:
+    return {name: value for name, value in good(*message).items() if name != "context"}
 
 
 @variant(task, "_ending", burst=True, messages=24, sessions=2)
