@@ -195,10 +195,13 @@ def test_a_resent_message_that_is_parked_can_be_resent(talk, messages):
     assert talk.deployed.record(third)["resend_of"] == second["message"]
 
 
-def test_a_message_with_a_task_is_parked_if_the_stack_ends_none(talk):
+def test_a_message_with_a_task_is_parked_if_the_stack_ends_none(talk, relay):
     record = talk.deployed.state(talk.push("hello", reply_to_task="TOKEN"), "parked")
     assert record["reason"] == "reply_to_task: the stack's parameter TaskOwners is empty"
     assert (record["attempts"], talk.bot.received) == (0, [])
+    shown = relay("show", "--bot", talk.name, talk.session, "--json").stdout
+    assert json.loads(shown)["record"]["reply_to_task"] == "hidden"
+    assert "TOKEN" not in shown
 
 
 def test_an_invalid_message_is_not_resent_and_stays_parked(talk, messages):
