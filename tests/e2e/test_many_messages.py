@@ -101,6 +101,17 @@ def test_what_cannot_be_resent_is_named_and_the_others_are_resent(talk, relay, m
     assert [record["message_id"] for record in waiting(talk, messages)] == [bad["message_id"]]
 
 
+def test_a_message_whose_body_is_gone_does_not_hold_up_the_others(talk, relay):
+    _, bad = park(talk, "x" * 500_000)
+    park(talk, "good", session="other")
+    bucket = talk.deployed.local.outputs["OverflowBucketName"]
+    talk.deployed.client("s3").delete_object(Bucket=bucket, Key=bad["overflow"])
+    done = relay("resend", "--bot", talk.name, "--yes")
+    *_, refused, counts = done.stdout.splitlines()
+    assert (done.returncode, counts) == (2, "resent: 1, 1 not possible")
+    assert refused.endswith(f"{bad['message']}  its body cannot be read from the overflow bucket")
+
+
 def test_two_operators_at_the_same_time_resend_each_message_once(talk, messages, of_bot):
     selected = keys(park(talk, f"text {number}")[1] for number in range(3))
     both = zip(

@@ -69,6 +69,14 @@ def test_the_next_attempt_waits_for_the_probe_of_a_failing_bot():
     assert f"tries it again at {clock(NOW + 40)}" in told(retrying(), FAILING).next
 
 
+def test_a_cancelled_message_waits_for_its_turn_to_be_dropped():
+    entries = [f"{utc_text(NOW + 60)} id-1"]
+    message = retrying(message_id="id-1")
+    diagnosis = told(message, BotState.of({"cancelled": entries}))
+    assert diagnosis.next == "it is cancelled: push drops it when its turn comes"
+    assert told(message, BotState.of({"cancelled": entries}), now=NOW + 60).next != diagnosis.next
+
+
 def test_an_attempt_that_is_due_comes_at_any_moment():
     assert "tries it again at any moment" in told(retrying(), now=NOW + 10).next
 

@@ -77,6 +77,11 @@ class MessagesTable:
         """Return the message of a record, as it was queued."""
         return self._bucket.get(record["overflow"]).decode() if "overflow" in record else record["body"]
 
+    def find_body(self, record: MessageRecord) -> str | None:
+        """Return the message of a record, or None if its body is not in the overflow bucket."""
+        raw = self._bucket.find(record["overflow"]) if "overflow" in record else record["body"].encode()
+        return None if raw is None else raw.decode()
+
     # ---------------------------------------------------------------- a session, a day
 
     def of_session(self, session: str) -> Iterator[MessageRecord]:

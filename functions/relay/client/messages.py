@@ -165,7 +165,11 @@ class Messages:
         if record["state"] == State.RESENT:
             return None
         _check_can_be_resent(record)
-        parse_message(self.body(record))
+        body = self._messages_table.find_body(record)
+        if body is None:
+            # An erasure that broke off has left the record behind.
+            raise InvalidMessage("its body cannot be read from the overflow bucket")
+        parse_message(body)
         resend = self._message_queue.resend(record)
         try:
             self._messages_table.mark_resent(_key(record), resend.key, environment.now())

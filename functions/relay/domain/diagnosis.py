@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from relay.domain.admission import PAUSED_TOO_LONG, BotState
+from relay.domain.admission import PAUSED_TOO_LONG, BotState, cancelled_messages
 from relay.domain.bot import NO_BOT
 from relay.domain.keys import bot_of, session_id_of
 from relay.domain.part import ReplyPart
@@ -133,6 +133,8 @@ def _waiting(context: DiagnosisContext, now: float) -> Diagnosis:
 
 def _retrying(record: MessageRecord, context: DiagnosisContext, now: float) -> Diagnosis:
     summary = f"LangBot has not accepted it, in {_times(record['attempts'])}"
+    if record["message_id"] in cancelled_messages(context.bot, now):
+        return Diagnosis(summary, record["last_error"], "it is cancelled: push drops it when its turn comes")
     if "next_attempt_at" not in record:
         return Diagnosis("it was not tried yet", record["last_error"])
     if context.bot.paused_since:
