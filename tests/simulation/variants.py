@@ -286,14 +286,6 @@ def send_what_is_cancelled(*_: Any) -> set[str]:
     return set()
 
 
-@variant(
-    AdmissionControl, "cancel", Trouble.OPERATORS, Trouble.DOWN, Trouble.DUPLICATES, messages=24, sessions=1
-)
-def forget_what_was_cancelled_once_it_is_dropped(good: Any, self: Any, *cancelled: Any) -> Any:
-    bot, message_id, now, until = cancelled
-    return good(self, bot, message_id, now, until if until > now + admission.CANCELLED_KEPT else now)
-
-
 @variant(relay.client.messages, "is_under_way", Trouble.OPERATORS, Trouble.ACTIONS, messages=24, sessions=12)
 def confirm_a_cancellation_while_the_message_is_being_sent(*_: Any) -> bool:
     return False
