@@ -217,9 +217,10 @@ def test_a_message_that_is_answered_is_not_cancelled(talk, console):
 # ---------------------------------------------------------------- erase
 
 
-def test_a_session_is_erased_once_its_id_is_typed(console, talk):
+def test_a_session_is_erased_once_its_id_is_typed(console, talk, workers):
     sent = talk.push("private words")
-    talk.deployed.state(sent, "answered")
+    record = talk.deployed.state(sent, "answered")
+    workers.overwrite({**record, "updated_at": "2026-11-22T13:00:48.000000Z"})
     console.open(talk.session)
     console.message("private words").locator(".open").first.click()
     console.page.click("#erase")

@@ -8,6 +8,7 @@ import pytest
 from local.sample_bot import OVERLOADED
 from relay import SessionEraser, environment
 from relay.adapters.overflow_bucket import message_path, spill_path
+from relay.domain.message import REDELIVERED_WITHIN
 from support.callbacks import overflow_objects, part_body, post_part, reply
 from support.tables import scan
 
@@ -15,7 +16,10 @@ LARGE = "x" * 500_000
 
 
 @pytest.fixture
-def eraser(talk):
+def eraser(talk, monkeypatch):
+    """Erases the session as if it were some time later, when push cannot get its messages again."""
+    now = time.time
+    monkeypatch.setattr(environment, "now", lambda: now() + REDELIVERED_WITHIN)
     return SessionEraser(talk.deployed.stack, talk.session, talk.name)
 
 
@@ -44,8 +48,14 @@ def answered(talk, text, **more):
     return sent
 
 
-def test_a_session_is_erased_from_both_tables_and_the_bucket(talk, relay):
+def make_old(talk, workers, sent):
+    """Let the record of a message be as old as it must be to be erased."""
+    workers.overwrite({**talk.deployed.record(sent), "updated_at": "2026-11-22T13:00:48.000000Z"})
+
+
+def test_a_session_is_erased_from_both_tables_and_the_bucket(talk, relay, workers):
     sent = answered(talk, LARGE)
+    make_old(talk, workers, sent)
     for n in range(30):
         reply(talk, "in_of_langbot", text=f"part {n}", sequence=n)
     reply(talk, "in_of_langbot", sequence="7")  # a body that is stored as it was meant
@@ -106,12 +116,16 @@ def test_a_spilled_body_is_erased_once_no_queue_can_need_it(talk, eraser, worker
     assert json.loads(left)["session_id"] == "other"
 
 
-def test_the_command_says_what_stays_and_until_when(talk, relay):
-    talk.deployed.state(talk.push("SILENT"), "delivered")
+def test_the_command_says_what_stays_and_until_when(talk, relay, workers):
+    first, second = talk.push("SILENT"), talk.push("SILENT")
+    for sent in (first, second):
+        talk.deployed.state(sent, "delivered")
+    make_old(talk, workers, first)
     arguments = ("erase", "--bot", talk.name, talk.session, "--yes")
     said = relay(*arguments).stdout.splitlines()
-    assert said[1] == "stays       replies to 1 message, if they come: erase them then"
-    assert [line.split()[0] for line in said] == ["erased", "stays", *["remains"] * 4]
+    assert said[1].startswith("stays       1 message that push may get again: ")
+    assert said[2] == "stays       replies to 1 message, if they come: erase them then"
+    assert [line.split()[0] for line in said] == ["erased", *["stays"] * 2, *["remains"] * 4]
     told = json.loads(relay(*arguments, "--json").stdout)
     assert (told["erased"], told["messages"]) == (True, 0)
     assert sorted(told["remains_until"]) == ["logs", "point_in_time_recovery", "queues"]

@@ -95,8 +95,9 @@ def test_many_messages_can_be_handled_with_the_actions_of_the_page(talk, operato
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_session_can_be_erased_with_the_actions_of_the_page(talk, operator):
-    talk.deployed.state(talk.push("x" * 500_000), "answered")
+def test_session_can_be_erased_with_the_actions_of_the_page(talk, operator, workers):
+    record = talk.deployed.state(talk.push("x" * 500_000), "answered")
+    workers.overwrite({**record, "updated_at": "2026-11-22T13:00:48.000000Z"})
     actions = ["cloudformation:DescribeStacks", *ACTIONS["erase"]]
     done = operator(actions, "erase", "--bot", talk.name, talk.session, "--yes")
     assert (done.returncode, done.stderr) == (0, "")

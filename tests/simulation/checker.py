@@ -807,6 +807,12 @@ def erases_a_session_and_no_more(findings: Findings) -> Iterator[str]:
                 yield f"{key} was erased with another session"
             if item.get("state") == {"S": "retrying"}:
                 yield f"{key} was erased while push retried it"
+    erased_at = deployment.tables["MessagesTable"].erased_at
+    for key, item in deployment.tables["MessagesTable"].erased.items():
+        message_id = item["message_id"]["S"]
+        for post in findings.outcome.posts:
+            if post.key.startswith(f"{message_id}.") and post.began > erased_at[key]:
+                yield f"{message_id} was sent again after it was erased"
     for path, raw in deployment.s3.erased.items():
         if session_id_in(raw) not in {session.partition("#")[2] for session in diary.erasing}:
             yield f"{path} was erased with another session"

@@ -97,6 +97,7 @@ class DynamoTable:
     """The items that their time to live has ended."""
     erased: dict[Key, Item] = field(default_factory=dict)
     """The items that an operator has erased."""
+    erased_at: dict[Key, float] = field(default_factory=dict)
     upgraded_at: float = 0
     """Until then (Unix seconds) the functions write items as earlier code did."""
     _pending: deque[tuple[float, Key, Item | None, Item | None]] = field(default_factory=deque)
@@ -204,8 +205,7 @@ class Dynamodb:
         for request in requests[:done]:
             key = table.key_of(request["DeleteRequest"]["Key"])
             if key in table.items:
-                # A message that SQS delivers once more has a second record, which may be erased as well.
-                table.erased[key] = table.erased.get(key, {}) | table.items[key]
+                table.erased[key], table.erased_at[key] = table.items[key], table.world.now
                 table.expired.pop(key, None)
                 table.put(key, None)
         return {"UnprocessedItems": {name: requests[done:]} if requests[done:] else {}}

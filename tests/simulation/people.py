@@ -10,10 +10,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from relay import InvalidMessage, InvalidState, Messages, PushQueue, SentMessage, SessionEraser
 from relay.domain.keys import RecordKey, message_key, record_key, session_key
+from relay.domain.message import REDELIVERED_WITHIN
 from relay.domain.record import MessageRecord
 from relay.domain.selection import Selection
 from relay.domain.signing import sign
 from relay.domain.states import AWAITING_OPERATOR
+from relay.domain.timestamps import unix_seconds
 from simulation.deployed_relay import PREFIX, Deployment
 from simulation.dynamodb_expressions import Item
 from simulation.faults import Faults, Trouble
@@ -42,7 +44,7 @@ class Erasure:
 
     session: str
     items: list[tuple[str, tuple[str, str], Item]]
-    """Of each its table, its key and the item itself. A message on the queue is not among them."""
+    """Of each its table, its key and the item itself. A message that push can get again is not among them."""
     bodies: dict[str, bytes]
 
 
@@ -88,6 +90,7 @@ class People:
         self.world, self.faults, self.deployment, self.langbots = world, faults, deployment, langbots
         self.diary = Diary()
         self._stack = deployment.stack
+        self._to_erase = 0
 
     def begin(self) -> None:
         """Let everybody begin."""
@@ -105,13 +108,13 @@ class People:
         self._sometimes(Trouble.RESTARTS, [1, 2], "operator", self._restart)
         self._sometimes(Trouble.DOWN, [1], "operator", self._stop)
         self._sometimes(Trouble.SAVES, [1, 2], "operator", self._save)
-        self._sometimes(Trouble.ERASURES, [1, 2, 4], "operator", self._erase)
+        self._erase_sometimes()
         self._sometimes(Trouble.PUSHES, [1, 3], "plugin", self._push)
 
     @property
     def busy(self) -> bool:
-        """Tell whether anybody has begun something that is not done."""
-        return not all(drill.done for drill in self.diary.drills)
+        """Tell whether anybody has something to do yet."""
+        return self._to_erase > 0 or not all(drill.done for drill in self.diary.drills)
 
     def _sometimes(self, trouble: Trouble, times: list[int], who: str, action: Callable[[], None]) -> None:
         if not self.faults.has(trouble):
@@ -261,6 +264,7 @@ class People:
         session = session_key(bot, session_id)
         self.diary.erasing.add(session)
         before = self._what_there_is(session)
+        self._to_erase -= 1
         for _ in range(MAX_ERASURES):
             process = Process("relay erase", runs_relay=True)
             if chance.random() < 0.5:
@@ -275,12 +279,27 @@ class People:
                 self.world.note("operator", f"sees {error!r}")
                 self.world.sleep(5)
 
+    def _erase_sometimes(self) -> None:
+        """Erase sessions, also later than people do anything else: what has just ended cannot be erased."""
+        if not self.faults.has(Trouble.ERASURES):
+            return
+        chance = self.world.chance("times of erasures")
+        self._to_erase = chance.choice([1, 2, 4])
+        for _ in range(self._to_erase):
+            until = self.faults.scenario.active + REDELIVERED_WITHIN + 300
+            self._act("operator", self._erase, chance.random() * until)
+
+    def _has_ended(self, item: Item) -> bool:
+        """Tell whether push can get a message no more, by its record."""
+        ended_at = unix_seconds(item["updated_at"]["S"]) + REDELIVERED_WITHIN
+        return item["state"] != {"S": "retrying"} and ended_at <= self.world.now
+
     def _what_there_is(self, session: str) -> Erasure:
         items = [
             (name, key, item)
             for name, table in self.deployment.tables.items()
             for key, item in table.items.items()
-            if key[0] == session and item.get("state") != {"S": "retrying"}
+            if key[0] == session and ("state" not in item or self._has_ended(item))
         ]
         objects = self.deployment.s3.objects
         paths = [item["overflow"]["S"] for *_, item in items if "overflow" in item]

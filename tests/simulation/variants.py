@@ -40,6 +40,7 @@ from relay.domain.attempt import AttemptHistory, Outcome, Verdict
 from relay.domain.bot import Bot
 from relay.domain.keys import message_key, part_key, record_key
 from relay.domain.message import QueuedMessage
+from relay.domain.record import may_be_queued
 from relay.domain.selection import Handled
 from relay.domain.signing import NotAuthentic, Refusal
 from relay.domain.strict_json import Malformed
@@ -454,7 +455,10 @@ give_each_copy_of_an_event_its_own_id.number = 0  # type: ignore[attr-defined]
 # ---------------------------------------------------------------- relay erase
 
 
-@variant(Table, "delete_many", Trouble.ERASURES, Trouble.SILENCE, messages=24, sessions=1)
+ERASED: dict[str, Any] = {"messages": 24, "sessions": 1, "bots": 1}
+
+
+@variant(Table, "delete_many", Trouble.ERASURES, Trouble.SILENCE, answer_deadline=1800, **ERASED)
 def leave_the_slot_of_an_erased_message_taken(good: Any, self: Any, keys: Any) -> None:
     waiting = [item for key in keys if "awaiting" in (item := self.get(key) or {})]
     good(self, keys)
@@ -462,21 +466,35 @@ def leave_the_slot_of_an_erased_message_taken(good: Any, self: Any, keys: Any) -
         self.put({name: item[name] for name in ("session", "message", "awaiting", "due_at")})
 
 
-@variant(OverflowBucket, "delete", Trouble.ERASURES, messages=24, sessions=1)
+@variant(OverflowBucket, "delete", Trouble.ERASURES, **ERASED)
 def leave_the_body_of_an_erased_message(*_: Any) -> None:
     return None
 
 
-@variant(SessionEraser, "_erase_messages", Trouble.ERASURES, Trouble.OUTAGES, messages=24, sessions=1, bots=1)
+@variant(SessionEraser, "_erase_messages", Trouble.ERASURES, **ERASED)
 def erase_the_items_before_their_bodies(_: Any, self: Any, records: Any, *more: Any) -> None:
-    gone = [record for record in records if record["state"] != "retrying"]
+    _, now, _ = more
+    gone = [record for record in records if not may_be_queued(record, now)]
     self._records.delete_many([record_key(one["session"], one["message"]) for one in gone])
     self._bucket.delete([one["overflow"] for one in gone if "overflow" in one])
 
 
-@variant(session_eraser, "may_be_queued", Trouble.ERASURES, Trouble.LANGBOT, messages=24, sessions=1)
-def erase_what_push_retries(*_: Any) -> bool:
-    return False
+@variant(session_eraser, "may_be_queued", Trouble.ERASURES, Trouble.DOWN, storm=900, retry_for=3600, **ERASED)
+def erase_what_push_retries(good: Any, record: Any, now: float) -> bool:
+    return bool(record["state"] != "retrying" and good(record, now))
+
+
+@variant(
+    session_eraser,
+    "may_be_queued",
+    Trouble.ERASURES,
+    Trouble.DEATHS,
+    Trouble.DUPLICATES,
+    storm=900,
+    **ERASED,
+)
+def erase_what_push_may_get_again(_: Any, record: Any, now: float) -> bool:
+    return bool(record["state"] == "retrying")
 
 
 # ---------------------------------------------------------------- relay bots rotate

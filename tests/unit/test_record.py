@@ -272,15 +272,17 @@ def test_an_answer_of_an_older_version_has_its_kind(marks, kind):
 
 
 @pytest.mark.parametrize(
-    ("state", "days", "queued"),
+    ("state", "seconds", "queued"),
     [
         (State.RETRYING, 0, True),
-        (State.RETRYING, 13.99, True),
-        (State.RETRYING, 14, False),
-        (State.DELIVERED, 0, False),
-        (State.PARKED, 0, False),
+        (State.RETRYING, 14 * 86_400 - 1, True),
+        (State.RETRYING, 14 * 86_400, False),
+        (State.DELIVERED, 899, True),
+        (State.DELIVERED, 900, False),
+        (State.PARKED, 899, True),
+        (State.PARKED, 900, False),
     ],
 )
-def test_a_message_that_push_retries_can_be_queued_for_as_long_as_sqs_keeps_it(state, days, queued):
-    record = message_record(state=state, queued_at=utc_text(NOW))
-    assert may_be_queued(record, NOW + days * 86_400) is queued
+def test_a_message_can_be_queued_until_push_cannot_get_it_again(state, seconds, queued):
+    record = message_record(state=state, queued_at=utc_text(NOW), updated_at=utc_text(NOW))
+    assert may_be_queued(record, NOW + seconds) is queued

@@ -33,7 +33,7 @@ class Erased:
     unanswered: int = 0
     """Those of `messages` to which LangBot may still reply. The reply is stored as new."""
     queued: int = 0
-    """Messages that stay, because push may deliver them again."""
+    """Messages that stay, because push retries them, or may get them again: they are not 15 minutes old."""
     spilled: int = 0
     """Bodies of spilled parts that stay: SpillQueue may have those parts for 14 days."""
     unreadable: int = 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Self
 
+from relay.domain.message import REDELIVERED_WITHIN
 from relay.domain.retry import backoff
 from relay.domain.timestamps import UtcText, unix_seconds, utc_text
 from relay.errors import InvalidState
@@ -229,7 +230,7 @@ CANCELLED = "cancelled"
 MAX_CANCELLED = 50
 """Messages of a bot that can be cancelled at once. The bot's item, which each attempt writes, has them."""
 
-CANCELLED_KEPT = 900
+CANCELLED_KEPT = REDELIVERED_WITHIN
 """Seconds for which a message stays cancelled after push has dropped it: SQS can deliver it twice."""
 
 

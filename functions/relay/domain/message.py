@@ -30,6 +30,10 @@ RETENTION_MARGIN = 43_200
 MAX_CONTEXT_BYTES = 8 * 1024
 """Bytes of a message's context as JSON in UTF-8: an event holds it beside the largest reply."""
 
+REDELIVERED_WITHIN = 900
+"""Seconds within which SQS delivers a message again whose end is in its record: push died, or was throttled,
+before the message was off the queue."""
+
 LATE_AFTER = 1800
 """Seconds after which a message on the queue needs an operator. It may wait for AnswerDeadlineSeconds, by
 default half of that, behind one that its bot does not answer."""

@@ -22,6 +22,7 @@ from relay.domain.keys import (
 )
 from relay.domain.message import (
     QUEUE_RETENTION,
+    REDELIVERED_WITHIN,
     Message,
     QueuedMessage,
     carried,
@@ -154,9 +155,11 @@ def current(item: Mapping[str, Any]) -> MessageRecord:
 def may_be_queued(record: MessageRecord, now: float) -> bool:
     """Tell whether a message can be on the push queue at `now` (Unix seconds) still, by its record.
 
-    Then the next attempt needs the record: it has the keys that LangBot has refused.
+    Then push needs the record: it has the keys that LangBot has refused, or says that the message has ended.
     """
-    return record["state"] == State.RETRYING and now < unix_seconds(record["queued_at"]) + QUEUE_RETENTION
+    if record["state"] == State.RETRYING:
+        return now < unix_seconds(record["queued_at"]) + QUEUE_RETENTION
+    return now < unix_seconds(record["updated_at"]) + REDELIVERED_WITHIN
 
 
 def without_secrets(record: MessageRecord) -> MessageRecord:

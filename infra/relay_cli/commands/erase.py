@@ -57,7 +57,8 @@ def run_erase(stack: relay.Stack, options: argparse.Namespace) -> None:
 def staying(erased: relay.Erased) -> Iterator[str]:
     """Return what stays of the session, or can still come, a line each."""
     if erased.queued:
-        yield f"{pluralize(erased.queued, 'message')} that push retries: erase them when they have ended"
+        text = "that push may get again: erase them when they have ended, and 15 minutes later"
+        yield f"{pluralize(erased.queued, 'message')} {text}"
     if erased.unanswered:
         yield f"replies to {pluralize(erased.unanswered, 'message')}, if they come: erase them then"
     if erased.spilled:
