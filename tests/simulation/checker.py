@@ -14,7 +14,7 @@ from relay.adapters.bot_cache import MIN_REFRESH_INTERVAL
 from relay.adapters.dynamodb import from_item
 from relay.adapters.langbot import ATTEMPT_TIMEOUT, max_attempt_seconds
 from relay.adapters.replies_table import MAX_PAGES
-from relay.domain.admission import LEASES, MAX_PAUSE, MERGED_SLOT_TIMEOUT
+from relay.domain.admission import LEASES, MAX_PAUSE, MERGED_SLOT_TIMEOUT, PAUSED_TOO_LONG
 from relay.domain.attempt import KEY_LIFETIME, MAX_RELOAD_WAIT
 from relay.domain.keys import OPERATOR, UNANSWERED, message_key, session_key
 from relay.domain.message import PATHS
@@ -30,6 +30,7 @@ from simulation.model_dynamodb import size_of
 from simulation.model_lambda import MAX_SKEW
 from simulation.model_langbot import Accepted, LangBot, Part
 from simulation.people import Said
+from simulation.planned_stops import Stop
 from simulation.simulation import Outcome
 
 Key = tuple[str, str]
@@ -142,6 +143,16 @@ class Findings:
         waited = unix_seconds(record["parked_at"]) - unix_seconds(record["queued_at"])
         return waited >= scenario.queue_retention - scenario.retention_margin
 
+    def excused_until(self, record: dict[str, Any]) -> float:
+        """Return until when the bot of a parked message was paused before that; 0 if it was not."""
+        parked_at = unix_seconds(record["parked_at"])
+        ends = [
+            stop.resumes_at
+            for stop in self.outcome.diary.stops
+            if stop.bot.name == record.get("bot") and stop.paused_at < parked_at
+        ]
+        return min(max(ends, default=0), parked_at)
+
     def record_of(self, said: Said) -> dict[str, Any] | None:
         sent = said.sent
         return self.records.get((session_key(sent.bot, sent.session_id), message_key(sent.sequence_number)))
@@ -231,6 +242,9 @@ INDEX_AND_CLOCKS = 15
 
 MAX_RACE = 1
 """Seconds after a failure in which an attempt can begin that was admitted before it was known."""
+
+ADMISSION = 0.1
+"""Seconds between the write that admits an attempt and its beginning, at the most."""
 
 TRIAL_SESSION = "relay-test-"
 """How the sessions begin in which `relay connect` tests a connection."""
@@ -484,6 +498,32 @@ def rotates_without_a_gap(findings: Findings) -> Iterator[str]:
                     yield f"{record['message_id']} was refused with a secret that push should have known"
 
 
+def spares_a_paused_bot(findings: Findings) -> Iterator[str]:
+    """A paused bot gets no attempt but of a test. A drained one has no turn, and no attempt under way."""
+    tests = {one["message_id"] for one in findings.records.values() if TRIAL_SESSION in one["session"]}
+    for stop in findings.outcome.diary.stops:
+        for post in findings.outcome.posts:
+            if post.bot != stop.bot.name or post.key.partition(".")[0] in tests:
+                continue
+            if stop.paused_at + ADMISSION < post.began < stop.resumes_at:
+                yield f"{post.bot} got an attempt {post.began - stop.paused_at:.1f} s after it was paused"
+            if post.began < stop.drained_at < post.ended:
+                yield f"{post.bot} was drained during an attempt"
+        if not findings.outcome.faults.has(*AWS_TROUBLES, Trouble.PUSHES):
+            yield from _open_turns(findings, stop)
+
+
+def _open_turns(findings: Findings, stop: Stop) -> Iterator[str]:
+    """Yield the turns of a drained bot that went on. What is not known to be accepted is sent again."""
+    deadline = min(findings.setting("ANSWER_DEADLINE_SECONDS"))
+    for message in stop.bot.accepted:
+        if message.told and stop.drained_at - deadline < message.at < stop.drained_at:
+            parts = [part for part in stop.bot.parts if part.reply_to == message.id]
+            ended = any(part.is_final and part.at < stop.drained_at for part in parts)
+            if not ended and any(stop.drained_at < part.at for part in parts):
+                yield f"{stop.bot.name} was drained, and {message.id} went on"
+
+
 def keeps_order(findings: Findings) -> Iterator[str]:
     """A session's parts read in emission order; its messages reached LangBot in queue order, resends
     aside."""
@@ -538,9 +578,15 @@ def parks_for_good_reasons(findings: Findings) -> Iterator[str]:
             continue
         parked, reason = record["message_id"], record["reason"]
         if reason.startswith("tried for"):
-            tried_for = unix_seconds(record["parked_at"]) - unix_seconds(record["first_failed_at"])
+            began = max(unix_seconds(record["first_failed_at"]), findings.excused_until(record))
+            tried_for = unix_seconds(record["parked_at"]) - began
             if tried_for < min(findings.setting("RETRY_FOR_SECONDS")) and not findings.had_to_leave(record):
                 yield f"{parked} was parked after {tried_for:.0f} s"
+        elif reason == PAUSED_TOO_LONG:
+            if findings.excused_until(record) < unix_seconds(record["parked_at"]):
+                yield f"{parked} was parked for a pause, and its bot was not paused"
+            if not findings.had_to_leave(record):
+                yield f"{parked} was parked for a pause before its time"
         elif reason.startswith("no bot"):
             if record["bot"] not in ("nobody", *findings.outcome.diary.secret_gone):
                 yield f"{parked} was parked though its bot is known: {reason}"
@@ -696,12 +742,11 @@ def _longest_wait(findings: Findings) -> float:
 def makes_few_attempts_at_once(findings: Findings) -> Iterator[str]:
     """No more attempts are under way at a bot than it has leases."""
     faults = findings.outcome.faults
-    # The end of a rotation lets one message probe a bot that works. Earlier code took no such leases.
-    most = LEASES + faults.has(Trouble.ROTATIONS)
+    # Earlier code took no such leases.
     for bot, attempts in findings.attempts.items():
         for one in attempts:
             at_once = sum(other.began <= one.began < other.ended for other in attempts)
-            if at_once > most and not faults.has(Trouble.UPGRADE):
+            if at_once > LEASES and not faults.has(Trouble.UPGRADE):
                 yield f"{bot} had {at_once} attempts at once"
 
 
@@ -839,6 +884,7 @@ PROMISES: tuple[Promise, ...] = (
     sends_nothing_that_is_cancelled,
     keeps_parts_once,
     rotates_without_a_gap,
+    spares_a_paused_bot,
     keeps_order,
     stores_and_tells_nothing_else,
     parks_for_good_reasons,

@@ -67,6 +67,7 @@ class Trouble(StrEnum):
     ATTACKERS = "others post to the callback URL"
     PUSHES = "a bot pushes"
     ERASURES = "operators erase sessions"
+    STOPS = "a bot is paused, drained and resumed"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,11 @@ class SecretsManager:
     def get_secret_value(self, SecretId: str) -> dict[str, Any]:
         return {"SecretString": json.dumps(self._value(SecretId, "GetSecretValue"))}
 
+    def describe_secret(self, SecretId: str) -> dict[str, Any]:
+        if SecretId not in self.secrets:
+            raise refusal("ResourceNotFoundException", "DescribeSecret", "can't find the specified secret")
+        return {} if self.secrets[SecretId] else {"DeletedDate": self.world.now}
+
     def list_secrets(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:
         (prefix,) = Filters[0]["Values"]
         named = (name for name, value in self.secrets.items() if value and name.startswith(prefix))

@@ -21,6 +21,7 @@ from simulation.dynamodb_expressions import Item
 from simulation.faults import Faults, Trouble
 from simulation.model_dynamodb import MAX_ITEM_BYTES
 from simulation.model_langbot import LangBot
+from simulation.planned_stops import Stop
 from simulation.rotation import Drill
 from simulation.world import Crash, Process, ProcessDied, World
 
@@ -78,6 +79,7 @@ class Diary:
     erasing: set[str] = field(default_factory=set)
     """The sessions that operators have begun to erase."""
     erased: list[Erasure] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
     deployed: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -109,12 +111,14 @@ class People:
         self._sometimes(Trouble.DOWN, [1], "operator", self._stop)
         self._sometimes(Trouble.SAVES, [1, 2], "operator", self._save)
         self._erase_sometimes()
+        self._sometimes(Trouble.STOPS, [1, 2], "operator", self._pause)
         self._sometimes(Trouble.PUSHES, [1, 3], "plugin", self._push)
 
     @property
     def busy(self) -> bool:
         """Tell whether anybody has something to do yet."""
-        return self._to_erase > 0 or not all(drill.done for drill in self.diary.drills)
+        drills_done = all(drill.done for drill in self.diary.drills)
+        return self._to_erase > 0 or not drills_done or self._stopped()
 
     def _sometimes(self, trouble: Trouble, times: list[int], who: str, action: Callable[[], None]) -> None:
         if not self.faults.has(trouble):
@@ -329,6 +333,17 @@ class People:
         drill = Drill(self.world, self.deployment.stack, self.langbots[name])
         self.diary.drills.append(drill)
         drill.by_command() if chance.random() < 0.4 else drill.by_hand()
+
+    def _pause(self) -> None:
+        bot = self._some_bot(self.world.chance("stops of bots"))
+        if not self._stopped(bot):
+            stop = Stop(self.world, self.deployment.stack, bot)
+            self.diary.stops.append(stop)
+            stop.make()
+
+    def _stopped(self, bot: LangBot | None = None) -> bool:
+        """Tell whether a planned stop is under way, of this bot or of any."""
+        return any(not stop.done and bot in (None, stop.bot) for stop in self.diary.stops)
 
     def _deploy(self) -> None:
         chance = self.world.chance("deploys")

@@ -72,6 +72,7 @@ def relay_in(
         (relay.adapters.aws, "client", client),
         (relay_cli.langbot_api, "from_options", lambda options: options.api),
         (relay_cli.commands.bots.rotate, "new_secret", lambda: f"SECRET-{chance.getrandbits(64):016x}"),
+        (relay_cli.commands.bots.pause, "say", lambda text, _=None: world.note("relay bots", text)),
         (relay_cli.both_sides, "say", lambda text: world.note("relay bots rotate", text)),
         (relay_cli.finding, "say", lambda text: world.note("relay bots rotate", text)),
         (message, "QUEUE_RETENTION", scenario.queue_retention),

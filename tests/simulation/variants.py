@@ -20,7 +20,7 @@ import relay_cli.commands.bots.rotate
 import settle.due
 from callback.receiver import NotVerified, Receiver
 from push.dispatcher import Dispatcher
-from relay import Messages
+from relay import BotAdmin, Messages
 from relay.adapters import messages_table
 from relay.adapters.admission_control import AdmissionControl, Permit
 from relay.adapters.bot_registry import BotRegistry, UnknownBot
@@ -35,7 +35,7 @@ from relay.adapters.workflow_tasks import WorkflowTasks
 from relay.client import session_eraser
 from relay.client.session_eraser import SessionEraser
 from relay.domain import admission, attempt, event, part, retry, task
-from relay.domain.admission import Decision, Deferred
+from relay.domain.admission import BotState, Decision, Deferred
 from relay.domain.attempt import AttemptHistory, Outcome, Verdict
 from relay.domain.bot import Bot
 from relay.domain.keys import message_key, part_key, record_key
@@ -495,6 +495,44 @@ def erase_what_push_retries(good: Any, record: Any, now: float) -> bool:
 )
 def erase_what_push_may_get_again(_: Any, record: Any, now: float) -> bool:
     return bool(record["state"] == "retrying")
+
+
+# ---------------------------------------------------------------- relay bots pause
+
+
+CROWDED_STOP: dict[str, Any] = {"bots": 1, "messages": 60, "sessions": 12, "storm": 60, "max_in_flight": 50}
+
+
+@variant(BotState, "pause_left", Trouble.STOPS)
+def send_to_a_paused_bot(*_: Any) -> float:
+    return 0
+
+
+@variant(AdmissionControl, "_update", Trouble.STOPS, **CROWDED_STOP)
+def admit_by_a_state_from_before_the_pause(good: Any, self: Any, permit: Permit, change: Any) -> Any:
+    unchanged = tuple(name for name in change.unchanged if not name.startswith("paused"))
+    return good(self, permit, replace(change, unchanged=unchanged))
+
+
+@variant(BotState, "excused_until", Trouble.STOPS, Trouble.DOWN, messages=24, storm=180, retry_for=300)
+def let_the_time_to_retry_run_during_a_pause(*_: Any) -> float:
+    return 0
+
+
+@variant(BotAdmin, "open_messages", Trouble.STOPS, Trouble.SILENCE, **CROWDED_STOP)
+def drain_a_bot_with_open_turns(*_: Any) -> list[Any]:
+    return []
+
+
+@variant(BotAdmin, "is_sending", Trouble.STOPS, Trouble.ACTIONS, **CROWDED_STOP)
+def drain_a_bot_during_an_attempt(*_: Any) -> bool:
+    return False
+
+
+@variant(BotAdmin, "end_pause", Trouble.STOPS, Trouble.ROTATIONS, messages=24)
+def resume_a_bot_after_its_rotation(good: Any, self: BotAdmin, bot: str) -> None:
+    good(self, bot)
+    self.resume(bot)
 
 
 # ---------------------------------------------------------------- relay bots rotate
