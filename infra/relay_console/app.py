@@ -26,6 +26,7 @@ from relay import (
     SessionEraser,
     Stack,
 )
+from relay.domain.bot import BOT_NAME
 from relay.domain.keys import bot_of, record_key, session_id_of, session_key
 from relay.domain.message import Action
 from relay.domain.record import MessageRecord
@@ -83,6 +84,8 @@ class Console:
                 Route("/api/selected", self.selected),
                 Route("/api/resend_many", self.resend_many, methods=["POST"]),
                 Route("/api/drop_many", self.drop_many, methods=["POST"]),
+                Route("/api/pause", self.pause, methods=["POST"]),
+                Route("/api/resume", self.resume, methods=["POST"]),
                 Route("/api/erasable", self.erasable),
                 Route("/api/erase", self.erase, methods=["POST"]),
             ],
@@ -242,6 +245,22 @@ class Console:
     def _eraser(self, fields: Mapping[str, str]) -> SessionEraser:
         session = fields.get("session", "")
         return SessionEraser(self._stack, session_id_of(session), bot_of(session))
+
+    async def pause(self, request: Request) -> Response:
+        """Keep a bot's messages on the queue."""
+        return await self._change_bot(request, BotAdmin.pause)
+
+    async def resume(self, request: Request) -> Response:
+        """End the pause of a bot."""
+        return await self._change_bot(request, BotAdmin.resume)
+
+    async def _change_bot(self, request: Request, change: Callable[[BotAdmin, str], object]) -> Response:
+        bot, admin = (await _fields(request, "bot"))["bot"], BotAdmin(self._stack)
+        if BOT_NAME.fullmatch(bot) is None or not await run_in_threadpool(admin.exists, bot):
+            raise HTTPException(404, "there is no such bot")
+        await run_in_threadpool(change, admin, bot)
+        self._overview.poll_now()
+        return JSONResponse({})
 
     def _session(self, fields: Mapping[str, str]) -> Poller[SessionFeed]:
         """Return the poller of the session that a request names by its key in the tables."""

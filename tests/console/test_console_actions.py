@@ -85,6 +85,17 @@ def test_messages_wait_while_the_bot_is_down_and_drain_when_it_is_back(talk, con
     expect(card).to_have_attribute("data-circuit", "closed")
 
 
+def test_a_bot_is_paused_and_resumed_after_a_confirmation(talk, console):
+    card = console.page.locator(".card", has_text=talk.name)
+    talk.conversation().wait(talk.push("before"))
+    for button, circuit in (("Pause", "paused"), ("Resume", "closed")):
+        card.locator("button", has_text=button).click()
+        expect(console.page.locator("#confirm-about")).to_contain_text(talk.name)
+        console.page.click("#confirm-submit")
+        expect(card).to_have_attribute("data-circuit", circuit)
+    assert talk.texts() == ["before"]
+
+
 # ---------------------------------------------------------------- resend and drop
 
 

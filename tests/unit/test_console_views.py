@@ -280,6 +280,7 @@ def test_a_curl_line_takes_variables_that_are_not_exported():
         ({}, "closed"),
         ({"failures": 2, "probe_at": utc_text(NOW + 5)}, "open"),
         ({"failures": 2, "probe_at": utc_text(NOW + 5), "probing": True}, "probing"),
+        ({"failures": 2, "probe_at": utc_text(NOW + 5), "paused_since": utc_text(NOW)}, "paused"),
     ],
 )
 def test_a_bot_shows_its_circuit(item, circuit):

@@ -1,4 +1,4 @@
-// What the operator does, after a confirmation: resend, drop or cancel a message, resend or drop many, erase a session.
+// What the operator does, after a confirmation: resend, drop or cancel messages, erase a session, pause or resume a bot.
 import { byId, element } from "./element.js";
 import { get, post } from "./http.js";
 import { notify } from "./notice.js";
@@ -79,6 +79,13 @@ byId("confirm-form").addEventListener("submit", async (event) => {
     byId("confirm-submit").disabled = false;
   }
 });
+
+/** Return the button that pauses or resumes a bot; the page knows it by `id`. */
+export function pauseButton({ bot, paused_since }, id) {
+  const action = paused_since ? "resume" : "pause";
+  const onclick = () => open(action, `${bot}: ${text(`${action}.about`)}`, { bot });
+  return element("button", { id, type: "button", class: "plain", onclick }, text(action));
+}
 
 /** Return the buttons of a message, if there is something to do about it; `large` ones have their keys. */
 export function actionButtons(item, large = false) {

@@ -2,6 +2,7 @@
 import { byId, element, fill } from "./element.js";
 import { facts } from "./facts.js";
 import { compare } from "./keyed_list.js";
+import { pauseButton } from "./operator.js";
 import { note } from "./segments.js";
 import { setText, text } from "./texts.js";
 import { age, time } from "./times.js";
@@ -37,7 +38,7 @@ export class StackState {
       element("h3", {}, text("bots")),
       bots.length ? element("ul", { class: "cards" }, bots.map(bot)) : note("bots.none"),
     );
-    if (id === SHOW_PARKED) byId(id)?.focus({ preventScroll: true });
+    if (id) byId(id)?.focus({ preventScroll: true });
   }
 }
 
@@ -56,10 +57,12 @@ function bot(item) {
       ["failures", item.failures],
       ["last_success", item.last_success ? text("ago", { age: age(item.last_success) }) : "–"],
       ["skew", item.skew === null ? "–" : text("skew.seconds", { n: item.skew })],
+      ["paused_since", item.paused_since && time(item.paused_since)],
       ["failing_since", item.failing_since && time(item.failing_since)],
       ["unreachable_since", item.unreachable_since && time(item.unreachable_since)],
       ["probe_at", item.probe_at && time(item.probe_at)],
     ]),
+    element("p", { class: "actions" }, pauseButton(item, `pause-${item.bot}`)),
   );
 }
 
