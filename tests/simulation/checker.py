@@ -62,7 +62,8 @@ class Findings:
     def all_items(self, table: str) -> Iterable[Item]:
         """Return the items of a table, with those that have expired or were erased as they were last."""
         items = self.outcome.deployment.tables[table]
-        return (items.erased | items.expired | items.items).values()
+        erased = {key: versions[-1] for key, versions in items.erased.items()}
+        return (erased | items.expired | items.items).values()
 
     @cached_property
     def records(self) -> dict[Key, dict[str, Any]]:
@@ -136,6 +137,15 @@ class Findings:
         return (record["session"], record["message"]) in self.outcome.deployment.tables[
             "MessagesTable"
         ].erased
+
+    def was_given_up(self, part: Part, moment: float) -> bool:
+        """Tell whether the message of a part was unanswered by then, so that no rotation waited for it."""
+        return any(
+            record.get("accepted_message_id") == part.reply_to
+            and "unanswered_at" in record
+            and unix_seconds(record["unanswered_at"]) < moment
+            for record in self.records.values()
+        )
 
     def had_to_leave(self, record: dict[str, Any]) -> bool:
         """Tell whether a message was parked because PushQueue keeps none for longer."""
@@ -470,6 +480,8 @@ def keeps_parts_once(findings: Findings) -> Iterator[str]:
                 findings.counted["parts refused, their signature had expired"] += 1
             elif reason and reason != FORGOTTEN:
                 findings.counted[f"parts refused, {reason}"] += 1
+            elif reason and findings.was_given_up(part, received.at):
+                findings.counted["parts refused, their message was unanswered before"] += 1
             else:
                 yield f"a part was answered {received.answered}: {received.raw[:80]!r}"
     if not findings.outcome.faults.has(*CAN_LOSE_A_PART):
@@ -607,7 +619,8 @@ def publishes_what_is_true(findings: Findings) -> Iterator[str]:
             for event in findings.events[kind]
         }
         erased = findings.outcome.deployment.tables["MessagesTable"].erased
-        true = {key for key, record in findings.records.items() if at in record or at in erased.get(key, {})}
+        true = {key for key, record in findings.records.items() if at in record}
+        true |= {key for key, versions in erased.items() if any(at in one for one in versions)}
         yield from (f"{kind} was not published of {key}" for key in true - told)
         yield from (f"{kind} was published of {key}" for key in told - true)
     told = {
@@ -847,14 +860,14 @@ def erases_a_session_and_no_more(findings: Findings) -> Iterator[str]:
             if deployment.s3.objects.get(path) is raw:
                 yield f"{path} of {erasure.session} is still in the bucket"
     for table in deployment.tables.values():
-        for key, item in table.erased.items():
+        for key, versions in table.erased.items():
             if key[0] not in diary.erasing:
                 yield f"{key} was erased with another session"
-            if item.get("state") == {"S": "retrying"}:
+            if {"S": "retrying"} in [item.get("state") for item in versions]:
                 yield f"{key} was erased while push retried it"
     erased_at = deployment.tables["MessagesTable"].erased_at
-    for key, item in deployment.tables["MessagesTable"].erased.items():
-        message_id = item["message_id"]["S"]
+    for key, versions in deployment.tables["MessagesTable"].erased.items():
+        message_id = versions[-1]["message_id"]["S"]
         for post in findings.outcome.posts:
             if post.key.startswith(f"{message_id}.") and post.began > erased_at[key]:
                 yield f"{message_id} was sent again after it was erased"

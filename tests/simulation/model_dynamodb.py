@@ -1,7 +1,7 @@
 """DynamoDB: conditional writes, indexes that lag behind, pages, and streams."""
 
 from bisect import insort
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -95,8 +95,8 @@ class DynamoTable:
     items: dict[Key, Item] = field(default_factory=dict)
     expired: dict[Key, Item] = field(default_factory=dict)
     """The items that their time to live has ended."""
-    erased: dict[Key, Item] = field(default_factory=dict)
-    """The items that an operator has erased."""
+    erased: dict[Key, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    """The items that an operator has erased: a message that SQS delivers once more has a second record."""
     erased_at: dict[Key, float] = field(default_factory=dict)
     upgraded_at: float = 0
     """Until then (Unix seconds) the functions write items as earlier code did."""
@@ -205,7 +205,8 @@ class Dynamodb:
         for request in requests[:done]:
             key = table.key_of(request["DeleteRequest"]["Key"])
             if key in table.items:
-                table.erased[key], table.erased_at[key] = table.items[key], table.world.now
+                table.erased[key].append(table.items[key])
+                table.erased_at[key] = table.world.now
                 table.expired.pop(key, None)
                 table.put(key, None)
         return {"UnprocessedItems": {name: requests[done:]} if requests[done:] else {}}
