@@ -26,6 +26,7 @@ from simulation.faults import IN_FLIGHT_LIMIT, PAGE_BYTES, Fault, PlannedFault, 
 from simulation.model_lambda import InvocationFailed
 from simulation.model_langbot import Accepted, LangBot, Turn
 from simulation.people import Said
+from simulation.planned_stops import Stop
 from simulation.simulation import Outcome, bound, opened
 from simulation.world import Crash, Killed, Process
 
@@ -176,11 +177,17 @@ class PlannedWorld:
 
     def pause(self, bot: str = BOT) -> None:
         """Pause a bot as an operator does."""
+        stop = Stop(self.world, self.deployment.stack, self.langbots[bot])
         self.do(lambda: BotAdmin(self.deployment.stack).pause(bot))
+        stop.paused_at = self.world.now
+        self.outcome.diary.stops.append(stop)
 
     def resume(self, bot: str = BOT) -> None:
         """Resume a bot as an operator does."""
+        stop = self.outcome.diary.stops[-1]
+        stop.resumes_at = self.world.now
         self.do(lambda: BotAdmin(self.deployment.stack).resume(bot))
+        stop.resumed_at = self.world.now
 
     def set_secret(self, value: dict[str, Any] | None, bot: str = BOT) -> None:
         """Give a bot a secret, or schedule it for deletion."""

@@ -20,12 +20,9 @@ def drain(world: PlannedWorld) -> float:
     """Pause the bot and wait until it is drained; return when it was."""
     admin = BotAdmin(world.deployment.stack)
 
-    def drain() -> None:
-        admin.pause(BOT)
-        for _ in until_drained(admin, BOT):
-            pass
-
-    world.do(drain)
+    world.pause()
+    world.do(lambda: list(until_drained(admin, BOT)))
+    world.outcome.diary.stops[-1].drained_at = world.world.now
     return world.world.now
 
 
