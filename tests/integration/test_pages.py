@@ -73,6 +73,8 @@ def test_what_waits_in_a_session_is_found_however_long_it_is(deployed, workers):
         record = message_record(session=session, message=message_key(str(number)), state=state)
         if state in awaiting:
             record |= {"awaiting": awaiting[state], "due_at": utc_text(NOW)}
+        if state == State.PARKED:
+            record |= {"reason": "answered 400", "parked_at": utc_text(NOW)}
         workers.overwrite(record)
     found = Messages(deployed.stack).waiting(session.partition("#")[2], "pages")
     assert [record["message"] for record in found] == [message_key("1"), message_key("2")]
