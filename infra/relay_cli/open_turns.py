@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import relay
 from relay import environment
-from relay.domain.admission import SLOT_COUNT_TTL
+from relay.domain.admission import RECORD_DELAY, SLOT_COUNT_TTL
 from relay.domain.keys import RecordKey
 
-IN_DOUBT = SLOT_COUNT_TTL + 2
+IN_DOUBT = RECORD_DELAY + SLOT_COUNT_TTL
 """Seconds after an attempt until its message is in the index of the open messages."""
 
 

@@ -287,7 +287,16 @@ def send_what_is_cancelled(*_: Any) -> set[str]:
     return set()
 
 
-@variant(relay.client.messages, "is_under_way", Trouble.OPERATORS, Trouble.ACTIONS, messages=24, sessions=12)
+@variant(
+    relay.client.messages,
+    "is_under_way",
+    Trouble.OPERATORS,
+    Trouble.ACTIONS,
+    Trouble.SILENCE,
+    Trouble.ODD_TURNS,
+    messages=24,
+    sessions=12,
+)
 def confirm_a_cancellation_while_the_message_is_being_sent(*_: Any) -> bool:
     return False
 

@@ -8,7 +8,7 @@ from relay import environment
 from relay.client.diagnosis_context import diagnose_message
 from relay.client.push_queue import SentMessage
 from relay.client.stack import Stack
-from relay.domain.admission import CANCELLED, is_under_way
+from relay.domain.admission import CANCELLED, RECORD_DELAY, is_under_way
 from relay.domain.diagnosis import Diagnosis, command
 from relay.domain.keys import RecordKey, is_message_id, is_message_key, record_key, session_key
 from relay.domain.message import QUEUE_RETENTION, for_bot, parse_message
@@ -20,9 +20,6 @@ from relay.errors import InvalidMessage, InvalidState, MessageNotFound
 
 MAX_BATCH = 100
 """Records that DynamoDB reads at a time."""
-
-RECORD_DELAY = 1
-"""Seconds from the end of an attempt until its record is written, if nothing fails."""
 
 
 class Messages:

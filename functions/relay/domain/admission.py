@@ -101,6 +101,10 @@ SLOT_COUNT_TTL = 1
 """Seconds for which a count of the messages in flight is valid, and the longest that the index in which they
 are counted may lag behind without more slots being given out than there are."""
 
+RECORD_DELAY = 12
+"""Seconds from the end of an attempt until its record is written, if it is. A call to AWS that hangs ends
+within 11 s."""
+
 SLOT_TIMEOUT = 180
 """Seconds after which a message without an answer gives its slot back: LangBot has most likely ignored it. If
 not, that is safe for as long again. LangBot holds 100 turns, so with 50 newer ones it still holds the 50 that
