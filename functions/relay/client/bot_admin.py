@@ -99,9 +99,12 @@ class BotAdmin:
     def resume(self, bot: str) -> bool:
         """End the pause that `pause` began; return False, and change nothing, if there is none.
 
-        Messages that push has received meanwhile are hidden on the queue for up to MAX_PAUSE seconds more.
+        Messages that push has received meanwhile are hidden on the queue for up to MAX_PAUSE seconds more. It
+        takes SLOT_COUNT_TTL seconds, as `end_pause` does.
         """
-        return self._admission_control.resume(bot, self._stack.now())
+        was_paused = self._admission_control.resume(bot, self._stack.now())
+        environment.sleep(SLOT_COUNT_TTL)
+        return was_paused
 
     def pause_for(self, bot: str, seconds: float) -> None:
         """Keep a bot's messages on the queue for so long, MAX_PAUSE seconds at most, or as `pause` says."""
