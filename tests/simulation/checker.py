@@ -519,7 +519,11 @@ def spares_a_paused_bot(findings: Findings) -> Iterator[str]:
                 continue
             if stop.paused_at + ADMISSION < post.began < stop.resumes_at:
                 yield f"{post.bot} got an attempt {post.began - stop.paused_at:.1f} s after it was paused"
-            if post.began < stop.drained_at < post.ended:
+            # LangBot may still work on a request that push has given up.
+            given_up_at = post.began + ATTEMPT_TIMEOUT["sync" if post.path.endswith("/sync") else "push"]
+            # Earlier code takes no lease that says that an attempt is under way.
+            sees_attempts = not findings.outcome.faults.has(Trouble.UPGRADE)
+            if sees_attempts and post.began < stop.drained_at < min(post.ended, given_up_at):
                 yield f"{post.bot} was drained during an attempt"
         if not findings.outcome.faults.has(*AWS_TROUBLES, Trouble.PUSHES):
             yield from _open_turns(findings, stop)
