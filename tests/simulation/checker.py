@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from math import inf
+from math import floor, inf
 from typing import Any
 
 from relay.adapters.bot_cache import MIN_REFRESH_INTERVAL
@@ -500,8 +500,8 @@ def rotates_without_a_gap(findings: Findings) -> Iterator[str]:
                 ended = began + max(ATTEMPT_TIMEOUT["push"], entry["ms"] / 1000)
                 langbot = findings.outcome.langbots[record["bot"]]
                 secret = langbot.inbound_at(began)
-                if secret != langbot.inbound_at(ended):
-                    continue  # it was saved between two requests of the attempt
+                if langbot.inbound_at(began - MAX_SKEW) != langbot.inbound_at(ended):
+                    continue  # it was saved between two requests of the attempt, by a clock that may be off
                 since = began - MIN_REFRESH_INTERVAL
                 if findings.secrets_not_read(since, ended):
                     continue  # the last good secret serves, for hours
@@ -519,11 +519,9 @@ def spares_a_paused_bot(findings: Findings) -> Iterator[str]:
                 continue
             if stop.paused_at + ADMISSION < post.began < stop.resumes_at:
                 yield f"{post.bot} got an attempt {post.began - stop.paused_at:.1f} s after it was paused"
-            # LangBot may still work on a request that push has given up.
-            given_up_at = post.began + ATTEMPT_TIMEOUT["sync" if post.path.endswith("/sync") else "push"]
             # Earlier code takes no lease that says that an attempt is under way.
             sees_attempts = not findings.outcome.faults.has(Trouble.UPGRADE)
-            if sees_attempts and post.began < stop.drained_at < min(post.ended, given_up_at):
+            if sees_attempts and post.began < stop.drained_at < post.ended:
                 yield f"{post.bot} was drained during an attempt"
         if not findings.outcome.faults.has(*AWS_TROUBLES, Trouble.PUSHES):
             yield from _open_turns(findings, stop)
@@ -594,7 +592,8 @@ def parks_for_good_reasons(findings: Findings) -> Iterator[str]:
             continue
         parked, reason = record["message_id"], record["reason"]
         if reason.startswith("tried for"):
-            began = max(unix_seconds(record["first_failed_at"]), findings.excused_until(record))
+            began = max(unix_seconds(record["first_failed_at"]), floor(findings.excused_until(record)))
+            # The command takes the time of a pause from a server, in whole seconds.
             tried_for = unix_seconds(record["parked_at"]) - began
             if tried_for < min(findings.setting("RETRY_FOR_SECONDS")) and not findings.had_to_leave(record):
                 yield f"{parked} was parked after {tried_for:.0f} s"
@@ -856,14 +855,23 @@ def tells_readers_the_end(findings: Findings) -> Iterator[str]:
 def erases_a_session_and_no_more(findings: Findings) -> Iterator[str]:
     """Of an erased session only what came later is left; of another one, and of what push needs, all is."""
     diary, deployment = findings.outcome.diary, findings.outcome.deployment
+    tables = deployment.tables
+    expired = {
+        item["overflow"]["S"]
+        for one in tables.values()
+        for item in one.expired.values()
+        if "overflow" in item
+    }
     for erasure in diary.erased:
         for name, key, item in erasure.items:
-            if deployment.tables[name].items.get(key) is item:
+            # A part that callback or LangBot sent twice can come again.
+            if tables[name].items.get(key) is item and key not in tables[name].erased:
                 yield f"{key} is still in {name}"
         for path, raw in erasure.bodies.items():
-            if deployment.s3.objects.get(path) is raw:
+            # The body of an item that expires meanwhile expires as well, by the rule of the bucket.
+            if deployment.s3.objects.get(path) is raw and path not in {*deployment.s3.erased, *expired}:
                 yield f"{path} of {erasure.session} is still in the bucket"
-    for table in deployment.tables.values():
+    for table in tables.values():
         for key, versions in table.erased.items():
             if key[0] not in diary.erasing:
                 yield f"{key} was erased with another session"

@@ -11,6 +11,7 @@ from requests.exceptions import ConnectTimeout, ReadTimeout
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from local.http_bot import Response
+from relay.adapters.langbot import ATTEMPT_TIMEOUT
 from simulation.faults import Faults, Trouble
 from simulation.model_langbot import LangBot
 from simulation.world import Process, ProcessDied, World
@@ -67,7 +68,10 @@ class HttpSession:
             status = response.status_code
         finally:
             key = headers["X-LB-Idempotency-Key"]
-            self._posts.append(Post(bot.name, process, path, key, began, self._world.now, status))
+            # Push does not wait for longer, though the thread may hang on, also while Lambda freezes it.
+            given_up_at = began + ATTEMPT_TIMEOUT["sync" if path == "/sync" else "push"]
+            ended = min(self._world.now, given_up_at)
+            self._posts.append(Post(bot.name, process, path, key, began, ended, status))
         return response
 
     def _post(
