@@ -14,7 +14,7 @@ from relay_cli.deployment import no_bot
 from relay_cli.open_turns import until_drained
 from relay_cli.terminal import CommandFailed, say, say_json
 
-REPORT_INTERVAL = 10
+REPORT_INTERVAL = 15
 """Seconds between two lines that say what a drain waits for."""
 
 
