@@ -167,7 +167,7 @@ def test_secrets_are_rotated_when_no_turn_is_open(
             lambda: found if len((found := bot_of(bridge, name)).inbound_secrets) == 2 else None
         )
         admin = BotAdmin(bridge.deployed.stack)
-        eventually(lambda: admin.state(name).probe_at > time.time(), what="the bot is paused")
+        eventually(lambda: admin.state(name).paused_until > time.time(), what="the bot is paused")
         environment.sleep(SLOT_COUNT_TTL)  # until then push may act on what it has read before
         meanwhile = bridge.push_queue.push(f"{name}-meanwhile", "hello", bot=name)
         # LangBot keeps its secrets as long as a turn is open, and gets no other message meanwhile.

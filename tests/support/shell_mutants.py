@@ -26,14 +26,8 @@ RULES_LEFT_OUT = ("addresses", "bot", "diagnosis", "event")
 """The modules of relay/domain that mutmut does not change."""
 
 DEPLOYED = [
-    "push",
-    "callback_endpoint",
-    "settling",
-    "published_events",
-    "parked",
-    "outage",
-    "cli",
-    "cli_bots",
+    *("push", "callback_endpoint", "settling", "published_events", "waiting_workflow", "parked", "outage"),
+    *("cancelled", "many_messages", "erasing", "cli", "cli_bots", "cli_pause"),
 ]
 """The test modules of the deployed stack that ask what becomes of messages and parts."""
 
