@@ -112,8 +112,13 @@ def commands() -> str:
 
 
 def _subcommands() -> Iterator[tuple[str, str]]:
-    for name in parser()[1]:
-        yield name, dict(help_rows())[name]
+    known = parser()[1]
+    for listed, text in help_rows():
+        # Behind a command the help has its former name.
+        name = listed.partition(" ")[0]
+        if name not in known:
+            continue
+        yield name, text
         if name == "bots":
             actions = [row for row in help_rows(name) if not row[0].startswith("-")]
             yield from ((f"{name} {action}", text) for action, text in actions)

@@ -18,7 +18,11 @@ from relay_cli.terminal import complain, say, say_json
 def add_commands(commands: Any) -> None:
     """Add the parsers of the commands."""
     waiting = commands.add_parser(
-        "waiting", parents=[STACK], help="list the messages that wait for an operator"
+        "waiting",
+        # The name that the command had before.
+        aliases=["parked"],
+        parents=[STACK],
+        help="list the messages that wait for an operator",
     )
     waiting.add_argument("--bot", help="only those of this bot")
     waiting.add_argument("session", nargs="?", help="only those of this session")
