@@ -256,6 +256,18 @@ def test_a_turn_that_no_message_began_does_not_answer_a_message_with_an_id() -> 
         assert world.state(silent) == "unanswered"
 
 
+def test_a_message_that_is_identified_at_its_deadline_is_not_resent() -> None:
+    with planned_world(max_resends=1) as world:
+        world.responds(LOST)
+        hello = world.say()
+        world.fails(Fault.DENIED, "dynamodb", by="settle")
+        world.run(DEADLINE + 20)
+        world.works()
+        world.end()
+        assert world.record(hello)["answered_by"] == world.accepted()[0].id
+        assert world.calls("settle", "sqs.send_message") == 0
+
+
 # ---------------------------------------------------------------- merged messages
 
 
