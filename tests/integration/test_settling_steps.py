@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from relay.domain.keys import record_key
+from relay.domain.states import AnswerKind, State
 from relay.domain.timestamps import unix_seconds
 from support.queued_messages import deliver, queued
 from support.workers import final_part
@@ -51,3 +52,15 @@ def test_a_message_that_was_merged_again_meanwhile_awaits_its_own_reply(talk, wo
     late = workers.at(unix_seconds(merged["due_at"])).due_items()
     replace(late, awaiting_index=LateIndex(key)).handle(iter([60, 0]).__next__)
     assert "awaiting" not in workers.record(second)
+
+
+def test_a_message_that_earlier_code_called_merged_is_answered_by_its_own_turn(talk, workers):
+    message = queued(talk, "SILENT")
+    deliver(workers.dispatcher(), message)
+    record = workers.record(message)
+    own = record["accepted_message_id"]
+    answer = {"answered_by": "in_other", "answered_at": record["delivered_at"], "answer_part": "0"}
+    workers.overwrite(record | answer | {"state": State.ANSWERED, "indirect": True})
+    workers.settler().settle(final_part(talk, own))
+    after = workers.record(message)
+    assert (after["answered_by"], after["answer_kind"]) == (own, AnswerKind.OWN)
