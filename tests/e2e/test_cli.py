@@ -92,6 +92,7 @@ def test_no_answer_in_time_has_its_exit_code_and_one_line(talk, relay):
 def test_an_interrupted_sync_prints_the_command_that_waits_again(talk, relay):
     with relay.running("sync", "--bot", talk.name, talk.session, "SLEEP:3 hello") as sync:
         eventually(lambda: talk.bot.received)
+        time.sleep(1)  # the bot can have the message before the command has its id
         sync.send_signal(2)
         assert sync.wait(60) == 130
         (advised,) = commands_in(sync.stderr.read())
