@@ -363,3 +363,14 @@ def test_triggers_that_bring_something_cost_no_metric() -> None:
         world.end()
         assert world.metrics(Metric.PARKED_MESSAGES)
         assert not world.metrics(Metric.STOPPED_TRIGGERS)
+
+
+# ---------------------------------------------------------------- publish cannot read
+
+
+def test_an_event_whose_turn_cannot_be_read_for_a_while_is_logged_and_published() -> None:
+    with planned_world() as world:
+        world.fails(Fault.DENIED, "dynamodb.query", by="publish", times=1)
+        world.say()
+        world.end()
+        assert len(world.logged("a change cannot be read and is tried again")) == 1
