@@ -12,7 +12,7 @@ from relay.adapters.overflow_bucket import OverflowBucket
 from relay.adapters.replies_table import RepliesTable
 from relay.adapters.workflow_tasks import WorkflowTasks
 from relay.metrics import Metrics
-from relay.settings import NO_TASK_OWNERS, PublishSettings
+from relay.settings import PublishSettings
 
 settings = PublishSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
@@ -24,7 +24,7 @@ publisher = EventPublisher(
     replies_table=RepliesTable(Table(dynamodb, settings.replies_table), bucket),
     event_bus=EventBus(client("events"), settings.event_bus_name, settings.stack_name),
     metrics=metrics,
-    tasks=tasks if settings.task_owners != NO_TASK_OWNERS else None,
+    tasks=tasks if settings.ends_tasks else None,
 )
 relay.cold_start.end()
 

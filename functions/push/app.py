@@ -20,7 +20,7 @@ from relay.domain.message import QueuedMessage
 from relay.domain.retry import Policy
 from relay.metrics import Metrics
 from relay.sender import Sender
-from relay.settings import NO_TASK_OWNERS, PushSettings
+from relay.settings import PushSettings
 
 settings = PushSettings.from_env()
 queue_name = settings.push_queue_url.rpartition("/")[2]
@@ -47,7 +47,7 @@ dispatcher = Dispatcher(
         settings.retry_for_seconds,
         settings.answer_deadline_seconds,
         settings.keep_days,
-        ends_tasks=settings.task_owners != NO_TASK_OWNERS,
+        ends_tasks=settings.ends_tasks,
     ),
     metrics=metrics,
 )

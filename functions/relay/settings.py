@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Self
 
-NO_TASK_OWNERS = "none"
+_NO_TASK_OWNERS = "none"
 """The `task_owners` of a stack that ends no tasks; else they are the ARNs of whose tasks it ends."""
 
 
@@ -40,6 +40,18 @@ class _Settings(_FromEnvironment):
 
 
 @dataclass(frozen=True)
+class _TaskSettings(_Settings):
+    """What a function needs that deals with `reply_to_task`."""
+
+    task_owners: str
+
+    @property
+    def ends_tasks(self) -> bool:
+        """Tell whether the stack ends tasks that wait for a message."""
+        return self.task_owners != _NO_TASK_OWNERS
+
+
+@dataclass(frozen=True)
 class CallbackSettings(_Settings):
     """What callback needs."""
 
@@ -50,7 +62,7 @@ class CallbackSettings(_Settings):
 
 
 @dataclass(frozen=True)
-class PushSettings(_Settings):
+class PushSettings(_TaskSettings):
     """What push needs."""
 
     metrics_namespace: str
@@ -62,7 +74,6 @@ class PushSettings(_Settings):
     push_maximum_concurrency: int
     retry_for_seconds: int
     keep_days: int
-    task_owners: str
 
 
 @dataclass(frozen=True)
@@ -78,11 +89,10 @@ class SettleSettings(_Settings):
 
 
 @dataclass(frozen=True)
-class PublishSettings(_Settings):
+class PublishSettings(_TaskSettings):
     """What publish needs."""
 
     metrics_namespace: str
     messages_table: str
     event_bus_name: str
     stack_name: str
-    task_owners: str
