@@ -14,8 +14,8 @@ from relay.domain.keys import RecordKey, bot_of, record_key, session_id_of
 from relay.domain.record import MessageRecord
 from relay.domain.selection import Handled, Result, Selection, reason_of, waits_since
 from relay.domain.states import AWAITING_OPERATOR
+from relay.domain.timestamps import time_of
 from relay_cli.arguments import STACK, YES, positive_rate, utc_time
-from relay_cli.commands.show import time_of
 from relay_cli.terminal import (
     CommandFailed,
     complain,

@@ -44,9 +44,14 @@ def given_time(text: str) -> UtcText:
         raise ValueError(f"{text} is no time in UTC") from None
 
 
+def time_of(moment: UtcText) -> str:
+    """Return a time for a column of times, to the second and without UTC, in which all are."""
+    return f"{moment[:10]} {moment[11:19]}"
+
+
 def date_and_time(moment: UtcText) -> str:
     """Return a time for people, to the second."""
-    return f"{moment[:10]} {moment[11:19]} UTC"
+    return f"{time_of(moment)} UTC"
 
 
 def days_after(moment: float, days: int) -> int:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import relay
 from relay import environment
-from relay.domain.timestamps import utc_text
+from relay.domain.timestamps import time_of, utc_text
 from relay_cli.arguments import STACK, positive_seconds
-from relay_cli.commands.show import time_of
 from relay_cli.terminal import one_line, say, say_json
 
 if TYPE_CHECKING:

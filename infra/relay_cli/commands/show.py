@@ -15,7 +15,7 @@ from relay.domain.message import parse_message, without_task
 from relay.domain.record import MessageRecord, without_secrets
 from relay.domain.segments import readable
 from relay.domain.states import State
-from relay.domain.timestamps import UtcText
+from relay.domain.timestamps import time_of
 from relay.domain.turn import Turn
 from relay.errors import InvalidMessage
 from relay_cli.arguments import SESSION
@@ -150,8 +150,3 @@ def explanation(state: str, diagnosis: Diagnosis) -> Iterable[str]:
         "do": diagnosis.advice,
     }
     return (f"{name:12}{answer}" for name, answer in answers.items() if answer)
-
-
-def time_of(text: UtcText) -> str:
-    """Return a time of an item for people; UTC."""
-    return f"{text[:10]} {text[11:19]}"

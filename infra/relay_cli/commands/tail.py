@@ -15,9 +15,9 @@ from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 from relay.domain.segments import readable
 from relay.domain.states import AWAITING_OPERATOR, AnswerKind, State
-from relay.domain.timestamps import UtcText, unix_seconds, utc_text
+from relay.domain.timestamps import UtcText, time_of, unix_seconds, utc_text
 from relay_cli.arguments import SESSION
-from relay_cli.commands.show import said, time_of
+from relay_cli.commands.show import said
 from relay_cli.terminal import complain, one_line, say, say_json, truncate
 
 LAST = 10
