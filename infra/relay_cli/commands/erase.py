@@ -10,11 +10,13 @@ from typing import Any
 import relay
 from relay import environment
 from relay.domain.diagnosis import command, pluralize, with_stack
+from relay.domain.message import QUEUE_RETENTION
+from relay.domain.timestamps import DAY
 from relay_cli.arguments import SESSION
 from relay_cli.deployment import Deployment
 from relay_cli.terminal import say, say_json
 
-QUEUE_DAYS, BACKUP_DAYS = 14, 35
+QUEUE_DAYS, BACKUP_DAYS = QUEUE_RETENTION // DAY, 35
 """For how long SQS keeps what is on a queue of the stack, and DynamoDB can restore a table."""
 
 
