@@ -29,6 +29,12 @@ class CommandFailed(Exception):
         self.code = code
 
 
+def lacks_extra(command: str, extra: str, error: ImportError) -> CommandFailed:
+    """Return the error of a command whose extra of the package is not installed."""
+    install = f"run pip install '.[{extra}]' in a clone of the repository"
+    return CommandFailed(1, f"{command} needs {error.name}: {install}")
+
+
 def say(text: str, file: TextIO | None = None) -> None:
     """Print a text for people, to standard output if no file is given."""
     print(_STEERING.sub("\N{REPLACEMENT CHARACTER}", text), file=file, flush=True)

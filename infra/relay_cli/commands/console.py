@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from relay_cli.terminal import CommandFailed, say
+from relay_cli.terminal import CommandFailed, lacks_extra, say
 
 if TYPE_CHECKING:
     import relay
@@ -38,9 +38,7 @@ def run_console(stack: relay.Stack, options: argparse.Namespace) -> None:
         from relay_console.app import Console
         from relay_console.guard import Guard
     except ImportError as error:
-        raise CommandFailed(
-            1, f"the console needs {error.name}: run pip install '.[console]' in a clone of the repository"
-        ) from None
+        raise lacks_extra("the console", "console", error) from None
     try:
         listener = socket.create_server(("127.0.0.1", options.port))
     except (OSError, OverflowError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from relay_cli.terminal import CommandFailed
+from relay_cli.terminal import lacks_extra
 
 if TYPE_CHECKING:
     import relay
@@ -24,7 +24,5 @@ def run_mcp(stack: relay.Stack, options: argparse.Namespace) -> None:
     try:
         from relay_cli.agent_tools import server
     except ImportError as error:
-        raise CommandFailed(
-            1, f"mcp needs {error.name}: run pip install '.[mcp]' in a clone of the repository"
-        ) from None
+        raise lacks_extra("mcp", "mcp", error) from None
     server(stack, options.allow_write).run()
