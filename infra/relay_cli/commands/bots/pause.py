@@ -20,19 +20,15 @@ REPORT_INTERVAL = 15
 
 def run_pause(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Pause a bot; with `--drain` wait until its open turns have ended. Raise CommandFailed."""
-    admin, bot = relay.BotAdmin(stack), options.name
-    if not admin.exists(bot):
-        raise no_bot(bot)
+    admin, bot = _admin_of(stack, options.name), options.name
     admin.pause(bot)
-    since = admin.state(bot).paused_since
+    state = admin.state(bot)
     if options.drain:
-        _drain(admin, bot, since)
+        _drain(admin, bot, state.paused_since)
     if options.json:
-        say_json(
-            {"bot": bot, "paused_since": admin.state(bot).item["paused_since"], "drained": options.drain}
-        )
+        say_json({"bot": bot, "paused_since": state.item["paused_since"], "drained": options.drain})
         return
-    parked_from = date_and_time(utc_text(leaves_queue_at(since)))
+    parked_from = date_and_time(utc_text(leaves_queue_at(state.paused_since)))
     drained = " and drained: LangBot has no open turn of it" if options.drain else ""
     say(
         f"bot {bot} is paused{drained}. Its messages wait on the queue until `relay bots resume {bot}`. "
@@ -42,9 +38,7 @@ def run_pause(stack: relay.Stack, options: argparse.Namespace) -> None:
 
 def run_resume(stack: relay.Stack, options: argparse.Namespace) -> None:
     """End the pause of a bot. Raise CommandFailed."""
-    admin, bot = relay.BotAdmin(stack), options.name
-    if not admin.exists(bot):
-        raise no_bot(bot)
+    admin, bot = _admin_of(stack, options.name), options.name
     was_paused = admin.resume(bot)
     if options.json:
         say_json({"bot": bot, "was_paused": was_paused})
@@ -52,6 +46,14 @@ def run_resume(stack: relay.Stack, options: argparse.Namespace) -> None:
         say(f"bot {bot} is resumed: new messages go out now, those that waited within {MAX_PAUSE} s")
     else:
         say(f"bot {bot} is not paused")
+
+
+def _admin_of(stack: relay.Stack, bot: str) -> relay.BotAdmin:
+    """Return what can change a bot that must exist. Raise CommandFailed."""
+    admin = relay.BotAdmin(stack)
+    if not admin.exists(bot):
+        raise no_bot(bot)
+    return admin
 
 
 def _drain(admin: relay.BotAdmin, bot: str, since: float) -> None:
