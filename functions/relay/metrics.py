@@ -34,7 +34,7 @@ class Metric(StrEnum):
     SIGNATURE_REFUSED = "SignatureRefused"
     """Callbacks that callback answered 401."""
     PARKED_MESSAGES = "ParkedMessages"
-    """Messages that are parked now, up to 1,000, written each minute."""
+    """Messages that are parked now, up to 1,000. Settle writes it each minute, unless it is 0."""
     LATE_MESSAGES = "LateMessages"
     """How often push had a message that was queued more than 30 minutes before and stays on the queue."""
     STOPPED_TRIGGERS = "StoppedTriggers"
@@ -60,8 +60,9 @@ class Metrics:
         self._add(metric, "Count", 1, dimension)
 
     def gauge(self, metric: Metric, value: int) -> None:
-        """Measure a number of the whole stack."""
-        self._add(metric, "Count", value, {})
+        """Measure a number of the whole stack. 0 is not written: an hour without a value costs nothing."""
+        if value:
+            self._add(metric, "Count", value, {})
 
     def duration(self, metric: Metric, seconds: float, **dimension: str) -> None:
         """Measure a duration, by one dimension. It is emitted in milliseconds."""

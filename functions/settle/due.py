@@ -49,7 +49,6 @@ class DueItems:
 
         What there is no time for is left to the next minute. Raise botocore's errors.
         """
-        # Before all else: an alarm needs it each minute.
         self.metrics.gauge(Metric.PARKED_MESSAGES, self.awaiting_index.count_parked())
         now, unanswered = self.clock(), 0
         due = self._due(now)

@@ -179,9 +179,9 @@ def alarm_findings(alarms: Sequence[Json], topic: bool, confirmed: int) -> Itera
 
 
 def metric_finding(silent: Sequence[str], alarms: int) -> Finding:
-    """Judge the alarms by those whose metric had no value for a day."""
+    """Judge the alarms of AWS's own metrics by those whose metric had no value for a day."""
     if not silent:
-        return ok("alarm metrics", f"each of {alarms} has values of the last day")
+        return ok("alarm metrics", f"each of {alarms} of AWS has values of the last day")
     text = f"none of the last day for {', '.join(silent)}"
     return note(
         "alarm metrics", text, "a stack that is in use has values of each: `relay bots test` makes some"

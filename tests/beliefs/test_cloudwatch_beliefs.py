@@ -43,6 +43,32 @@ def test_a_value_without_a_dimension_is_read_without_one(aws, namespace, patienc
     assert eventually(largest, patience) == [1]
 
 
+@on(emulator="it measures no function")
+def test_lambda_measures_how_old_an_event_of_a_schedule_is(aws, stack, patience):
+    """https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+
+    Without a value SettleStoppedAlarm starts.
+    """
+    found = aws.client("cloudformation").describe_stack_resource(
+        StackName=stack.name, LogicalResourceId="SettleFunction"
+    )
+    name = found["StackResourceDetail"]["PhysicalResourceId"]
+
+    def average():
+        found = aws.client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/Lambda",
+            MetricName="AsyncEventAge",
+            Dimensions=[{"Name": "FunctionName", "Value": name}],
+            StartTime=time.time() - 300,
+            EndTime=time.time(),
+            Period=300,
+            Statistics=["Average"],
+        )
+        return [point["Average"] for point in found["Datapoints"]]
+
+    assert max(eventually(average, patience)) < 30_000
+
+
 def state_of_alarm(aws, namespace, missing, patience):
     """Return the state of an alarm whose metric has no data, once CloudWatch has judged it."""
     cloudwatch, name = aws.client("cloudwatch"), namespace.replace("/", "-")

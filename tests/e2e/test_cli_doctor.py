@@ -95,6 +95,10 @@ def test_an_alarm_whose_metric_has_values_is_not_named(talk, doctor):
     assert "SpillAlarm" not in doctor()["alarm metrics"]["text"]
 
 
+def test_an_alarm_whose_metric_is_written_only_in_trouble_is_not_named(doctor):
+    assert "ParkedAlarm" not in doctor()["alarm metrics"]["text"]
+
+
 def test_bot_that_works_has_no_fault(talk, doctor):
     found = doctor()
     assert {check: found[check]["ok"] for check in OF_A_BOT} == {

@@ -24,9 +24,9 @@ def alarms(deployed, stack):
         ("CallbackErrorsAlarm", "5xx", "CallbackApi", ">= 2"),
         ("CallbacksRefusedAlarm", "4xx", "CallbackApi", "> 0"),
         ("SpillAlarm", "ApproximateNumberOfMessagesNotVisible", "SpillQueue", "> 0"),
-        ("SpillUnreadAlarm", "ApproximateNumberOfMessagesVisible", "SpillQueue", "> 0"),
         ("PushUnreadAlarm", "ApproximateAgeOfOldestMessage", "PushQueue", "> 1800"),
         ("SettleLateAlarm", "IteratorAge", "SettleFunction", "> 900000"),
+        ("SettleStoppedAlarm", "AsyncEventAge", "SettleFunction", "> 30000"),
         ("PublishLateAlarm", "IteratorAge", "PublishFunction", "> 900000"),
     ],
 )
@@ -47,8 +47,16 @@ def test_the_alarm_of_lost_events_watches_what_publish_gives_up(deployed):
 def test_the_alarm_of_parked_messages_watches_what_settle_counts_each_minute(deployed):
     alarm = alarms(deployed, "relay-local")["ParkedAlarm"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("LangBotRelay/relay-local", Metric.PARKED_MESSAGES)
-    # Without settle no message becomes unanswered, and nothing else says so.
-    assert (alarm["Threshold"], alarm["TreatMissingData"]) == (0, "breaching")
+    # Settle writes a value only if it is not 0.
+    assert (alarm["Threshold"], alarm["TreatMissingData"]) == (0, "notBreaching")
+
+
+def test_the_alarm_of_settle_starts_without_a_value(deployed):
+    # A schedule that is disabled invokes nothing, so that its events have no age.
+    found = alarms(deployed, "relay-local").items()
+    assert {name for name, alarm in found if alarm["TreatMissingData"] == "breaching"} == {
+        "SettleStoppedAlarm"
+    }
 
 
 def test_the_alarm_of_late_messages_watches_what_push_counts(deployed):
@@ -136,5 +144,14 @@ def test_the_dashboard_searches_for_metrics_that_the_functions_write(widgets):
 def test_the_dashboard_shows_resources_of_the_stack(deployed, guarded, widgets):
     ours = {name.rpartition("/")[2] for name in physical_ids(deployed, guarded).values()}
     shown = {metric[-1] for metric in metrics(widgets) if isinstance(metric[-1], str)} - {"."}
-    assert shown - ours == {Metric.PARKED_MESSAGES}  # it has no dimension
-    assert len(shown & ours) == 7  # the API, two queues, four functions
+    assert shown <= ours
+    assert len(shown) == 7  # the API, two queues, four functions
+
+
+def test_the_dashboard_shows_no_parked_messages_as_0(guarded, widgets):
+    # Settle writes no 0, and CloudWatch would draw a line from the last value to the next.
+    id_of = {tuple(metric[:2]): metric[2]["id"] for metric in metrics(widgets) if len(metric) == 3}
+    parked = id_of[f"LangBotRelay/{guarded}", Metric.PARKED_MESSAGES]
+    assert f"FILL({parked}, 0)" in [
+        metric[0].get("expression") for metric in metrics(widgets) if len(metric) == 1
+    ]

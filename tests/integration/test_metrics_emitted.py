@@ -148,8 +148,7 @@ def test_a_message_that_is_resent_is_not_counted_as_unanswered(talk, workers, di
 def test_each_minute_the_number_of_parked_messages_is_measured(talk, workers, dispatcher, emitted):
     def parked():
         workers.due_items().handle(lambda: 60)
-        (number,) = emitted()[()]["ParkedMessages"]
-        return number
+        return sum(emitted().get((), {}).get("ParkedMessages", []))
 
     before = parked()
     talk.bot.answer_with(UNPARSED)

@@ -357,11 +357,12 @@ def test_messages_come_to_their_ends_if_the_triggers_cannot_be_listed() -> None:
         assert {value for _, value in world.metrics(Metric.STOPPED_TRIGGERS)} == {1}
 
 
-def test_triggers_that_bring_something_cost_no_metric() -> None:
+def test_each_minute_without_a_trouble_costs_no_metric() -> None:
     with planned_world() as world:
         world.say()
         world.end()
-        assert world.metrics(Metric.PARKED_MESSAGES)
+        assert world.metrics(Metric.DELIVERED)
+        assert not world.metrics(Metric.PARKED_MESSAGES)
         assert not world.metrics(Metric.STOPPED_TRIGGERS)
 
 

@@ -158,7 +158,7 @@ def test_an_account_that_can_run_few_more_functions_at_once_is_a_fault(unreserve
     assert health.concurrency_finding(unreserved, used).ok is ok
 
 
-@pytest.mark.parametrize(("silent", "ok"), [([], True), (["stack-ParkedAlarm-1"], None)])
+@pytest.mark.parametrize(("silent", "ok"), [([], True), (["stack-SpillAlarm-1"], None)])
 def test_an_alarm_whose_metric_has_no_value_is_named(silent, ok):
     finding = health.metric_finding(silent, 8)
     assert (finding.ok, all(name in finding.text for name in silent)) == (ok, True)

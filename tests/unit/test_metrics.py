@@ -92,7 +92,12 @@ def test_values_that_threads_add_are_all_written(metrics, emitted):
 
 
 def test_a_number_of_the_whole_stack_has_no_dimension(metrics, emitted):
-    metrics.gauge(Metric.PARKED_MESSAGES, 0)
+    metrics.gauge(Metric.PARKED_MESSAGES, 2)
     (line,) = emitted()
     assert line.pop("_aws")["CloudWatchMetrics"][0]["Dimensions"] == [[]]
-    assert line == {"ParkedMessages": [0]}
+    assert line == {"ParkedMessages": [2]}
+
+
+def test_a_number_that_is_0_is_not_written(metrics, emitted):
+    metrics.gauge(Metric.PARKED_MESSAGES, 0)
+    assert emitted() == []

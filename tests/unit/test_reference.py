@@ -45,7 +45,8 @@ def test_a_cell_keeps_its_row_whole():
 def test_the_parameters_outputs_alarms_and_schemas_are_described():
     assert "| `MaxResends` | `0` | from 0 to 3 | Number of times" in reference.parameters()
     assert "| `PushQueueUrl` | URL of the queue" in reference.outputs()
-    assert "| `ParkedAlarm` | `ParkedMessages` (maximum) is above 0 in 5 min, or has no value |" in (
-        reference.alarms()
+    assert (
+        "| `SettleStoppedAlarm` | `AsyncEventAge` (average) is above 30000 in 5 min, or has no value |"
+        in (reference.alarms())
     )
     assert "| `read.first` | string | The sort key" in reference.events()

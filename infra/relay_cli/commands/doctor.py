@@ -186,8 +186,10 @@ class _Doctor:
             confirmed = sum(one["SubscriptionArn"].startswith("arn:") for one in listed)
         alarms = found["MetricAlarms"]
         yield from health.alarm_findings(alarms, bool(topic), confirmed)
-        silent = [one["AlarmName"] for one in alarms if not self._maxima(one, DAY)]
-        yield health.metric_finding(silent, len(alarms))
+        # The relay writes a value of its own only when there is something to count.
+        of_aws = [one for one in alarms if one["Namespace"].startswith("AWS/")]
+        silent = [one["AlarmName"] for one in of_aws if not self._maxima(one, DAY)]
+        yield health.metric_finding(silent, len(of_aws))
 
     def roles(self) -> Iterator[Finding]:
         cloudformation = self._stack.client("cloudformation")
