@@ -10,6 +10,7 @@ from relay import environment
 from relay.domain.bot import Bot
 from relay.domain.diagnosis import Diagnosis
 from relay.domain.keys import session_key
+from relay.domain.polling import until_next_look
 from relay.domain.segments import Segment
 from relay.domain.states import State
 from relay_cli.finding import Finding, fault, note, ok
@@ -37,7 +38,7 @@ def run_test(stack: relay.Stack, bot: Bot, timeout: float) -> list[Finding]:
     if bot.unusable:  # push would go on with the last good one for a while
         return [fault(OUTBOUND, bot.unusable, "correct it with `relay bots set` or `relay connect`")]
     session_id = f"relay-test-{environment.random_hex(4)}"
-    began = environment.now()
+    began = environment.monotonic()
     # To a group LangBot's default route needs the At.
     at: list[Segment] = [{"type": "At", "target": "http_bot"}] if bot.session_type == "group" else []
     text: Segment = {"type": "Plain", "text": _TEXT}
@@ -46,9 +47,10 @@ def run_test(stack: relay.Stack, bot: Bot, timeout: float) -> list[Finding]:
     messages = relay.Messages(stack)
     while True:
         record = messages.find(session_id, queued.key, bot.name)
-        if (record and record["state"] in _ENDED) or environment.now() - began > timeout:
+        waited = environment.monotonic() - began
+        if (record and record["state"] in _ENDED) or waited > timeout:
             break
-        environment.sleep(0.3)
+        environment.sleep(until_next_look(waited))
     turn = relay.Conversation(stack, session_id, bot.name).reply(record) if record else None
     test = ConnectionTest(
         state=record["state"] if record else None,

@@ -9,13 +9,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
+from relay.domain.polling import until_next_look
 from relay.log_fields import error_fields, error_text
 from relay_console.view_item import ViewItem
 
 log = logging.getLogger(__name__)
-
-BUSY_FOR = 15
-"""Seconds after a change for which a source is polled at its busy interval."""
 
 KEEP_ALIVE = 15
 """Seconds of silence after which a page is sent an empty change: so a page that is gone is noticed."""
@@ -28,7 +26,7 @@ class Source(Protocol):
 
     busy_interval: float
     idle_interval: float
-    """Seconds."""
+    """Seconds between two polls: just after a change, and long after it."""
 
     @property
     def has_more(self) -> bool:
@@ -111,11 +109,10 @@ class Poller(Generic[S]):
                     self._version += 1
                     self._changed.notify_all()
             if not self.source.has_more or failed:
-                busy = time.monotonic() - changed_at < BUSY_FOR and not failed
+                busy, idle = self.source.busy_interval, self.source.idle_interval
+                quiet = time.monotonic() - changed_at
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(
-                        self.source.busy_interval if busy else self.source.idle_interval
-                    ):
+                    async with asyncio.timeout(idle if failed else until_next_look(quiet, busy, idle)):
                         await self._wake.wait()
 
 

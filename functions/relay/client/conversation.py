@@ -11,16 +11,12 @@ from relay.client.stack import Stack
 from relay.domain.event import begins_after
 from relay.domain.keys import message_key, record_key, session_key
 from relay.domain.part import ReplyPart
+from relay.domain.polling import until_next_look
 from relay.domain.record import MessageRecord
 from relay.domain.settlement import FinalPart
 from relay.domain.states import UNCERTAIN, AnswerKind, State
 from relay.domain.turn import Turn, turns
 from relay.errors import MessageParked, ReplyTimeout
-
-_QUICK_INTERVAL, _SLOW_INTERVAL = 0.3, 2
-"""Seconds between two looks: in the first ten seconds without news, and later."""
-
-_QUICK_FOR = 10
 
 _RECENT = 10
 """Parts at the end of a session that `follow` begins with and reads again each time."""
@@ -70,7 +66,7 @@ class Conversation:
             seen.update(part["part"] for part in found)
             yield list(map(table.whole, found))
             quiet = 0 if found else quiet
-            pause = _pause(quiet)
+            pause = until_next_look(quiet)
             environment.sleep(pause)
             quiet, since_late = quiet + pause, since_late + pause
             ends = nlargest(_RECENT, seen)
@@ -109,7 +105,7 @@ class Conversation:
                     return turn
                 ended = diagnose_message(self._stack, record, message.bot).line()
                 raise ReplyTimeout(f"no finished reply within {round(timeout, 1):g} s: {ended}")
-            environment.sleep(min(_pause(waited), timeout - waited))
+            environment.sleep(min(until_next_look(waited), timeout - waited))
 
     def _with_resends(self, key: str, consistent: bool = True) -> Iterator[MessageRecord]:
         """Return the record of a message, and those of its resends, as far as they are written."""
@@ -152,7 +148,3 @@ class Conversation:
         if "answer_part" in record and (likely or record["answer_kind"] not in UNCERTAIN):
             return self._replies_table.read(self._session, record["answer_part"])
         return None
-
-
-def _pause(quiet: float) -> float:
-    return _QUICK_INTERVAL if quiet < _QUICK_FOR else _SLOW_INTERVAL

@@ -14,6 +14,7 @@ from typing import Any
 import relay
 from relay.domain.diagnosis import command_about, with_stack
 from relay.domain.keys import bot_of, message_key, session_key
+from relay.domain.polling import until_next_look
 from relay.domain.record import MessageRecord
 from relay.domain.segments import Segment
 from relay.domain.states import State
@@ -23,9 +24,6 @@ from relay_cli.arguments import BOT, MESSAGE, SESSION, TIMEOUT
 from relay_cli.deployment import check_bot
 from relay_cli.push_file import push_file
 from relay_cli.terminal import CommandFailed, complain, say, say_json
-
-POLL_INTERVAL = 0.5
-"""Seconds."""
 
 _OF_ONE_MESSAGE = ("session", "text", "message", "image", "sender", "dedup_id", "session_type", "context")
 
@@ -100,15 +98,16 @@ def run_reset(stack: relay.Stack, options: argparse.Namespace) -> None:
     )
     print_id(sent, options.json)
     messages, key = relay.Messages(stack), message_key(sent.sequence_number)
-    deadline = time.monotonic() + options.timeout
+    began = time.monotonic()
     while True:
         record = messages.find(options.session, key, options.bot)
         if record and record["state"] != State.RETRYING:
             break
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > options.timeout:
             diagnosis = messages.diagnose(record, options.bot).line()
             raise ReplyTimeout(f"nothing within {options.timeout:g} s: {diagnosis}")
-        time.sleep(POLL_INTERVAL)
+        time.sleep(until_next_look(waited))
     if record["state"] == State.PARKED:
         # LangBot 4.11.2 cannot reset any session.
         raise MessageParked(_with_advice(messages, record, record["reason"]))
@@ -116,20 +115,21 @@ def run_reset(stack: relay.Stack, options: argparse.Namespace) -> None:
 
 def run_wait(stack: relay.Stack, options: argparse.Namespace) -> None:
     """Wait for the reply of a message that was sent before, and print it."""
-    deadline = time.monotonic() + options.timeout
+    began = time.monotonic()
     messages, searched = relay.Messages(stack), ""
     while True:
         newest = next(messages.newest_first(options.session, options.bot), None)
         record = messages.find(options.session, options.message, options.bot, after=searched)
         if record:
             break
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > options.timeout:
             missing = messages.not_found(options.session, options.bot, options.message)
             raise ReplyTimeout(f"nothing within {options.timeout:g} s: {missing}")
         searched = newest["message"] if newest else ""
-        time.sleep(POLL_INTERVAL)
+        time.sleep(until_next_look(waited))
     sent = relay.SentMessage(options.bot, options.session, record["message_id"], record["message"])
-    print_turn(wait_for(stack, sent, max(deadline - time.monotonic(), 0)), options.json)
+    print_turn(wait_for(stack, sent, max(began + options.timeout - time.monotonic(), 0)), options.json)
 
 
 def wait_for(stack: relay.Stack, sent: relay.SentMessage, timeout: float) -> Turn:

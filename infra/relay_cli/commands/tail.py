@@ -7,10 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any, cast
 
 import relay
+from relay.domain.keys import record_key, session_key
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 from relay.domain.segments import readable
@@ -62,7 +62,9 @@ class Transcript:
 
     def __init__(self, stack: relay.Stack, options: argparse.Namespace) -> None:
         self._messages = relay.Messages(stack)
+        self._messages_table = stack.open_messages_table()
         self._session, self._bot = options.session, options.bot
+        self._end = record_key(session_key(self._bot, self._session), "~")
         self._told: dict[str, tuple[object, ...]] = {}
         """What was told last of each message, by its key."""
         self._waiting: dict[str, None] = {}
@@ -95,7 +97,7 @@ class Transcript:
 
     def _read(self) -> Iterator[MessageRecord]:
         """Return the session's last messages, and in turn one of the earlier ones that wait."""
-        newest = list(islice(self._messages.newest_first(self._session, self._bot), LAST))[::-1]
+        newest = self._messages_table.messages_before(self._end, LAST)
         known = {record["message"] for record in newest}
         if older := next((key for key in self._waiting if key not in known), None):
             del self._waiting[older]
