@@ -4,6 +4,7 @@ import json
 
 from relay.domain.keys import stamp_of
 from relay.domain.part import ReplyPart
+from relay.domain.segments import text_of
 from relay.domain.timestamps import unix_seconds
 from relay_console.view_item import ViewItem
 
@@ -18,7 +19,7 @@ def part_item(part: ReplyPart) -> ViewItem:
         "sequence": _sequence(part),
         "final": part["is_final"],
         "at": part["received_at"],
-        "length": None if is_unread(part) else len(part["text"]),
+        "length": None if is_unread(part) else len(text_of(part["message"])),
     }
 
 

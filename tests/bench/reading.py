@@ -38,7 +38,6 @@ def reading_lines(deployed: Deployed) -> Iterator[Line]:
                 "is_final": False,  # or settle and publish would be busy for minutes
                 "stream": True,
                 "message": [{"type": "Plain", "text": "It left our warehouse on Monday."}],
-                "text": "It left our warehouse on Monday.",
                 "created_at": sent_at,
                 "sent_at": sent_at,
                 "received_at": sent_at,

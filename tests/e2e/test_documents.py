@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from relay import Conversation, PushQueue
+from support.callbacks import reply
+from support.deployed import Talk
 from support.examples import environment_of
 from support.second_stack import physical_ids, processed_template, stack_of
 
@@ -21,10 +23,11 @@ OPERATING = (ROOT / "docs/operating.md").read_text("utf-8")
 
 @pytest.fixture(scope="module")
 def example_environment(deployed, default_bot):
-    """The environment of the examples, with a session that has a reply."""
+    """The environment of the examples, with a session that has a reply and the beginning of another."""
     outputs = deployed.local.outputs
     sent = PushQueue(deployed.stack).push("ticket-1", "hello")
     Conversation(deployed.stack, "ticket-1").wait(sent)
+    reply(Talk(deployed, default_bot, "default", "ticket-1"), "in_2", final=False, text="hello ag")
     return {
         **environment_of(deployed),
         "PYTHONPATH": str(ROOT / "functions"),

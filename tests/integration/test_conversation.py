@@ -59,6 +59,17 @@ def test_following_returns_a_late_first_part_of_a_short_session(talk, store):
     assert texts(parts, 2) == ["late", "3"]
 
 
+def test_each_part_is_read_with_its_text_however_it_was_stored(talk, workers, store):
+    store(1, "It", is_final=False)
+    store(2, "It is", is_final=False, stream=False)
+    store(3, "It is 5.")
+    table, conversation = workers.replies_table, talk.conversation()
+    stored = table.newest(f"{talk.name}#{talk.session}", 3)
+    assert [part.get("text") for part in stored] == [None, "It is", "It is 5."]
+    for read in (conversation.parts(), conversation.follow(), conversation.turns()[0].parts):
+        assert texts(read, 3) == ["It", "It is", "It is 5."]
+
+
 def test_a_part_whose_body_cannot_be_read_keeps_its_place(talk, workers, store):
     store(1, "x" * 500_000)
     store(2, "next")

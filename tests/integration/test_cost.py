@@ -61,6 +61,21 @@ def test_a_part_costs_one_write_and_no_read(talk, workers, counted):
     assert counted.units.total() == 5
 
 
+@pytest.mark.parametrize(
+    ("kilobytes", "sentence"),
+    [(1.7, "take {:g} write units if the text grows to 1.7 KB"), (4, "{:g} if it grows to 4 KB")],
+)
+def test_a_streamed_turn_costs_what_the_document_says(talk, workers, counted, kilobytes, sentence):
+    receiver, grown = workers.receiver(), kilobytes * 1024
+    receive(talk, receiver)
+    counted.clear()
+    for number in range(1, 101):
+        message = [{"type": "Plain", "text": "x" * int(grown * number / 100)}]
+        receive(talk, receiver, sequence=number, is_final=number == 100, message=message)
+    assert counted.calls == {"PutItem": 100}
+    assert sentence.format(counted.units.total()) in " ".join(COST.read_text("utf-8").split())
+
+
 def documented():
     """Return the write and read units by step, from the table of docs/cost.md."""
     table = COST.read_text("utf-8").partition("| step |")[2].partition("\n\n")[0]

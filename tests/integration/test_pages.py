@@ -32,7 +32,7 @@ def test_the_last_parts_of_a_session_are_more_than_a_page(workers):
     parts = [f"2026-11-22T13:00:48.{number:06}#000001#{number:012}" for number in range(5)]
     for part in parts:
         item = {"session": session, "part": part, "sequence": 1, "bot": "pages", "digest": ""}
-        item["message"] = "x" * 390_000
+        item |= {"is_final": True, "message": "x" * 390_000}
         workers.replies_table.store(item, b"")
     assert [part["part"] for part in workers.replies_table.newest(session, 4)] == parts[1:]
     found, first = [], "~"

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from relay.domain.admission import BotState
-from relay.domain.part import with_body
+from relay.domain.part import with_body, without_replaced_text
 from relay.domain.states import State
 from relay.domain.timestamps import utc_text
 from relay_console.bot_view import bot_item
@@ -149,6 +149,10 @@ def test_a_part_whose_body_was_not_read_is_shown_as_large():
     (turn,) = turn_items([unread], [], NOW)
     assert turn["bubbles"][0]["segments"] is None
     assert part_item(unread)["length"] is None
+
+
+def test_a_part_that_is_stored_without_its_text_is_shown_with_its_length():
+    assert part_item(without_replaced_text(part("hello", final=False)))["length"] == 5
 
 
 @pytest.mark.parametrize("field", ["id", "name"])

@@ -55,7 +55,7 @@ def test_a_raw_body_that_is_kept_in_any_case_is_put_once(message, item):
 def test_a_body_larger_than_any_escapes_make_it_is_not_tried_at_the_table():
     store = Store()
     part = {"bot": "default", "digest": "d", "session": "s", "part": "1", "sequence": 1}
-    part |= {"message": [], "text": "short"}
+    part |= {"is_final": True, "stream": True, "message": [], "text": "short"}
     for size in (2_000_000, 3_000_000):
         assert RepliesTable(store, store).store(part, b"x" * size)
     small, large = store.items

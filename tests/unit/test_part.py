@@ -16,7 +16,9 @@ from relay.domain.part import (
     session_id_in,
     sync_reply_body,
     with_body,
+    with_text,
     without_body,
+    without_replaced_text,
 )
 from relay.domain.strict_json import MAX_VALUES, Malformed
 from support.recordings import RECORDINGS, callbacks
@@ -208,6 +210,25 @@ def test_any_body_is_kept_or_refused(fields, signed_at):
     stamp, _, digest = part["part"].split("#")
     assert (len(stamp), len(digest)) == (26, 12)
     assert set(without_body(part)) <= set(part)
+
+
+# ---------------------------------------------------------------- the text beside the segments
+
+
+@pytest.mark.parametrize(
+    ("stream", "is_final", "is_stored"),
+    [(True, False, False), (True, True, True), (False, False, True), (False, True, True)],
+)
+def test_only_a_part_that_a_later_one_replaces_is_stored_without_text(stream, is_final, is_stored):
+    part = received_part(raw(stream=stream, is_final=is_final))
+    stored = without_replaced_text(part)
+    assert ("text" in stored, stored["message"]) == (is_stored, part["message"])
+    assert with_text(stored) == part
+
+
+def test_the_text_that_an_item_has_is_kept():
+    part = received_part(raw(is_final=False))
+    assert with_text(part) is part
 
 
 # ---------------------------------------------------------------- a body that an item cannot hold

@@ -213,13 +213,13 @@ def test_a_turn_without_a_final_part_looks_complete_unless_text_is_replaced(read
     ("last_parts", "complete"),
     [
         ([], False),
-        ([{"text": ""}], False),
-        ([{"text": "It is 5."}], True),
-        ([{"text": "It is"}, {"text": "It is 5."}], True),
-        ([{"text": "It is"}, {"text": "Failed."}], False),
-        ([{"text": "It is"}, {"overflow": "parts/x"}], True),
-        ([{"overflow": "parts/x"}, {"text": "It is 5."}], True),
-        ([{"overflow": "parts/x"}, {"text": ""}], False),
+        ([{"message": []}], False),
+        ([{"message": [plain("It is 5.")]}], True),
+        ([{"message": [plain("It is")]}, {"message": [plain("It is 5.")]}], True),
+        ([{"message": [plain("It is")]}, {"message": [plain("Failed.")]}], False),
+        ([{"message": [plain("It is")]}, {"overflow": "parts/x"}], True),
+        ([{"overflow": "parts/x"}, {"message": [plain("It is 5.")]}], True),
+        ([{"overflow": "parts/x"}, {"message": []}], False),
     ],
 )
 def test_a_turn_looks_complete_if_its_last_part_goes_on_with_the_text(last_parts, complete):

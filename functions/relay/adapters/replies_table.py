@@ -9,7 +9,7 @@ from relay.adapters.dynamodb import IS_NEW, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, part_path, put_item
 from relay.domain.attempt import accepted_after
 from relay.domain.keys import stamp_of
-from relay.domain.part import ReplyPart, with_body, without_body
+from relay.domain.part import ReplyPart, with_body, with_text, without_body, without_replaced_text
 from relay.domain.record import MessageRecord
 from relay.domain.segments import Segment
 from relay.domain.settlement import FinalPart, merged
@@ -46,8 +46,8 @@ class RepliesTable:
 
     def store(self, part: ReplyPart, raw: bytes) -> bool:
         """Store a part with its raw body; return False if it was stored before."""
-        path = part_path(part["bot"], part["digest"])
-        entry = OverflowingItem(part, without_body(part), raw, path, _MAX_RAW_BYTES, "normalized" in part)
+        path, item = part_path(part["bot"], part["digest"]), without_replaced_text(part)
+        entry = OverflowingItem(item, without_body(part), raw, path, _MAX_RAW_BYTES, "normalized" in part)
         return put_item(self._table, self._bucket, entry, IS_NEW, {})
 
     def read(self, session: str, part: str) -> ReplyPart | None:
@@ -170,9 +170,9 @@ class RepliesTable:
         return [item["part"] for item in found if item["part"] != part]
 
     def whole(self, part: ReplyPart) -> ReplyPart:
-        """Return a part with its body, also if that is in the overflow bucket."""
+        """Return a part with its body and its text, also if the table has none."""
         if "overflow" not in part:
-            return part
+            return with_text(part)
         try:
             return with_body(part, self._raw(part))
         except Malformed:  # a version without this limit has stored it

@@ -55,7 +55,8 @@ class ReplyPart(TypedDict):
     message: list[Segment]
     """LangBot's segments."""
     text: str
-    """The Plain segments of `message`, for people."""
+    """The Plain segments of `message`, for people. The table has none of a streamed part that is not final: a
+    later part repeats it."""
     created_at: UtcText
     """When LangBot emitted the part, in UTC. If the bot's time zone is not known, it is computed from the
     signed time."""
@@ -187,6 +188,18 @@ def _with_more(part: ReplyPart, body: PartBody) -> ReplyPart:
     if conflicting := {name: value for name, value in body.more.items() if name in RELAY_FIELDS}:
         part["conflicting_fields"] = conflicting
     return cast(ReplyPart, {**more, **part})
+
+
+def without_replaced_text(part: ReplyPart) -> ReplyPart:
+    """Return the part as the table has it: without `text` if it is streamed and not final."""
+    if part["is_final"] or not part["stream"]:
+        return part
+    return cast(ReplyPart, {name: value for name, value in part.items() if name != "text"})
+
+
+def with_text(part: ReplyPart) -> ReplyPart:
+    """Return a part that has its `message` with its `text`, also if the table has none."""
+    return part if "text" in part else {**part, "text": text_of(part["message"])}
 
 
 def without_body(part: ReplyPart) -> ReplyPart:

@@ -88,7 +88,7 @@ def looks_complete(last_parts: Sequence[ReplyPart]) -> bool:
     """
     if not last_parts or "overflow" in last_parts[-1]:
         return bool(last_parts)
-    *before, last = (part.get("text", "") for part in last_parts)
+    *before, last = (text_of(part.get("message", [])) for part in last_parts)
     return bool(last) and all(begins_with(last, text) for text in before)
 
 
