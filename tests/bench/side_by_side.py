@@ -81,8 +81,8 @@ def environment_of(local: LocalStack, function: str) -> dict[str, str]:
     variables: dict[str, str] = configuration["Environment"]["Variables"]
     path = [f"{ROOT}/functions", f"{ROOT}/infra", f"{ROOT}/tests", f"{ROOT}/.local/peers"]
     return variables | {
-        # One process sends more in a second than a real bot may hold, and no bot of this answers.
-        "MAX_IN_FLIGHT": "100000",
+        # No bot of this answers, and a round of 40 messages must find slots.
+        "MAX_IN_FLIGHT": "120",
         "PATH": os.defpath,
         "PYTHONPATH": os.pathsep.join(path),
         "AWS_ENDPOINT_URL": local.outputs["EndpointUrl"],

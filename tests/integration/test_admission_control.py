@@ -14,9 +14,11 @@ from relay.domain.attempt import Outcome, Verdict
 from relay.domain.keys import BOTS
 from relay.domain.timestamps import utc_text
 from relay.errors import InvalidState
+from support.api_calls import counted_calls
 from support.queued_messages import deliver, queued
 
 ACCEPTED = Outcome(Verdict.ACCEPTED)
+SLOW = Outcome(Verdict.ACCEPTED, seconds=2)
 FAILED = Outcome(Verdict.REFUSED, "answered 502")
 
 
@@ -66,9 +68,9 @@ def end(control, permit, outcome=ACCEPTED):
     return permit
 
 
-def admit_one(control, talk, needs_slot=True):
+def admit_one(control, talk, needs_slot=True, outcome=ACCEPTED):
     """Admit a message and end its attempt."""
-    return end(control, admit(control, talk, needs_slot))
+    return end(control, admit(control, talk, needs_slot), outcome)
 
 
 def admitted(*results):
@@ -78,7 +80,7 @@ def admitted(*results):
 def test_functions_together_admit_no_more_than_there_are_slots(talk, new_control):
     controls = [new_control(5) for _ in range(4)]
     with ThreadPoolExecutor(8) as threads:
-        results = list(threads.map(lambda n: admit_one(controls[n % 4], talk), range(24)))
+        results = list(threads.map(lambda n: admit_one(controls[n % 4], talk, outcome=SLOW), range(24)))
     assert admitted(*results) == 5
     assert {(r.full, r.seconds <= 1) for r in results if isinstance(r, Deferred)} == {(True, True)}
 
@@ -386,6 +388,78 @@ def test_push_keeps_no_lease_of_a_bot_that_fails(talk, dispatcher, table, answer
     talk.bot.answer_with(answer)
     deliver(dispatcher, queued(talk))
     assert leases_taken(table, talk) == kept
+
+
+# ---------------------------------------------------------------- messages without a write
+
+
+@pytest.fixture
+def calls(talk, deployed):
+    """Counts the calls to DynamoDB."""
+    with counted_calls(deployed, "dynamodb") as counted:
+        yield counted
+
+
+def admit_many(control, talk, count, **how):
+    return admitted(*(admit_one(control, talk, **how) for _ in range(count)))
+
+
+def test_a_function_writes_once_for_many_messages_of_a_second(talk, new_control, calls):
+    control = new_control(50)
+    assert admit_many(control, talk, 14) == 14
+    assert calls.calls["UpdateItem"] == 2  # the second takes 12 slots in advance
+    admit_one(control, talk)
+    assert calls.calls["UpdateItem"] == 3
+
+
+def test_messages_that_need_no_slot_need_no_write_while_the_lease_lasts(talk, new_control, calls, clock):
+    control = new_control(50)
+    assert admit_many(control, talk, 20, needs_slot=False) == 20
+    assert calls.calls["UpdateItem"] == 1
+    clock.now += 1.1
+    admit_one(control, talk, needs_slot=False)
+    assert calls.calls["UpdateItem"] == 2
+
+
+def test_slots_that_were_taken_in_advance_are_no_other_functions(talk, new_control, clock):
+    control, other = new_control(12), new_control(12)
+    admit_many(control, talk, 2)  # the second takes 2 of the 11 that are left in advance
+    assert admit_many(other, talk, 20, outcome=SLOW) == 8
+    assert admit_many(control, talk, 20) == 2
+
+
+def test_slots_in_advance_that_nobody_used_are_free_again(talk, new_control, clock):
+    control = new_control(12)
+    admit_many(control, talk, 2)
+    for _ in range(2):
+        clock.now += 1
+        admit_one(new_control(12), talk, outcome=SLOW)
+    assert admit_many(new_control(12), talk, 20, outcome=SLOW) == 10
+
+
+def test_a_message_without_a_write_finds_the_bot_paused_within_a_second(talk, new_control, clock):
+    control = new_control(50)
+    admit_many(control, talk, 3)
+    new_control(50).pause(talk.name, clock.now)
+    clock.now += 1
+    assert admit_one(control, talk).paused
+
+
+def test_the_lease_of_a_message_without_a_write_lasts_as_long_as_its_attempt(talk, new_control, clock):
+    control = new_control(50)
+    admit_many(control, talk, 3)
+    clock.now += 0.9
+    admit(control, talk)
+    clock.now += 14.9  # an attempt takes 15 s at the most
+    assert admit(new_control(50), talk).lease == "lease_3"
+
+
+def test_a_failure_ends_what_was_taken_in_advance(talk, new_control):
+    control = new_control(50)
+    admit_many(control, talk, 3)
+    admit_one(control, talk, outcome=FAILED)
+    assert admit_one(control, talk).seconds > 0
+    assert not admit_one(control, talk).full
 
 
 # ---------------------------------------------------------------- cancelled messages

@@ -783,15 +783,17 @@ def spares_a_failing_bot(findings: Findings) -> Iterator[str]:
     for bot, attempts in findings.attempts.items():
         moments = [(one.began, "begins", one) for one in attempts]
         moments += [(_seen_end(one), "ends", one) for one in attempts]
-        failures, failed_at, next_at, probe = 0, 0.0, 0.0, None
+        failures, failed_at, next_at = 0, 0.0, 0.0
+        # A probe by a sync call can last longer than the next one waits.
+        probes = list[Post]()
         for moment, what, one in sorted(moments, key=lambda entry: entry[0]):
             if what == "begins" and failures and moment > failed_at + MAX_RACE:
                 if moment < next_at - MAX_RACE:
                     early = next_at - moment
                     yield f"{bot} got an attempt {early:.0f} s too early, after {failures} failures"
-                probe, next_at = one, moment + max_attempt_seconds("push")
-            elif what == "ends" and (one is probe or not failures):
-                probe = None
+                probes.append(one)
+                next_at = moment + max_attempt_seconds("push")
+            elif what == "ends" and (one in probes or not failures):
                 if _is_failure(one):
                     failures, failed_at = failures + 1, moment
                     at_most = MAX_RELOAD_WAIT if one.status == 404 else MAX_PAUSE

@@ -122,7 +122,7 @@ class Scenario:
             storm=chance.choice([60, 180, 400, 900]),
             retry_for=chance.choice([60, 300, 900, 3600]),
             answer_deadline=chance.choice([60, 240, 600, 900]),
-            max_in_flight=chance.choice([0, 2, 3, 5, 50]),
+            max_in_flight=chance.choice([0, 2, 3, 12, 50]),
             max_resends=chance.choice([0, 0, 1, 2]),
             queue_retention=chance.choice([QUEUE_RETENTION, SHORT_RETENTION]),
             day=chance.choice([DAY, SHORT_DAY]),

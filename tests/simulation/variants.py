@@ -35,7 +35,7 @@ from relay.adapters.workflow_tasks import WorkflowTasks
 from relay.client import session_eraser
 from relay.client.session_eraser import SessionEraser
 from relay.domain import admission, attempt, event, part, retry, task
-from relay.domain.admission import BotState, Decision, Deferred
+from relay.domain.admission import BotState, Decision, Deferred, KeptLease
 from relay.domain.attempt import AttemptHistory, Outcome, Verdict
 from relay.domain.bot import Bot
 from relay.domain.keys import message_key, part_key, record_key
@@ -196,6 +196,9 @@ def let_a_record_expire_while_its_message_is_queued(good: Any, *arguments: Any) 
     return good(*arguments) | {"expires_at": days_after(now, keep_days)}
 
 
+MANY_AT_ONCE: dict[str, Any] = {"burst": True, "messages": 60, "sessions": 60, "bots": 1, "max_in_flight": 12}
+
+
 @variant(admission, "decide", burst=True, messages=24, sessions=12, max_in_flight=3)
 def admit_every_message(_: Any, *state: Any) -> Decision:
     return Decision.GO
@@ -211,6 +214,16 @@ def send_to_a_full_bot(good: Any, self: Any, bot: str, *more: Any, **named: Any)
     permit = good(self, bot, *more, **named)
     full = isinstance(permit, Deferred) and permit.full
     return Permit(bot, self._state(bot)) if full else permit
+
+
+@variant(KeptLease, "slots_for", **MANY_AT_ONCE)
+def use_slots_that_were_not_taken(good: Any, self: Any, *when: Any) -> int | None:
+    return None if good(self, *when) is None else 1
+
+
+@variant(admission, "slots_in_advance", **MANY_AT_ONCE)
+def take_all_slots_in_advance(_: Any, free: int) -> int:
+    return free
 
 
 @variant(
@@ -521,6 +534,11 @@ def send_to_a_paused_bot(*_: Any) -> float:
 def admit_by_a_state_from_before_the_pause(good: Any, self: Any, permit: Permit, change: Any) -> Any:
     unchanged = tuple(name for name in change.unchanged if not name.startswith("paused"))
     return good(self, permit, replace(change, unchanged=unchanged))
+
+
+@variant(BotAdmin, "pause", Trouble.STOPS, **CROWDED_STOP | {"sessions": 60})
+def call_a_bot_paused_that_still_gets_messages(_: Any, self: Any, bot: str) -> None:
+    self._admission_control.pause(bot, self._stack.now())
 
 
 @variant(BotState, "excused_until", Trouble.STOPS, Trouble.DOWN, messages=24, storm=180, retry_for=300)

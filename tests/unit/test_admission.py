@@ -11,6 +11,7 @@ from relay.domain.admission import (
     BotState,
     Decision,
     Deferred,
+    KeptLease,
     cancelled_messages,
     decide,
     due_at,
@@ -23,6 +24,7 @@ from relay.domain.admission import (
     may_keep,
     probe_delay,
     slot_poll_delay,
+    slots_in_advance,
     with_cancelled,
 )
 from relay.domain.timestamps import utc_text
@@ -50,6 +52,28 @@ def test_a_message_that_needs_no_slot_goes_though_all_are_taken():
 
 def test_a_bot_that_never_had_a_message_gets_its_item_first():
     assert decide(BotState.of({}), NOW, False) is Decision.COUNT_SLOTS
+
+
+def test_a_message_goes_without_a_write_by_a_slot_that_was_taken_before():
+    full = state(slots_expire_at=NOW + 0.5, slots=2, slots_taken=2)
+    assert decide(full, NOW, True, reserved=1) is Decision.GO_RESERVED
+    assert decide(full, NOW, True, reserved=0) == Deferred(0.5, full=True)
+    assert decide(full, NOW, False, reserved=0) is Decision.GO_RESERVED
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"paused_since": NOW - 5},
+        {"failures": 1, "probe_at": NOW + 5},
+        {"failures": 1, "probe_at": NOW - 5},
+        {"slots_expire_at": NOW - 0.1},
+    ],
+)
+def test_what_was_taken_before_passes_no_pause_no_probe_and_no_count(item):
+    taken = state(**{"slots_expire_at": NOW + 0.5, "slots": 8, "slots_taken": 4} | item)
+    assert decide(taken, NOW, True, reserved=3) == decide(taken, NOW, True)
+    assert decide(taken, NOW, True, reserved=3) is not Decision.GO_RESERVED
 
 
 PAUSED = {"paused_since": NOW - 1e6}
@@ -232,6 +256,29 @@ def test_no_lease_of_a_slow_bot_is_kept():
 
 def test_the_first_lease_is_never_kept():
     assert not keeps("lease_1", lease_1=NOW + 5)
+
+
+def kept_lease(ends_at=NOW + 13, counted_until=NOW + 1):
+    return KeptLease("lease_4", lease_entry("a", ends_at), 3, counted_until)
+
+
+def test_a_kept_lease_has_its_slots_until_they_are_counted_again():
+    assert kept_lease().slots_for(state(slots_expire_at=NOW + 1), NOW + 12) == 3
+    assert kept_lease().slots_for(state(slots_expire_at=NOW + 2), NOW + 12) == 0
+
+
+def test_a_kept_lease_that_ends_before_the_attempt_needs_a_write():
+    assert kept_lease(ends_at=NOW + 11.9).slots_for(state(slots_expire_at=NOW + 1), NOW + 12) is None
+
+
+def test_a_lease_that_another_function_has_taken_is_not_kept():
+    assert kept_lease().is_in(with_leases(lease_4=NOW + 13))
+    assert not kept_lease().is_in(with_leases(lease_4=NOW + 14))
+
+
+@pytest.mark.parametrize("free", range(1, 101))
+def test_a_quarter_of_the_free_slots_at_most_is_taken_in_advance(free):
+    assert slots_in_advance(free) <= min(free / 4, free - 1)
 
 
 def test_no_attempt_is_made_at_a_bot_whose_leases_are_all_taken():

@@ -7,7 +7,7 @@ from typing import Any
 from relay import environment
 from relay.adapters.dynamodb import Item, Table
 from relay.domain import admission
-from relay.domain.admission import BotState, Decision, Deferred
+from relay.domain.admission import BotState, Decision, Deferred, KeptLease
 from relay.domain.attempt import Outcome
 from relay.domain.keys import BOTS
 from relay.domain.record import MAX_REASON
@@ -25,12 +25,14 @@ _GATES = ("probe_at", "paused_since", "paused_until", "cancelled")
 class Permit:
     """Permission for one attempt at `bot`; `state` is the bot's state when it was given.
 
-    `lease` is the attribute of the bot's item that the attempt has; None if it probes the bot.
+    `lease` is the attribute of the bot's item that the attempt has; None if it probes the bot. `spare_slots`
+    were taken with the attempt's own, for the next messages of the same function.
     """
 
     bot: str
     state: BotState
     lease: str | None = None
+    spare_slots: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class _Change:
 class AdmissionControl:
     """Admits messages to their bots, for all functions together, by one conditional write to admit.
 
-    Another write ends the attempt if the bot failed, is slow or is busy. Else its lease is kept for the next.
+    Another write ends the attempt if the bot failed, is slow or is busy. Else its lease is kept for the next
+    message, which needs no write within a second, as long as a slot is left of those that were taken with it.
 
     Nothing is lost if a function dies between two steps, or the item is wrong. The slots are counted again
     each second, from the index of the messages that wait for an answer, and a lease ends by itself. All
@@ -68,8 +71,8 @@ class AdmissionControl:
         self._answer_deadline = answer_deadline
         self._clock = clock
         self._states: dict[str, tuple[float, BotState]] = {}
-        self._kept: dict[str, tuple[str, object]] = {}
-        """By its bot, a lease that this function left taken, with its entry."""
+        self._kept: dict[str, KeptLease] = {}
+        """By its bot, a lease that this function left taken."""
 
     def acquire(
         self,
@@ -94,15 +97,22 @@ class AdmissionControl:
             cancelled = admission.cancelled_messages(permit.state, now)
             if message_id in cancelled:
                 raise InvalidState(admission.CANCELLED)
-            decision = admission.decide(permit.state, now, needs_slot, is_test)
+            kept = None if is_sync else self._kept_lease(permit.state, bot)
+            reserved = kept.slots_for(permit.state, now + max_duration) if kept else None
+            decision = admission.decide(permit.state, now, needs_slot, is_test, reserved)
             if isinstance(decision, Deferred):
                 return decision
-            lease = None
+            if kept and decision is Decision.GO_RESERVED:
+                del self._kept[bot]
+                return replace(permit, lease=kept.name, spare_slots=(reserved or 0) - needs_slot)
+            lease = kept.name if kept else admission.free_lease(permit.state, self._leases, now, is_sync)
             if decision is Decision.PROBE:
-                change = self._probe(now, max_duration)
-            elif lease := self._lease(permit, now, is_sync):
-                entry = admission.lease_entry(environment.random_hex(), now + max_duration)
-                change = self._admission(decision, permit, now, needs_slot, (lease, entry))
+                lease, change = None, self._probe(now, max_duration)
+            elif lease:
+                # The attempts that need no write until the next count end later.
+                until = now + max_duration + admission.SLOT_COUNT_TTL
+                entry = admission.lease_entry(environment.random_hex(), until)
+                change = self._admission(decision, permit, now, needs_slot, (lease, entry), bool(kept))
             elif attempt:
                 break
             else:
@@ -111,9 +121,9 @@ class AdmissionControl:
                 continue
             over = "" if cancelled or "cancelled" not in permit.state.item else " REMOVE cancelled"
             changed, state = self._update(permit, replace(change, expression=change.expression + over))
-            permit = Permit(bot, state, lease)
+            permit = Permit(bot, state, lease, max(0, change.values.get(":taken", 0) - needs_slot))
             # To count the slots takes one of them, if one is free.
-            if changed and (decision is not Decision.COUNT_SLOTS or state.slots_taken == needs_slot):
+            if changed and (decision is not Decision.COUNT_SLOTS or state.slots_taken >= needs_slot):
                 return permit
         return Deferred(admission.SLOT_COUNT_TTL, full=True)
 
@@ -126,7 +136,7 @@ class AdmissionControl:
         if outcome.bot_healthy:
             state, lease, now = permit.state, permit.lease, self._clock()
             if lease and admission.may_keep(state, lease, self._leases, now, outcome.seconds):
-                self._kept[permit.bot] = lease, state.item[lease]
+                self._kept[permit.bot] = KeptLease.of(state, lease, permit.spare_slots)
                 return
             gone = own or (
                 "failures",
@@ -142,12 +152,10 @@ class AdmissionControl:
         if own and not changed:
             self._update(permit, _Change(f"REMOVE {permit.lease}", {}, unchanged=own))
 
-    def _lease(self, permit: Permit, now: float, is_sync: bool) -> str | None:
-        """Return the lease that an attempt may have, None if there is none now."""
-        name, entry = self._kept.get(permit.bot, ("", None))
-        if not is_sync and entry is not None and permit.state.item.get(name) == entry:
-            return name
-        return admission.free_lease(permit.state, self._leases, now, is_sync)
+    def _kept_lease(self, state: BotState, bot: str) -> KeptLease | None:
+        """Return the lease that this function has kept, if `state` still has it."""
+        kept = self._kept.get(bot)
+        return kept if kept and kept.is_in(state) else None
 
     def _failure(self, permit: Permit, outcome: Outcome, own: tuple[str, ...]) -> _Change:
         failures = permit.state.failures + 1
@@ -206,26 +214,39 @@ class AdmissionControl:
         return _Change("SET probe_at = :later, probing = :yes", values, unchanged=_GATES)
 
     def _admission(
-        self, decision: Decision, permit: Permit, now: float, needs_slot: bool, lease: tuple[str, str]
+        self,
+        decision: Decision,
+        permit: Permit,
+        now: float,
+        needs_slot: bool,
+        lease: tuple[str, str],
+        in_advance: bool,
     ) -> _Change:
-        """Return the change that gives a message its lease, a name and its entry, and its slot."""
+        """Return the change that gives a message its lease, a name and its entry, and its slot.
+
+        Let it take slots for the function's next messages too, if `in_advance`.
+        """
         name, entry = lease
-        take, values = f"{name} = :lease", {":lease": entry}
+        take, values = f"{name} = :lease", dict[str, Any]({":lease": entry})
         if decision is Decision.GO:
             return _Change(f"SET {take}", values, unchanged=(*_GATES, name))
         unchanged = ("slots_expire_at", *_GATES, name)
         if decision is Decision.TAKE_SLOT:
-            one_more = f"SET slots_taken = slots_taken + :one, {take}"
-            return _Change(one_more, values | {":one": 1}, unchanged, condition="slots_taken < slots")
+            state = permit.state
+            spare = admission.slots_in_advance(state.slots - state.slots_taken) if in_advance else 0
+            change = f"SET slots_taken = slots_taken + :taken, {take}"
+            values |= {":taken": 1 + spare, ":end": state.slots - spare}
+            return _Change(change, values, unchanged, condition="slots_taken < :end")
         # The count subtracts them, and another function may have taken one since they were read.
         as_counted = (*unchanged, "slots_taken")
         in_flight = self.in_flight(permit.bot, now) if needs_slot else 0
         slots = admission.free_slots(self._max_in_flight, in_flight, permit.state, now)
+        spare = admission.slots_in_advance(slots) if needs_slot and in_advance else 0
         count = "SET slots_expire_at = :expire_at, slots = :slots, slots_taken = :taken"
         counted = {
             ":expire_at": utc_text(now + admission.SLOT_COUNT_TTL),
             ":slots": slots,
-            ":taken": int(needs_slot and slots > 0),
+            ":taken": int(needs_slot and slots > 0) + spare,
         }
         if needs_slot and not slots:
             return _Change(count, counted, as_counted)

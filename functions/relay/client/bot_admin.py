@@ -90,11 +90,13 @@ class BotAdmin:
         return is_sending(self.state(bot), self._stack.now())
 
     def pause(self, bot: str) -> None:
-        """Keep a bot's messages on the queue until `resume`. No attempt is admitted from now on.
+        """Keep a bot's messages on the queue until `resume`. No attempt begins any more.
 
-        Those under way end within the time of an attempt: `is_sending` says whether there are any.
+        Those under way end within the time of an attempt: `is_sending` says whether there are any. It takes
+        SLOT_COUNT_TTL seconds, as `end_pause` does.
         """
         self._admission_control.pause(bot, self._stack.now())
+        environment.sleep(SLOT_COUNT_TTL)
 
     def resume(self, bot: str) -> bool:
         """End the pause that `pause` began; return False, and change nothing, if there is none.

@@ -156,7 +156,6 @@ LEASES = 4
 LEASE_TTL = 70
 """Seconds until a lease is free at the latest, if a function died with it: more than the longest attempt."""
 
-
 QUICK_ATTEMPT = 1
 """Seconds of the longest attempt whose lease is kept. With two leases a bot that is so quick still gets two
 messages a second at the least."""
@@ -193,6 +192,42 @@ def may_keep(state: BotState, lease: str, leases: int, now: float, seconds: floa
     return _leases_taken(state, now) <= leases // 2
 
 
+@dataclass(frozen=True)
+class KeptLease:
+    """A lease that a function left taken for its next message to the bot.
+
+    The function has taken `spare_slots` in advance, of the count that is valid until `slots_expire_at`.
+    """
+
+    name: str
+    entry: object
+    spare_slots: int
+    slots_expire_at: float
+
+    @classmethod
+    def of(cls, state: BotState, name: str, spare_slots: int) -> Self:
+        """Return the lease `name`, which `state` has."""
+        return cls(name, state.item[name], spare_slots, state.slots_expire_at)
+
+    def is_in(self, state: BotState) -> bool:
+        """Tell whether nobody else has taken the lease since."""
+        return state.item.get(self.name) == self.entry
+
+    def slots_for(self, state: BotState, attempt_ends: float) -> int | None:
+        """Return how many slots are left for attempts without a write, None if the lease ends before one."""
+        if _ends_at(self.entry) < attempt_ends:
+            return None
+        return self.spare_slots if state.slots_expire_at == self.slots_expire_at else 0
+
+
+def slots_in_advance(free: int) -> int:
+    """Return how many of the free slots a function takes for its next messages, beside the one it needs.
+
+    They are lost to others for two seconds if no message comes. So most of them stay free.
+    """
+    return free // 4
+
+
 def is_sending(state: BotState, now: float) -> bool:
     """Tell whether an attempt may be under way at `now`: it has a lease, or probes the bot.
 
@@ -208,8 +243,11 @@ def _leases_taken(state: BotState, now: float) -> int:
 
 
 def _is_free(entry: object, now: float) -> bool:
-    ends_at = _time(str(entry).partition(" ")[0])
-    return not 0 < ends_at - now <= LEASE_TTL
+    return not 0 < _ends_at(entry) - now <= LEASE_TTL
+
+
+def _ends_at(entry: object) -> float:
+    return _time(str(entry).partition(" ")[0])
 
 
 # ---------------------------------------------------------------- the circuit breaker
@@ -275,10 +313,11 @@ class Decision(Enum):
     """How a message is admitted.
 
     It goes as it is, with one of the slots, after the slots are counted, or as the only one, to probe whether
-    the bot works again.
+    the bot works again. Or it goes without a write, with what its function has taken before.
     """
 
     GO = auto()
+    GO_RESERVED = auto()
     TAKE_SLOT = auto()
     COUNT_SLOTS = auto()
     PROBE = auto()
@@ -296,10 +335,13 @@ class Deferred:
     paused: bool = False
 
 
-def decide(state: BotState, now: float, needs_slot: bool, is_test: bool = False) -> Decision | Deferred:
+def decide(
+    state: BotState, now: float, needs_slot: bool, is_test: bool = False, reserved: int | None = None
+) -> Decision | Deferred:
     """Decide what a message may do at `now` (Unix seconds), as far as is known.
 
-    `is_test` says that it tests the connection.
+    `is_test` says that it tests the connection. `reserved` are the slots that the function has taken in
+    advance; None if it has kept no lease for the attempt.
     """
     if pause := state.pause_left(now, is_test):
         return Deferred(min(pause, MAX_PAUSE), paused=True)
@@ -309,9 +351,13 @@ def decide(state: BotState, now: float, needs_slot: bool, is_test: bool = False)
             return Decision.PROBE
         return Deferred(min(wait, 2) if state.probing else wait)
     if not needs_slot:
-        return Decision.GO if state.item else Decision.COUNT_SLOTS
+        if not state.item:
+            return Decision.COUNT_SLOTS
+        return Decision.GO if reserved is None else Decision.GO_RESERVED
     if not 0 < state.slots_expire_at - now <= SLOT_COUNT_TTL + CLOCK_SKEW:
         return Decision.COUNT_SLOTS
+    if reserved:
+        return Decision.GO_RESERVED
     if state.slots_taken < state.slots:
         return Decision.TAKE_SLOT
     return Deferred(state.slots_expire_at - now, full=True)
