@@ -152,7 +152,8 @@ class EventPublisher:
             one for one in batch if (event := events.get(one.number)) is not None and event.id in refused
         ]
         published = len(events) - len(refused)
-        log.info("published", extra={"events": published, "failed": len(failed)})
+        if failed:
+            log.warning("events are published later", extra={"published": published, "failed": len(failed)})
         again = [record.number for record in failed if not self._is_lost(record)]
         if again and not published and len(again) == len(failed):
             raise PublishFailed(f"none of {len(again)} events; they are tried again")

@@ -133,6 +133,18 @@ def test_a_turn_that_takes_too_long_to_read_is_published_without_its_reply():
     assert (data["read"]["first"], data["read"]["last"]) == (table.parts[0]["part"], table.parts[-1]["part"])
 
 
+def test_a_batch_is_logged_only_if_some_of_it_is_published_later(caplog):
+    caplog.set_level("INFO")
+    table = turn("a")
+    publisher = EventPublisher(MessagesTable(), table, EventBus(), Metrics("test"), clock=lambda: 1)
+    record = StreamRecord("1", {}, table.parts[-1], 0)
+    assert publisher.publish([record], lambda: 60) == []
+    assert caplog.records == []
+    with pytest.raises(PublishFailed):
+        publisher.publish([record], lambda: 0)
+    assert [line.message for line in caplog.records] == ["events are published later"]
+
+
 def test_a_batch_of_which_nothing_is_published_fails_as_a_whole():
     table, bus = turn("a"), EventBus()
     bus.is_down = True
