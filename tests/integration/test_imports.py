@@ -49,6 +49,13 @@ def test_no_function_imports_powertools_before_it_has_a_metric(function):
     assert "aws_lambda_powertools" not in modules_of(function)
 
 
+@pytest.mark.parametrize("function", HANDLERS)
+def test_a_function_imports_botocore_without_the_rest_of_boto3(function):
+    modules = modules_of(function)
+    assert "botocore.session" in modules
+    assert not modules & {"boto3", "s3transfer"}
+
+
 @pytest.mark.parametrize("function", ["callback.app", "settle.app"])
 def test_a_function_that_sends_no_message_imports_no_http_client(function):
     assert "requests" not in modules_of(function)

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-import boto3
+import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
@@ -188,13 +188,11 @@ def callback_in_this_process(deployed: Deployed) -> Iterator[CallbackFunction]:
         "KEEP_DAYS": "1",
     }
     clients: dict[str, Any] = {}
-    make = boto3.client
+    session = botocore.session.get_session()
+    make = session.create_client
 
-    def recorded(service: str, **more: Any) -> Any:
-        if "config" not in more:  # one of the test's
-            return make(service, **more)  # type: ignore[call-overload]
-        validating = more["config"].merge(Config(parameter_validation=True))
-        clients[service] = make(service, config=validating)  # type: ignore[call-overload]
+    def recorded(service: str, config: Config) -> Any:
+        clients[service] = make(service, config=config.merge(Config(parameter_validation=True)))
         return clients[service]
 
     with ExitStack() as ends:
@@ -206,8 +204,8 @@ def callback_in_this_process(deployed: Deployed) -> Iterator[CallbackFunction]:
         patch = ends.enter_context(pytest.MonkeyPatch.context())
         for name, value in environment.items():
             patch.setenv(name, value)
-        patch.setattr("boto3.DEFAULT_SESSION", None)
-        patch.setattr("boto3.client", recorded)
+        patch.setattr(session, "create_client", recorded)
+        patch.setattr("relay.adapters.aws._session", session)
         patch.delitem(sys.modules, "callback.app", raising=False)
         yield CallbackFunction(
             app=importlib.import_module("callback.app"),

@@ -1,11 +1,15 @@
 """Items of DynamoDB as plain values."""
 
 import json
+from decimal import Decimal
 
 import botocore.session
 import pytest
+from boto3.dynamodb.types import TypeSerializer
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from relay.adapters.dynamodb import Table, from_item, to_item, with_fast_reads
 
@@ -26,6 +30,28 @@ def test_a_number_is_read_however_many_zeros_dynamodb_writes(written, number):
     read = from_item({"plain": {"N": written}, "nested": value})
     assert read == {"plain": number, "nested": [{"deep": number}]}
     assert type(read["plain"]) is type(number)
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.text() | st.integers() | st.decimals(allow_nan=False, allow_infinity=False)
+)
+VALUES = st.recursive(SCALARS, lambda value: st.lists(value) | st.dictionaries(st.text(), value))
+
+
+@given(VALUES)
+@example(tuple("ab"))
+@example(Decimal("1E+126"))
+@example(10**38)
+@example(10**38 + 1)
+@example(0.5)
+def test_a_value_is_written_or_refused_as_by_boto3(value):
+    def written(write):
+        try:
+            return write(value)
+        except (ArithmeticError, TypeError) as error:
+            return type(error)
+
+    assert written(lambda value: to_item({"a": value})["a"]) == written(TypeSerializer().serialize)
 
 
 class Raw:
