@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import Field, dataclass
-from typing import Any, ClassVar, Self
+from typing import get_type_hints
 
 _NO_TASK_OWNERS = "none"
 """The `task_owners` of a stack that ends no tasks; else they are the ARNs of whose tasks it ends."""
@@ -13,33 +12,24 @@ class SettingsError(Exception):
     """The environment lacks something; the text names the variable."""
 
 
-class _FromEnvironment:
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read each field from the variable of its name in capitals. Raise SettingsError."""
-        values: dict[str, str | int] = {}
-        for name, kind in cls.__dataclass_fields__.items():
-            variable = name.upper()
-            text = environ.get(variable, "").strip()
-            if not text:
-                raise SettingsError(f"environment variable {variable} is not set")
-            if kind.type is int and not text.isdecimal():
-                raise SettingsError(f"environment variable {variable} must be a whole number")
-            values[name] = int(text) if kind.type is int else text
-        return cls(**values)
-
-
-@dataclass(frozen=True)
-class _Settings(_FromEnvironment):
-    """What every function needs."""
+class _Settings:
+    """What every function needs. The annotations of a class, and of its bases, name its variables."""
 
     replies_table: str
     overflow_bucket: str
 
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        """Read each setting from the variable of its name in capitals. Raise SettingsError."""
+        for name, kind in get_type_hints(type(self)).items():
+            variable = name.upper()
+            text = environ.get(variable, "").strip()
+            if not text:
+                raise SettingsError(f"environment variable {variable} is not set")
+            if kind is int and not text.isdecimal():
+                raise SettingsError(f"environment variable {variable} must be a whole number")
+            setattr(self, name, kind(text))
 
-@dataclass(frozen=True)
+
 class _TaskSettings(_Settings):
     """What a function needs that deals with `reply_to_task`."""
 
@@ -51,7 +41,6 @@ class _TaskSettings(_Settings):
         return self.task_owners != _NO_TASK_OWNERS
 
 
-@dataclass(frozen=True)
 class CallbackSettings(_Settings):
     """What callback needs."""
 
@@ -61,7 +50,6 @@ class CallbackSettings(_Settings):
     spill_queue_url: str
 
 
-@dataclass(frozen=True)
 class PushSettings(_TaskSettings):
     """What push needs."""
 
@@ -76,7 +64,6 @@ class PushSettings(_TaskSettings):
     keep_days: int
 
 
-@dataclass(frozen=True)
 class SettleSettings(_Settings):
     """What settle needs."""
 
@@ -88,7 +75,6 @@ class SettleSettings(_Settings):
     trigger_sources: str
 
 
-@dataclass(frozen=True)
 class PublishSettings(_TaskSettings):
     """What publish needs."""
 
