@@ -13,6 +13,7 @@ from relay.adapters.awaiting_index import AwaitingIndex
 from relay.adapters.message_queue import MessageQueue
 from relay.adapters.messages_table import MessagesTable
 from relay.adapters.replies_table import RepliesTable
+from relay.domain.attempt import accepted_after
 from relay.domain.keys import RECHECKS, SETTLE, RecordKey, record_key
 from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
@@ -92,7 +93,8 @@ class DueItems:
         # The index is a moment behind: a later turn can have merged the message again, with a later deadline.
         if record is None or "awaiting" not in record or record["due_at"] > utc_text(now):
             return False
-        around, complete = self.replies_table.parts_around(record["session"], record["delivered_at"])
+        accepted_at = accepted_after(record["delivered_at"])
+        around, complete = self.replies_table.parts_around(record["session"], accepted_at)
         if record["state"] == State.DELIVERED and "accepted_message_id" not in record:
             record = self._identified(record, around)
         reply_to = record.get("accepted_message_id")

@@ -10,8 +10,8 @@ from local.sample_bot import Answer
 from relay import InvalidMessage, InvalidState, MessageParked, Messages
 from relay.adapters.dynamodb import Table
 from relay.adapters.messages_table import MessagesTable
+from relay.adapters.queue_size import MAX_QUEUED_BYTES
 from relay.domain.keys import message_key
-from relay.domain.message import MAX_QUEUED_BYTES
 from support.callbacks import reply
 from support.due_items import handle_due, make_overdue
 from support.parked_messages import UNPARSED, park

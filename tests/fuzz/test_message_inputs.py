@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 from hypothesis import strategies as st
 
+from relay.adapters.queue_size import MAX_QUEUED_BYTES
 from relay.domain import schemas
-from relay.domain.message import MAX_QUEUED_BYTES
 from relay.domain.record import MAX_REASON
 from support.bots import change_secret, further_bot
 from support.fuzzing import IN_FLIGHT, in_lanes, unforeseen

@@ -56,6 +56,12 @@ def test_a_function_imports_botocore_without_the_rest_of_boto3(function):
     assert not modules & {"boto3", "s3transfer"}
 
 
+def test_callback_imports_no_rule_of_sending_and_settling():
+    domain = {name.removeprefix("relay.domain.") for name in modules_of("callback.app") if ".domain." in name}
+    needed = {"bot", "keys", "lenient_json", "part", "segments", "signing", "strict_json", "timestamps"}
+    assert domain == needed
+
+
 @pytest.mark.parametrize("function", ["callback.app", "settle.app"])
 def test_a_function_that_sends_no_message_imports_no_http_client(function):
     assert "requests" not in modules_of(function)

@@ -1,9 +1,12 @@
-"""How many messages are on a queue."""
+"""How large a message of SQS may be, and how many messages are on a queue."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
+
+MAX_QUEUED_BYTES = 1 << 20
+"""Bytes that SQS takes as one message, its attributes included."""
 
 
 def queue_size(sqs: "SQSClient", queue_url: str) -> int:

@@ -3,19 +3,20 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from relay.adapters.dynamodb import IS_NEW, Table
 from relay.adapters.overflow_bucket import OverflowBucket, OverflowingItem, part_path, put_item
-from relay.domain.attempt import accepted_after
 from relay.domain.keys import stamp_of
 from relay.domain.part import ReplyPart, with_body, with_text, without_body, without_replaced_text
-from relay.domain.record import MessageRecord
 from relay.domain.segments import Segment
-from relay.domain.settlement import FinalPart, merged
 from relay.domain.signing import SIGNATURE_TOLERANCE
 from relay.domain.strict_json import Malformed
 from relay.domain.timestamps import MAX_UTC_OFFSET, UtcText, host_clock_offset, unix_seconds, utc_text
+
+if TYPE_CHECKING:
+    from relay.domain.record import MessageRecord
+    from relay.domain.settlement import FinalPart
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class RepliesTable:
         """
         return _ReadOnce(self._table, self._bucket)
 
-    def merged(self, final: FinalPart, candidates: Sequence[MessageRecord]) -> list[MessageRecord]:
+    def merged(self, final: "FinalPart", candidates: Sequence["MessageRecord"]) -> list["MessageRecord"]:
         """Return those of the `merge_candidates` of a final part that LangBot merged into its turn.
 
         Return none if the session has more parts than `parts_since` reads.
@@ -111,15 +112,18 @@ class RepliesTable:
                 "a session has too many parts to find what was merged", extra={"session": final.session}
             )
             return []
+        # Callback only stores parts, so it does not pay for this import.
+        from relay.domain.settlement import merged
+
         return merged(candidates, {part["reply_to"] for part in parts})
 
-    def parts_around(self, session: str, delivered_at: UtcText) -> tuple[list[ReplyPart], bool]:
-        """Return `parts_since` a message was accepted, and whether those are all.
+    def parts_around(self, session: str, accepted_at: float) -> tuple[list[ReplyPart], bool]:
+        """Return `parts_since` a time (Unix seconds), and whether those are all.
 
         LangBot's clock, which stamps them, may be off by SIGNATURE_TOLERANCE.
         """
         newest = self._newest_times(session)
-        earliest = accepted_after(delivered_at) - SIGNATURE_TOLERANCE
+        earliest = accepted_at - SIGNATURE_TOLERANCE
         parts = self.parts_since(session, utc_text(earliest + _clock_offset(newest)))
         # The session's first part may have come between the two reads.
         return parts, not (parts and newest) or parts[-1]["part"] >= newest[0]["part"]

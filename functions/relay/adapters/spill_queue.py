@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from relay.adapters.overflow_bucket import OverflowBucket, spill_path
-from relay.domain.message import MAX_QUEUED_BYTES
+from relay.adapters.queue_size import MAX_QUEUED_BYTES
 from relay.domain.part import VerifiedCallback
 
 if TYPE_CHECKING:

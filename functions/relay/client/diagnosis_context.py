@@ -8,6 +8,7 @@ from relay import environment
 from relay.adapters.replies_table import RepliesTable
 from relay.client.bot_admin import BotAdmin
 from relay.client.stack import Stack
+from relay.domain.attempt import accepted_after
 from relay.domain.bot import NO_BOT
 from relay.domain.diagnosis import Diagnosis, DiagnosisContext, RefusedCallback, diagnose, with_stack
 from relay.domain.keys import record_key
@@ -49,7 +50,7 @@ def own_parts(record: MessageRecord, replies_table: RepliesTable) -> tuple[list[
     reply_to = record.get("accepted_message_id")
     if not reply_to:
         return [], True
-    parts, complete = replies_table.parts_around(record["session"], record["delivered_at"])
+    parts, complete = replies_table.parts_around(record["session"], accepted_after(record["delivered_at"]))
     return [part for part in parts if part["reply_to"] == reply_to], complete
 
 

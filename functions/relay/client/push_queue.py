@@ -4,9 +4,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
+from relay.adapters.queue_size import MAX_QUEUED_BYTES
 from relay.client.stack import Stack
 from relay.domain.bot import Bot
-from relay.domain.message import MAX_QUEUED_BYTES, Action, Message, parse_message, request_for
+from relay.domain.message import Action, Message, parse_message, request_for
 from relay.domain.segments import Segment
 from relay.errors import InvalidMessage
 

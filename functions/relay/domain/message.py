@@ -18,9 +18,6 @@ MAX_REQUEST_BYTES = 1 << 20
 _AT_BOT: Segment = {"type": "At", "target": "http_bot"}
 # LangBot's default route takes a message to a group only with this segment (LangBot 4.11.2).
 
-MAX_QUEUED_BYTES = 1 << 20
-"""Bytes that SQS takes as one message, its attributes included."""
-
 QUEUE_RETENTION = 14 * 86_400
 """Seconds after which SQS deletes a message without notice: PushQueue's MessageRetentionPeriod."""
 
