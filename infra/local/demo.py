@@ -42,7 +42,7 @@ class Session:
 
     def show_new(self) -> bool:
         """Print the parts that have landed since; tell whether there were any."""
-        new = self.talk.parts(self.parts[-1]["part"] if self.parts else "")
+        new = list(self.talk.parts(self.parts[-1]["part"] if self.parts else ""))
         for part in new:
             if self.parts and part["reply_to"] != self.parts[-1]["reply_to"]:
                 self.show_end()
@@ -70,7 +70,7 @@ class Session:
                 found.append(f"message {number}: {error}")
         if not found and replies != list(dict.fromkeys(part["reply_to"] for part in self.parts)):
             found.append("the turns are not those of the messages, in the order of the messages")
-        if self.parts != self.talk.parts():
+        if self.parts != list(self.talk.parts()):
             found.append("a part landed before one that was there already")
         if len({part["digest"] for part in self.parts}) != len(self.parts):
             found.append("a part is there twice")

@@ -366,7 +366,7 @@ def test_a_part_is_shown_with_its_stamp_signature_and_raw_json(console, talk):
     raw = part_body(talk, sequence=7, trace={"id": "t-1"})
     assert post_part(talk, raw, signed_headers(raw, secret="new")).ok
     talk.deployed.state(talk.push("hello"), "answered")
-    part = talk.conversation().parts()[0]
+    part = talk.parts()[0]
     console.open(talk.session)
     console.turn("hi").locator(".open").click()
     protocol = console.protocol()

@@ -27,7 +27,7 @@ def stored_parts(talk):
 def test_a_signed_part_is_stored(talk):
     response = post_part(talk, part_body(talk))
     assert (response.status_code, response.json()) == (200, {"message": "kept"})
-    (part,) = talk.conversation().parts()
+    (part,) = talk.parts()
     assert (part["text"], part["reply_to"], part["is_final"]) == ("hi", "in_1", True)
 
 
@@ -35,7 +35,7 @@ def test_a_retry_is_answered_200_and_stored_once(talk):
     raw = part_body(talk)
     signed = signed_headers(raw)
     assert [post_part(talk, raw, signed).status_code for _ in range(3)] == [200] * 3
-    assert len(talk.conversation().parts()) == 1
+    assert len(talk.parts()) == 1
 
 
 def test_parallel_retries_are_stored_once(talk):
@@ -44,7 +44,7 @@ def test_parallel_retries_are_stored_once(talk):
     with ThreadPoolExecutor(8) as threads:
         statuses = list(threads.map(lambda _: post_part(talk, raw, signed).status_code, range(8)))
     assert statuses == [200] * 8
-    assert len(talk.conversation().parts()) == 1
+    assert len(talk.parts()) == 1
 
 
 def test_different_parts_with_one_sequence_and_stamp_are_both_stored(talk):
@@ -52,7 +52,7 @@ def test_different_parts_with_one_sequence_and_stamp_are_both_stored(talk):
         post_part(
             talk, part_body(talk, message=[{"type": "Plain", "text": text}], timestamp="2026-11-22T13:00:00")
         )
-    assert {part["text"] for part in talk.conversation().parts()} == {"one", "two"}
+    assert {part["text"] for part in talk.parts()} == {"one", "two"}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_duplicated_headers_are_refused(talk):
     connection.endheaders(raw)
     assert connection.getresponse().status == 401
     connection.close()
-    assert talk.conversation().parts() == []
+    assert talk.parts() == []
 
 
 @pytest.mark.parametrize("bot", ["missing", "UPPER", "a" * 64, "%2e%2e", "x%00y"])
@@ -140,7 +140,7 @@ def test_a_signed_body_that_is_no_part_is_answered_400_and_quarantined(talk, raw
 def test_a_part_in_careless_json_is_stored_and_its_raw_body_kept(talk, old, new, text):
     raw = part_body(talk).replace(old, new)
     assert post_part(talk, raw).status_code == 200
-    (part,) = talk.conversation().parts()
+    (part,) = talk.parts()
     assert (part["text"], part["normalized"]) == (text, True)
     assert overflow_objects(talk.deployed, f"parts/{talk.name}/") == [raw]
 
@@ -150,7 +150,7 @@ def test_a_field_that_is_called_as_one_of_ours_reads_nothing_else(talk, overflow
     theirs = {"overflow": overflow, "session": "default#other", "digest": "0" * 64, "normalized": True}
     assert post_part(talk, part_body(talk, **theirs)).status_code == 200
     assert post_part(talk, part_body(talk, sequence=2)).status_code == 200
-    parts = talk.conversation().parts()
+    parts = talk.parts()
     assert [part["text"] for part in parts] == ["hi", "hi"]
     assert sum(part.get("conflicting_fields") == theirs for part in parts) == 1
 
@@ -160,13 +160,13 @@ def test_a_part_with_a_number_past_a_double_is_read_like_any_other(talk, number)
     raw = part_body(talk, message=[{"type": "Plain", "text": "hi"}, {"type": "Chart", "n": "NUMBER"}])
     assert post_part(talk, raw.replace(b'"NUMBER"', number.encode())).status_code == 200
     assert post_part(talk, part_body(talk, sequence=2)).status_code == 200
-    assert sorted(part["text"] for part in talk.conversation().parts()) == ["hi", "hi"]
+    assert sorted(part["text"] for part in talk.parts()) == ["hi", "hi"]
 
 
 @pytest.mark.parametrize("sequence", [-1, 0, 2**70, 10**37, 10**40, -(10**40)])
 def test_a_part_is_stored_with_any_sequence(talk, sequence):
     assert post_part(talk, part_body(talk, sequence=sequence)).status_code == 200
-    assert [part["sequence"] for part in talk.conversation().parts()] == [sequence]
+    assert [part["sequence"] for part in talk.parts()] == [sequence]
 
 
 def nested(levels):
@@ -190,7 +190,7 @@ def test_a_part_that_no_item_can_hold_is_read_like_any_other(talk, message):
     raw = part_body(talk, message=message)
     signed = signed_headers(raw)
     assert [post_part(talk, raw, signed).status_code for _ in range(2)] == [200, 200]
-    (part,) = talk.conversation().parts()
+    (part,) = talk.parts()
     assert part["message"] == message
     assert talk.conversation().turns()[0].finished
     assert overflow_objects(talk.deployed, f"parts/{talk.name}/") == [raw]
@@ -199,13 +199,13 @@ def test_a_part_that_no_item_can_hold_is_read_like_any_other(talk, message):
 def test_a_part_that_an_item_can_hold_is_not_in_the_bucket(talk):
     message = [{"type": "Plain", "text": "x" * 150_000, "half": 0.5, "none": None, "empty": {"": []}}]
     assert post_part(talk, part_body(talk, message=message)).status_code == 200
-    assert talk.conversation().parts()[0]["message"] == message
+    assert talk.parts()[0]["message"] == message
     assert overflow_objects(talk.deployed, f"parts/{talk.name}/") == []
 
 
 def test_a_body_that_the_gateway_encodes_is_verified_as_sent(talk):
     assert post_part(talk, part_body(talk), content_type="application/octet-stream").status_code == 200
-    assert len(talk.conversation().parts()) == 1
+    assert len(talk.parts()) == 1
 
 
 def moved_to_now(callback, seconds):
@@ -224,7 +224,7 @@ def test_recorded_traffic_is_stored_in_order_of_emission(talk, recording):
         assert post_part(talk, raw).status_code == 200
     for session in {json.loads(raw)["session_id"] for raw in emitted}:
         own = [json.loads(raw) for raw in emitted if json.loads(raw)["session_id"] == session]
-        assert [part["message"] for part in talk.conversation(session).parts()] == [p["message"] for p in own]
+        assert [part["message"] for part in talk.parts(session)] == [p["message"] for p in own]
 
 
 def test_a_rotated_secret_is_used_for_its_first_part(talk):
@@ -245,7 +245,7 @@ def test_a_part_says_with_which_of_the_secrets_it_was_verified(talk):
     for sequence, secret in enumerate(["new", OUT]):
         raw = part_body(talk, sequence=sequence)
         assert post_part(talk, raw, signed_headers(raw, secret=secret)).status_code == 200
-    assert [part["verified_with"] for part in talk.conversation().parts()] == [0, 1]
+    assert [part["verified_with"] for part in talk.parts()] == [0, 1]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])

@@ -388,9 +388,9 @@ def test_tail_tells_what_stays_silent_and_what_broke_off(talk, relay):
     talk.deployed.state(talk.push("SILENT"), "delivered")
     sent = talk.push("LONG:4:1 MIDFAIL")
     talk.deployed.state(sent, "delivered")
-    eventually(lambda: len(talk.conversation().parts()) == 3)
+    eventually(lambda: len(talk.parts()) == 3)
     options = Namespace(session=talk.session, bot=talk.name)
-    transcript, parts = Transcript(talk.deployed.stack, options), talk.conversation().parts()
+    transcript, parts = Transcript(talk.deployed.stack, options), talk.parts()
     now = time.time()
     assert not [line for line in transcript.lines(parts, now) if "  !  " in line]
     lines = list(transcript.lines([], now + SILENT_AFTER + 60))

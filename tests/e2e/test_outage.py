@@ -26,7 +26,7 @@ def test_a_large_part_outlives_an_outage(talk):
     with without(talk.deployed, "dynamodb:PutItem"):
         assert post_part(talk, raw).status_code == 200
         assert overflow_objects(talk.deployed, f"spill/{talk.name}/") == [raw]
-    (part,) = eventually(talk.conversation().parts)
+    (part,) = eventually(talk.parts)
     assert part["message"] == json.loads(raw)["message"]
     assert part["digest"] == hashlib.sha256(raw).hexdigest()
 
@@ -38,4 +38,4 @@ def test_a_part_that_cannot_be_spilled_is_answered_503_and_kept_next_time(talk):
         response = post_part(talk, raw, signed)
     assert (response.status_code, response.json()) == (503, {"message": "could not be kept, try again"})
     assert post_part(talk, raw, signed).status_code == 200
-    assert len(talk.conversation().parts()) == 1
+    assert len(talk.parts()) == 1

@@ -85,7 +85,7 @@ def test_the_query_that_an_event_describes_reads_the_turn(talk, event_listener):
             ":r": {"S": data["reply_to"]},
         },
     )["Items"]
-    assert [item["part"]["S"] for item in found] == [part["part"] for part in talk.conversation().parts()]
+    assert [item["part"]["S"] for item in found] == [part["part"] for part in talk.parts()]
 
 
 def test_each_final_part_publishes_a_revision_of_the_whole_turn(talk, event_listener):
@@ -167,12 +167,12 @@ def test_a_part_in_the_overflow_bucket_is_published_like_any_other(talk, event_l
     reply_now(talk, "in_1", text=" there", stream=False)
     data = event_listener.one("Reply Completed")
     assert (data["text"], data["message"]) == ("hi there", [*first, *plain(" there")])
-    assert "overflow" in talk.conversation().parts()[0]
+    assert "overflow" in talk.parts()[0]
 
 
 def test_a_reply_of_which_a_body_is_gone_is_published_by_its_keys(talk, event_listener):
     reply_now(talk, "in_1", final=False, text="x" * 500_000, stream=False)
-    (part,) = talk.conversation().parts()
+    (part,) = talk.parts()
     talk.deployed.client("s3").delete_object(Bucket=talk.deployed.stack.overflow_bucket, Key=part["overflow"])
     reply_now(talk, "in_1", text="hi", stream=False)
     data = event_listener.one("Reply Completed")
@@ -201,7 +201,7 @@ def test_an_unanswered_message_is_published_once(talk, event_listener):
 
 def test_an_unanswered_message_says_that_its_reply_broke_off(talk, event_listener):
     sent = talk.push("LONG:8:20 MIDFAIL")
-    eventually(lambda: len(talk.conversation().parts()) == 5)
+    eventually(lambda: len(talk.parts()) == 5)
     make_overdue(talk, sent)
     handle_due(talk)
     assert event_listener.one("Message Unanswered")["last_error"] == "the reply broke off after 5 parts"
@@ -375,7 +375,7 @@ def final_parts(talk):
     """Return the session's final parts as the stream of RepliesTable has them, numbered from 0."""
     return [
         StreamRecord(str(number), {}, part, time.time())
-        for number, part in enumerate(talk.conversation().parts())
+        for number, part in enumerate(talk.parts())
         if part["is_final"]
     ]
 

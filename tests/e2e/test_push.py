@@ -95,7 +95,7 @@ def test_an_accepted_message_whose_response_was_lost_is_not_sent_twice(talk, fau
     first, second = talk.keys()
     assert first == second
     talk.bot.awake.set()
-    eventually(talk.conversation().parts)
+    eventually(talk.parts)
     assert [turn.text for turn in talk.conversation().turns()] == ["echo: hello"]
 
 
@@ -257,14 +257,14 @@ def test_a_sync_call_without_a_reply_stays_open(talk):
     talk.bot.answer_with(Answer(200, empty))
     sent = talk.push("hello", action="sync")
     assert talk.deployed.state(sent, "delivered")["accepted_message_id"] == "in_x"
-    assert talk.conversation().parts() == []
+    assert talk.parts() == []
 
 
 def test_a_sync_reply_is_between_the_parts_around_it(talk):
     talk.conversation().wait(talk.push("one"))
     talk.conversation().wait(talk.push("two", action="sync"))
     talk.conversation().wait(talk.push("three"))
-    assert [part["text"] for part in talk.conversation().parts()] == ["echo: one", "echo: two", "echo: three"]
+    assert [part["text"] for part in talk.parts()] == ["echo: one", "echo: two", "echo: three"]
 
 
 def test_a_slow_sync_call_does_not_hold_up_another_bot(talk, deployed):

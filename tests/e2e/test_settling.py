@@ -108,7 +108,7 @@ def test_a_push_answers_the_message_that_it_quotes(talk):
     message = [{"type": "Quote", "id": accepted_id}, {"type": "Plain", "text": "quoting"}]
     post_part(talk, part_body(talk, reply_to="", message=message))
     record = talk.deployed.state(quoted, "answered")
-    (part,) = talk.conversation().parts()
+    (part,) = talk.parts()
     assert (record["answered_by"], record["answer_part"]) == ("", part["part"])
     assert record["answer_kind"] == "own"
     assert talk.conversation().wait(quoted).text == "quoting"
@@ -126,7 +126,7 @@ def test_a_push_probably_answers_the_only_message_that_waits(talk):
     eventually(lambda: talk.deployed.record(sent)["answered_by"] == accepted_id)
     record = talk.deployed.record(sent)
     assert record["answer_kind"] == "own"
-    assert record["answer_part"] == talk.conversation().parts()[-1]["part"]
+    assert record["answer_part"] == talk.parts()[-1]["part"]
 
 
 def push_while_two_wait(talk):
@@ -230,7 +230,7 @@ def test_an_overdue_message_is_unanswered_and_says_that_nothing_came(talk):
 
 def test_an_unanswered_message_says_how_far_its_reply_came(talk):
     sent = talk.push("LONG:8:20 MIDFAIL")
-    eventually(lambda: len(talk.conversation().parts()) == 5)
+    eventually(lambda: len(talk.parts()) == 5)
     make_overdue(talk, sent)
     handle_due(talk)
     assert talk.deployed.record(sent)["last_error"] == "the reply broke off after 5 parts"
@@ -328,7 +328,7 @@ def test_settling_again_or_in_another_order_gives_the_same(talk):
     for at in (now - 10, now - 30, now - 20, now - 30):
         raw = part_body(talk, reply_to=reply_to, sequence=at)
         post_part(talk, raw, signed_headers(raw, timestamp=str(at)))
-    first = min(part["sent_at"] for part in talk.conversation().parts())
+    first = min(part["sent_at"] for part in talk.parts())
     eventually(lambda: talk.deployed.record(sent).get("answered_at") == first)
     time.sleep(1)
     assert talk.deployed.record(sent)["answered_at"] == first

@@ -136,7 +136,7 @@ def test_an_upgrade_loses_no_message_no_reply_and_no_order(deployed, stack, talk
     make_overdue(talks["down"], down[0])
     invoke(stack, "SettleFunction", {})
     assert stack.record(down[0])["answered_by"] == "in_early"
-    assert eventually(talks["spilled"].conversation().parts)[0]["text"] == "hi"
+    assert eventually(talks["spilled"].parts)[0]["text"] == "hi"
 
     eventually(lambda: sum(len(bot.taken(flow)) for flow in FLOW) == 39)
     expected = {flow: [str(number) for number in range(13)] for flow in FLOW}

@@ -98,7 +98,7 @@ def costs_of(structure, talk, workers):
     with measured(costs, "callback"), suppress(Malformed):
         workers.receiver().receive(talk.name, headers, raw)
     with measured(costs, "library"):
-        parts = talk.conversation(session).parts()
+        parts = talk.parts(session)
     with measured(costs, "turns"):
         talk.conversation(session).turns()
     with measured(costs, "console"):

@@ -25,7 +25,7 @@ TIMEOUT = int(
 def stored(talk, count=1):
     """Return the parts of the session, once there are so many."""
     conversation = talk.conversation()
-    return eventually(lambda: parts if len(parts := conversation.parts()) >= count else None)
+    return eventually(lambda: parts if len(parts := list(conversation.parts())) >= count else None)
 
 
 @pytest.mark.parametrize("mode", ["refuses", "fails", "hangs", "is down"])

@@ -162,7 +162,7 @@ def test_a_first_reading_that_breaks_off_begins_again(deployed, talk, session, c
 
 def test_a_stack_that_was_made_anew_leaves_nothing_of_the_old_one(deployed, talk, session, clock):
     record = deployed.state(talk.push("hello"), "answered")
-    part = talk.conversation().parts()[0]
+    part = talk.parts()[0]
     overview = caught_up(Overview(deployed.stack, clock))
     feed = caught_up(SessionFeed(deployed.stack, session, clock))
     for source in (overview, feed):

@@ -77,7 +77,7 @@ def test_a_part_whose_body_cannot_be_read_keeps_its_place(talk, workers, store):
     bucket = talk.deployed.stack.overflow_bucket
     path = part_path(first["bot"], first["digest"])
     talk.deployed.client("s3").put_object(Bucket=bucket, Key=path, Body=b"[")
-    assert texts(talk.conversation().parts(), 2) == ["", "next"]
+    assert texts(talk.parts(), 2) == ["", "next"]
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def deliver_one(talk, workers, dispatcher):
 def test_a_reply_is_found_behind_any_number_of_later_parts(talk, workers, deliver_one, store):
     sent, record = deliver_one()
     store(1, "its own", reply_to=record["accepted_message_id"])
-    (own,) = talk.conversation().parts()
+    (own,) = talk.parts()
     for number in range(12):
         store(2 + number, reply_to="in_other", is_final=False)
     workers.settler().settle(FinalPart.of(own))
@@ -153,7 +153,7 @@ def test_a_merged_message_gets_a_turn_from_its_beginning(talk, workers, deliver_
     store(-900, "begun, ", stream=False, is_final=False, reply_to=first["accepted_message_id"])
     merged, record = deliver_one()
     store(60, "and ended", stream=False, reply_to=first["accepted_message_id"])
-    final = FinalPart.of(talk.conversation().parts()[-1])
+    final = FinalPart.of(talk.parts()[-1])
     workers.settler().settle(replace(final, sent_at=unix_seconds(record["delivered_at"]) + 1))
     assert talk.conversation().wait(merged, timeout=0).text == "begun, and ended"
 

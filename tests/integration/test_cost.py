@@ -106,7 +106,7 @@ def test_a_message_of_five_parts_costs_what_the_document_says(talk, workers, dis
     for number in range(1, 6):
         receive(talk, receiver, reply_to=reply_to, sequence=number, is_final=number == 5)
     count("five parts", ["PutItem"])
-    last = talk.conversation().parts()[-1]
+    last = talk.parts()[-1]
     counted.clear()
     assert workers.publisher().publish([StreamRecord("1", {}, last, time.time())], lambda: 60) == []
     count("publishing", ["PutItem", "UpdateItem"])
@@ -271,6 +271,13 @@ def test_waiting_costs_the_same_however_long_the_session_is(long_session, worker
     assert counted.units.total() == 2
 
 
+def test_parts_are_read_a_page_at_a_time(long_session, counted):
+    parts = long_session.conversation().parts()
+    assert counted.calls == {}
+    next(parts)
+    assert counted.calls == {"Query": 1}
+
+
 def test_following_costs_the_same_however_long_the_session_is(long_session, workers, counted):
     parts = long_session.conversation().follow()
     counted.clear()
@@ -287,7 +294,7 @@ def test_only_a_context_makes_publishing_look_for_merged_messages(talk, workers,
     deliver(dispatcher, first, later)
     reply_to = workers.record(first)["accepted_message_id"]
     receive(talk, workers.receiver(), reply_to=reply_to, is_final=True)
-    last = talk.conversation().parts()[-1] | {"sent_at": utc_text(time.time() + 1)}
+    last = talk.parts()[-1] | {"sent_at": utc_text(time.time() + 1)}
     counted.clear()
     assert workers.publisher().publish([StreamRecord("1", {}, last, time.time())], lambda: 60) == []
     assert counted.calls == {"Query": queries, "PutEvents": 1}
@@ -305,7 +312,7 @@ def test_a_task_costs_the_part_that_answers_its_message_and_the_turn(talk, worke
     deliver(dispatcher, message)
     record = workers.record(message)
     receive(talk, workers.receiver(), reply_to=record["accepted_message_id"], is_final=True)
-    (part,) = talk.conversation().parts()
+    (part,) = talk.parts()
     answered = record | {"state": "answered", "answer_part": part["part"], "reply_to_task": "TOKEN"}
     answered = {name: value for name, value in answered.items() if name != "awaiting"}
     tasks, change = Tasks(), StreamRecord("1", record, answered, time.time())
@@ -321,7 +328,7 @@ def test_publishing_a_turn_costs_the_same_however_long_the_session_is(talk, work
     for number in range(before):
         reply(talk, f"in_{number}", timestamp=utc_text(old + number).removesuffix("Z"))
     talk.conversation().wait(talk.push("LONG:5:20"))
-    last = talk.conversation().parts()[-1]
+    last = talk.parts()[-1]
     publisher = workers.publisher()
     counted.clear()
     assert publisher.publish([StreamRecord("1", {}, last, time.time())], lambda: 60) == []

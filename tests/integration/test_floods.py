@@ -164,7 +164,7 @@ def test_a_batch_reads_the_parts_of_a_session_once(deployed, workers, flooded):
 def test_what_a_batch_has_read_of_a_session_is_what_the_table_has(talk, workers):
     for number in range(3):
         reply(talk, f"in_{number}", sequence=number)
-    parts = talk.conversation().parts()
+    parts = talk.parts()
     session, keys = parts[0]["session"], [part["part"] for part in parts]
     once = workers.replies_table.once_for_all()
     for since in (keys[1], " ", keys[0], keys[2]):
@@ -259,7 +259,7 @@ def test_publish_reads_no_more_than_ten_bodies_of_a_turn(talk, deployed, workers
     for number in range(MAX_BODIES + 2):
         raw = part_body(talk, message=nested, sequence=number, is_final=number == MAX_BODIES + 1)
         receiver.receive(talk.name, lower_case(signed_headers(raw)), raw)
-    last = talk.conversation().parts()[-1]
+    last = talk.parts()[-1]
     assert "overflow" in last
     bus = Bus()
     with counted_calls(deployed, "s3") as counted:
@@ -271,7 +271,7 @@ def test_publish_reads_no_more_than_ten_bodies_of_a_turn(talk, deployed, workers
 def test_publish_does_not_parse_a_body_that_is_too_large_for_an_event(talk, workers):
     raw = part_body(talk, further="x" * MAX_BODY_BYTES)
     workers.receiver().receive(talk.name, lower_case(signed_headers(raw)), raw)
-    (part,) = talk.conversation().parts()
+    (part,) = talk.parts()
     bus = Bus()
     replace(workers.publisher(), event_bus=bus).publish([StreamRecord("1", {}, part, 0)], lambda: 60)
     assert "message" not in bus.events[0].data
@@ -279,7 +279,7 @@ def test_publish_does_not_parse_a_body_that_is_too_large_for_an_event(talk, work
 
 def test_publish_leaves_changes_that_it_has_no_time_for_to_the_next_time(talk, workers):
     reply(talk, "in_1")
-    (part,) = talk.conversation().parts()
+    (part,) = talk.parts()
     records = [StreamRecord(str(number), {}, part, time.time()) for number in range(3)]
     publisher = replace(workers.publisher(), event_bus=Bus())
     assert publisher.publish(records, time_for(messages=1)) == ["1", "2"]
@@ -307,7 +307,7 @@ def test_settle_leaves_parts_that_it_has_no_time_for_to_the_next_time(talk, work
     settler = Settler(workers.replies_table)
     monkeypatch.setattr(app, "settler", settler)
     reply(talk, "in_1")
-    (part,) = talk.conversation().parts()
+    (part,) = talk.parts()
     image = {"NewImage": to_item(part)}
     records = [{"dynamodb": image | {"SequenceNumber": str(number)}} for number in range(4)]
     failures = app.handler({"Records": records}, settler)["batchItemFailures"]

@@ -63,7 +63,7 @@ def test_callback_handles_its_sample_event(talk):
     sample = signed_now(talk, event("callback"))
     assert invoke(talk.deployed, "CallbackFunction", sample)["statusCode"] == 200
     session = json.loads(sample["body"])["session_id"]
-    assert [part["text"] for part in talk.conversation(session).parts()] == ["echo: hello"]
+    assert [part["text"] for part in talk.parts(session)] == ["echo: hello"]
 
 
 def test_callback_refuses_its_sample_event_unchanged_since_it_is_old(talk):
@@ -85,7 +85,7 @@ def test_callback_handles_a_sample_of_what_was_spilled(talk):
     set_body(sample, bot=talk.name)
     assert invoke(talk.deployed, "CallbackFunction", sample) == {"batchItemFailures": []}
     session = json.loads(event("callback")["body"])["session_id"]
-    assert [part["text"] for part in talk.conversation(session).parts()] == ["echo: hello"]
+    assert [part["text"] for part in talk.parts(session)] == ["echo: hello"]
 
 
 def test_settle_handles_the_sample_event_of_each_minute(deployed):

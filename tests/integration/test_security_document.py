@@ -148,13 +148,13 @@ def test_a_part_that_is_repeated_in_a_flood_is_kept(flood, talk):
         raw = part_body(talk)
         statuses = [flood.callback.post(talk, raw)[0], post(), flood.callback.post(talk, raw)[0], post()]
     assert statuses == [503, 503, 200, 503]
-    assert len(talk.conversation().parts()) == 1
+    assert len(talk.parts()) == 1
 
 
 def test_no_item_contains_a_secret_or_a_signature(talk):
     sent = talk.push("hello")
     talk.conversation().wait(sent)
-    items = json.dumps([talk.deployed.record(sent), *talk.conversation().parts()], default=str)
+    items = json.dumps([talk.deployed.record(sent), *talk.parts()], default=str)
     assert "hello" in items
     assert not [secret for secret in (IN, OUT, "sha256=") if secret in items]
 

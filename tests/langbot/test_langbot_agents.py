@@ -41,7 +41,7 @@ def hold(bridge: Bridge, session: str, *texts: str, bot: str = "default") -> lis
 def replies(bridge: Bridge, session: str, count: int) -> list[str]:
     """Return the texts of the session's parts, once there are `count`."""
     parts = eventually(
-        lambda: (p := bridge.conversation(session).parts())[count - 1 :] and p, what="the parts"
+        lambda: (p := list(bridge.conversation(session).parts()))[count - 1 :] and p, what="the parts"
     )
     return [part["text"] for part in parts]
 
@@ -142,7 +142,7 @@ def test_agent_that_says_nothing_leaves_its_message_open(
     record = bridge.deployed.state(sent, "delivered")
     run = eventually(lambda: bridge.peer.runs(agent).get(record["accepted_message_id"]), what="the run's end")
     assert run == status
-    assert bridge.conversation(session).parts() == []
+    assert list(bridge.conversation(session).parts()) == []
     assert bridge.deployed.record(sent) == record
 
 
@@ -155,7 +155,7 @@ def test_run_that_a_reload_cancels_leaves_its_message_open(bridge: Bridge, sessi
     run = eventually(lambda: bridge.peer.runs(agent).get(record["accepted_message_id"]), what="the run's end")
     assert run == "cancelled"
     bridge.model.release()
-    assert bridge.conversation(session).parts() == []
+    assert list(bridge.conversation(session).parts()) == []
     assert bridge.deployed.record(sent) == record
 
 

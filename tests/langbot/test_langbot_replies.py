@@ -44,7 +44,9 @@ def test_streamed_reply_comes_in_parts_and_reads_as_the_last(bridge: Bridge, ses
 def test_several_replies_of_one_turn_are_all_read(bridge: Bridge, session: str) -> None:
     bridge.push_queue.push(session, "REPLIES:3")
 
-    parts = eventually(lambda: (p := bridge.conversation(session).parts())[2:] and p, what="three parts")
+    parts = eventually(
+        lambda: (p := list(bridge.conversation(session).parts()))[2:] and p, what="three parts"
+    )
 
     assert [(part["sequence"], part["is_final"]) for part in parts] == [(1, True)] * 3
     (turn,) = bridge.conversation(session).turns()

@@ -172,7 +172,7 @@ class PlannedWorld:
 
     def parts(self, session: str = SESSION) -> list[Any]:
         """Return the parts of a session as its readers get them."""
-        parts: list[Any] = self.do(self.conversation(session).parts)
+        parts: list[Any] = self.do(lambda: list(self.conversation(session).parts()))
         return parts
 
     def pause(self, bot: str = BOT) -> None:

@@ -232,7 +232,7 @@ def test_a_message_and_its_reply_leave_the_same(talk: Talk) -> None:
     sent = talk.push("hello")
     talk.conversation().wait(sent)
     record = talk.deployed.state(sent, "answered")
-    (part,) = talk.conversation().parts()
+    (part,) = talk.parts()
     found = Findings(simulate(replace(Scenario.of(0), troubles=frozenset(), messages=1, bots=1)))
     (simulated,) = found.records.values()
     assert set(simulated) == set(record)

@@ -11,6 +11,7 @@ from local.local_stack import NAME, LocalStack
 from local.sample_bot import SampleBot
 from relay import Conversation, PushQueue, SentMessage, Stack
 from relay.domain.keys import message_key, record_key, session_key
+from relay.domain.part import ReplyPart
 from relay.domain.record import MessageRecord
 from support.waiting import eventually
 
@@ -75,6 +76,10 @@ class Talk:
 
     def conversation(self, session: str | None = None) -> Conversation:
         return Conversation(self.deployed.stack, self.session if session is None else session, bot=self.name)
+
+    def parts(self, session: str | None = None) -> list[ReplyPart]:
+        """Return all parts of a session."""
+        return list(self.conversation(session).parts())
 
     def keys(self) -> list[str]:
         """Return the idempotency keys that the bot was sent, in order."""

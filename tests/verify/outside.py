@@ -155,7 +155,7 @@ def test_callback_that_is_not_authentic_is_refused(stack, session, headers):
     body = json.dumps({"session_id": session, "reply_to": "", "sequence": 1, "is_final": True, "message": []})
     response = requests.post(stack.callback_url("default"), body, headers=headers, timeout=30)
     assert response.status_code == 401
-    assert Conversation(stack, session).parts() == []
+    assert list(Conversation(stack, session).parts()) == []
 
 
 def test_events_of_a_reply_reach_a_rule(verified, stack, push, reply, session, within):

@@ -38,9 +38,12 @@ class Conversation:
         self._messages_table = stack.open_messages_table()
         self._replies_table = stack.open_replies_table()
 
-    def parts(self, after: str = "") -> list[ReplyPart]:
-        """Return the raw parts in order, with bodies from the overflow bucket; `after` is a part's key."""
-        return list(map(self._replies_table.whole, self._replies_table.parts_after(self._session, after)))
+    def parts(self, after: str = "") -> Iterator[ReplyPart]:
+        """Return the raw parts in order, with bodies from the overflow bucket; `after` is a part's key.
+
+        Each 1 MB is read when it is asked for, so that a session of any length takes the same memory.
+        """
+        return map(self._replies_table.whole, self._replies_table.parts_after(self._session, after))
 
     def turns(self) -> list[Turn]:
         """Return the turns of the session, each with its reply, finished or not."""
