@@ -222,7 +222,7 @@ def main() -> None:
         lines = []
         for line in chain(
             side_by_side.warm_lines(local),
-            throughput_lines(deployed),
+            throughput_lines(),
             cold_start_lines(local),
             counted_lines(deployed),
             reading_lines(deployed),

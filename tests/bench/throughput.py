@@ -1,83 +1,119 @@
-"""How many messages a second ten functions deliver together, by push's own code and the emulator's tables."""
+"""How many messages a second push's own rules allow, in virtual time: line 4, and what waiting costs.
 
-import heapq
-import threading
-import time
+The code of push runs on the simulator's models of SQS, DynamoDB and Lambda, without faults, until a backlog
+is delivered. Ten invocations run at a time. A call of AWS takes 0 to 10 ms. These take no time: push's CPU,
+the way to the bot, and the hand-over of a message from SQS to an invocation. The same seed gives the same.
+
+`python -m bench.throughput` prints which share of its bound one bot gets, and how often a message looks.
+"""
+
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
 
-from bench.quick_bot import quick_bots
 from bench.table import Line
-from push.dispatcher import Dispatcher
-from relay.domain.message import QueuedMessage
-from support.deployed import IN, OUT, Deployed, Talk
-from support.queued_messages import again, queued
-from support.workers import Workers
+from local.http_bot import Accepted, Request, Response, SyncCall
+from simulation.deployed_relay import PREFIX
+from simulation.faults import Latencies
+from simulation.model_langbot import LangBot
+from simulation.planned_world import CALM, secret_of
+from simulation.simulation import opened
+from simulation.world import START, Process
 
-FUNCTIONS = 10
-"""PushMaximumConcurrency by default."""
+FUNCTIONS, LEASES = 10, 4
+"""PushMaximumConcurrency by default, and the attempts that a bot gets at a time."""
+
+SEEDS = 5
+
+_LATENCIES = Latencies(call=0.01, handover=0, network=0)
 
 
-class Queue:
-    """PushQueue and its event source mapping: of each session the first message, when it is visible."""
+class SteadyBot(LangBot):
+    """Takes `seconds` for each response, and never replies."""
 
-    def __init__(self, messages: list[QueuedMessage]) -> None:
-        self._visible = [(0.0, number, message) for number, message in enumerate(messages)]
-        self._changed = threading.Condition()
-        self._left = len(messages)
+    seconds = 0.0
 
-    def work(self, dispatcher: Dispatcher) -> None:
-        """Deliver messages until there are none."""
-        while taken := self._take():
-            _, number, message = taken
-            visible_at: list[float] = []
-            hide = _Hides(visible_at)
-            stays = replace(dispatcher, message_queue=hide).deliver(message, lambda: 80)  # type: ignore[arg-type]
-            with self._changed:
-                self._left -= not stays
-                if stays:
-                    heapq.heappush(self._visible, (visible_at[0], number, again(message)))
-                self._changed.notify_all()
+    def receive(self, path: str, headers: dict[str, str], raw: bytes) -> Response:
+        if refused := self.start_reading():
+            return refused
+        self.world.sleep(self.seconds)
+        lower_case = {name.lower(): value for name, value in headers.items()}
+        given = self.answer(Request("POST", self.path + path, lower_case, raw), self.world.now)
+        assert not isinstance(given, SyncCall)
+        return given
 
-    def _take(self) -> tuple[float, int, QueuedMessage] | None:
-        with self._changed:
-            while self._left:
-                if self._visible and self._visible[0][0] <= time.monotonic():
-                    return heapq.heappop(self._visible)
-                until = self._visible[0][0] - time.monotonic() if self._visible else None
-                self._changed.wait(until)
-        return None
+    def accept(self, message: Accepted) -> None:
+        pass
 
 
 @dataclass(frozen=True)
-class _Hides:
-    visible_at: list[float] = field(default_factory=list)
+class Drained:
+    """Messages a second; and how often, for each of them, one looked in vain whether it may go."""
 
-    def set_visibility(self, _: QueuedMessage, seconds: int) -> None:
-        self.visible_at.append(time.monotonic() + seconds)
+    rate: float
+    looks: float
 
 
-def throughput_lines(deployed: Deployed) -> Iterator[Line]:
-    """Measure line 4: ten bots of 50 ms, and one bot of a second. Each message has a session of its own."""
-    with quick_bots() as url:
+def drain(seed: int, bots: int, seconds: float, messages: int) -> Drained:
+    """Deliver a backlog to bots that take so many seconds each. Each message has a session of its own."""
+    # No bot replies, and none is full.
+    scenario = replace(
+        CALM, seed=seed, releases=("4.11.2",) * bots, max_in_flight=messages, latencies=_LATENCIES
+    )
+    with opened(scenario, SteadyBot) as outcome:
+        world, deployment = outcome.world, outcome.deployment
+        queue = deployment.queues["PushQueue"]
+        for name, bot in outcome.langbots.items():
+            bot.seconds = seconds  # type: ignore[attr-defined]
+            deployment.secrets.put(PREFIX + name, secret_of(bot))
+        for number in range(messages):
+            queue.send(_message(f"bot{number % bots}", f"s-{number}"))
 
-        def line(line_id: str, bots: int, delay: int, messages: int, bound: float) -> Line:
-            names = [f"many-{delay}-{number}" for number in range(bots)]
-            for name in names:
-                deployed.local.connect(f"{url}{delay}", IN, OUT, bot=name)
-            talks = [Talk(deployed, None, names[n % bots], f"s-{n}") for n in range(messages)]  # type: ignore[arg-type]
-            queue = Queue([queued(talk, "SILENT") for talk in talks])
-            workers = [Workers(deployed).dispatcher() for _ in range(FUNCTIONS)]
-            threads = [threading.Thread(target=queue.work, args=(worker,)) for worker in workers]
-            began = time.monotonic()
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            rate = messages / (time.monotonic() - began)
-            what = f"messages a second, {bots} x a bot of {delay} ms"
-            return Line(line_id, what, rate, bound, rate / bound, 0.8, at_least=True)
+        def stop_when_empty() -> None:
+            while queue.messages:
+                world.sleep(1)
+            world.stopped = True
 
-        yield line("4a", 10, 50, 300, FUNCTIONS / 0.05)
-        # A bot has four leases.
-        yield line("4b", 1, 1000, 40, 4.0)
+        world.spawn(Process("observer"), stop_when_empty)
+        world.run(START + 86_400)
+        if len(outcome.posts) != messages or queue.messages:
+            raise SystemExit("the backlog was not delivered by one attempt a message")
+        took = max(post.ended for post in outcome.posts) - START
+        looks = sum(call == "sqs.change_message_visibility" for _, call in outcome.faults.calls)
+        return Drained(messages / took, looks / messages)
+
+
+def _message(bot: str, session: str) -> dict[str, Any]:
+    body = json.dumps({"bot": bot, "session_id": session, "text": "Where is my order?"})
+    return {"MessageBody": body, "MessageGroupId": f"{bot}#{session}", "MessageDeduplicationId": session}
+
+
+def throughput_lines() -> Iterator[Line]:
+    """Measure line 4: ten bots of 50 ms, and one bot of a second."""
+
+    def line(line_id: str, what: str, bots: int, seconds: float, messages: int, bound: float) -> Line:
+        ratios = [drain(seed, bots, seconds, messages).rate / bound for seed in range(SEEDS)]
+        middle, spread = median(ratios), (min(ratios), max(ratios))
+        what = f"messages a second, {what}"
+        return Line(line_id, what, middle * bound, bound, middle, 0.8, spread, at_least=True)
+
+    yield line("4a", "ten bots of 50 ms", 10, 0.05, 1000, FUNCTIONS / 0.05)
+    yield line("4b", "one bot of 1 s", 1, 1, 200, LEASES / 1)
+
+
+def main() -> None:
+    """Print what waiting costs."""
+    print("messages  seconds  of bound           looks a message")
+    for messages in (8, 40, 200, 1000):
+        for seconds in (0.3, 1, 5):
+            drained = [drain(seed, 1, seconds, messages) for seed in range(SEEDS)]
+            shares = [one.rate * seconds / LEASES for one in drained]
+            share = f"{median(shares):.2f} ({min(shares):.2f}-{max(shares):.2f})"
+            looks = median(one.looks for one in drained)
+            print(f"{messages:8}  {seconds:7}  {share:17}  {looks:15.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -85,7 +85,7 @@ class HttpSession:
     ) -> _Response:
         connect, read = timeout
         chance = self._world.chance("network")
-        self._world.sleep(0.01 + chance.random() * 0.05)
+        self._world.sleep(chance.uniform(1 / 6, 1) * self._faults.scenario.latencies.network)
         broken = ""
         if self._strikes(bot, Trouble.NETWORK, 0.08):
             broken = chance.choice(["refused", "slow", "before", "after"])

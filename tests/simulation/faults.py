@@ -71,6 +71,18 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True)
+class Latencies:
+    """Seconds that each takes at the most, as long as nothing fails."""
+
+    call: float = 0.04
+    """A call of AWS."""
+    handover: float = 0.1
+    """From the receive of a message to its invocation."""
+    network: float = 0.06
+    """A request's way to LangBot. It takes a sixth of that at the least."""
+
+
+@dataclass(frozen=True)
 class Scenario:
     """What a seed is about. Times in seconds."""
 
@@ -95,6 +107,7 @@ class Scenario:
     page_bytes: int
     """Bytes of a page of a query of DynamoDB."""
     releases: tuple[str, ...]
+    latencies: Latencies = Latencies()
 
     @property
     def active(self) -> float:

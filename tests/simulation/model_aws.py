@@ -10,9 +10,6 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 from simulation.faults import Fault, Faults
 from simulation.world import World
 
-MAX_LATENCY = 0.04
-"""Seconds that a call takes at the most, as long as nothing fails."""
-
 
 class Exceptions:
     """The attribute `exceptions` of a client: a class for each code."""
@@ -89,7 +86,7 @@ class Client:
 
     def _try(self, operation: str, arguments: dict[str, Any], fault: Fault | None) -> Any:
         service, process = self._service, self._world.current.process
-        self._world.sleep(self._chance.random() * MAX_LATENCY)
+        self._world.sleep(self._chance.random() * self._faults.scenario.latencies.call)
         match fault:
             case Fault.THROTTLED:
                 raise refusal(service.throttled, operation, "Rate exceeded")

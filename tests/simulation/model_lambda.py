@@ -140,8 +140,8 @@ class QueueMapping:
                 self.queue.wait()
 
     def _handle(self, batch: list[Stored]) -> None:
-        world = self.service.world
-        world.sleep(world.chance("mapping").random() * 0.1)
+        world, latencies = self.service.world, self.service.faults.scenario.latencies
+        world.sleep(world.chance("mapping").random() * latencies.handover)
         event = {"Records": [self.record(message) for message in batch]}
         receipts = {message.id: message.receipt for message in batch}
         # "at least once": the same batch can reach two instances.

@@ -113,7 +113,7 @@ class PlannedWorld:
         """Each message as PushQueue had it, by its SQS id."""
         self._numbers = count()
         for name, langbot in self.langbots.items():
-            self.set_secret(self._secret_of(langbot), name)
+            self.set_secret(secret_of(langbot), name)
 
     # ---------------------------------------------------------------- what people do
 
@@ -198,7 +198,7 @@ class PlannedWorld:
 
     def change_secret(self, bot: str = BOT, **fields: Any) -> None:
         """Change fields of a bot's secret."""
-        self.set_secret(self._secret_of(self.langbots[bot]) | fields, bot)
+        self.set_secret(secret_of(self.langbots[bot]) | fields, bot)
 
     # ---------------------------------------------------------------- what goes wrong
 
@@ -355,19 +355,20 @@ class PlannedWorld:
         scenario = self.faults.scenario
         self.faults.scenario = replace(scenario, troubles=scenario.troubles.union(troubles))
 
-    @staticmethod
-    def _secret_of(bot: LangBot) -> dict[str, Any]:
-        return {
-            "url": f"http://{bot.name}/bots/1",
-            "inbound_secret": bot.inbound,
-            "outbound_secret": bot.outbound,
-        }
+
+def secret_of(bot: LangBot) -> dict[str, Any]:
+    """Return the secret of a bot."""
+    return {
+        "url": f"http://{bot.name}/bots/1",
+        "inbound_secret": bot.inbound,
+        "outbound_secret": bot.outbound,
+    }
 
 
 @contextmanager
 def planned_world(**settings: Any) -> Iterator[PlannedWorld]:
     """Open a world for a scenario, and bring it to its end. The settings are those of `Scenario`."""
-    with opened(replace(_SETTINGS, **settings), PlannedLangBot) as outcome:
+    with opened(replace(CALM, **settings), PlannedLangBot) as outcome:
         world = PlannedWorld(outcome)
         yield world
         world.end()
@@ -401,7 +402,7 @@ def deaths(
         assert crashes[0].effects <= 0, f"{function} has only {nth - crashes[0].effects} effects"
 
 
-_SETTINGS = Scenario(
+CALM = Scenario(
     seed=0,
     troubles=frozenset(),
     messages=0,
