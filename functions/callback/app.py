@@ -36,7 +36,7 @@ connect, read = 1, 1.5
 # API. An account may ask 10,000 a second: so a hundred instances that are flooded leave most of them.
 LOOKUPS_PER_SECOND = 10
 
-settings = CallbackSettings()
+settings = CallbackSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
 bucket = OverflowBucket(lazy_client(lambda: client("s3", connect, read)), settings.overflow_bucket)
 spill_queue = SpillQueue(

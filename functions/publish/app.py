@@ -14,7 +14,7 @@ from relay.adapters.workflow_tasks import WorkflowTasks
 from relay.metrics import Metrics
 from relay.settings import PublishSettings
 
-settings = PublishSettings()
+settings = PublishSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")
 bucket = OverflowBucket(lazy_client(lambda: client("s3")), settings.overflow_bucket)

@@ -22,7 +22,7 @@ from relay.metrics import Metrics
 from relay.sender import Sender
 from relay.settings import PushSettings
 
-settings = PushSettings()
+settings = PushSettings.from_env()
 queue_name = settings.push_queue_url.rpartition("/")[2]
 metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from typing import get_type_hints
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, Self
 
 _NO_TASK_OWNERS = "none"
 """The `task_owners` of a stack that ends no tasks; else they are the ARNs of whose tasks it ends."""
@@ -12,24 +13,33 @@ class SettingsError(Exception):
     """The environment lacks something; the text names the variable."""
 
 
-class _Settings:
-    """What every function needs. The annotations of a class, and of its bases, name its variables."""
+class _FromEnvironment:
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
-    replies_table: str
-    overflow_bucket: str
-
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        """Read each setting from the variable of its name in capitals. Raise SettingsError."""
-        for name, kind in get_type_hints(type(self)).items():
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read each field from the variable of its name in capitals. Raise SettingsError."""
+        values: dict[str, str | int] = {}
+        for name, kind in cls.__dataclass_fields__.items():
             variable = name.upper()
             text = environ.get(variable, "").strip()
             if not text:
                 raise SettingsError(f"environment variable {variable} is not set")
-            if kind is int and not text.isdecimal():
+            if kind.type is int and not text.isdecimal():
                 raise SettingsError(f"environment variable {variable} must be a whole number")
-            setattr(self, name, kind(text))
+            values[name] = int(text) if kind.type is int else text
+        return cls(**values)
 
 
+@dataclass(frozen=True)
+class _Settings(_FromEnvironment):
+    """What every function needs."""
+
+    replies_table: str
+    overflow_bucket: str
+
+
+@dataclass(frozen=True)
 class _TaskSettings(_Settings):
     """What a function needs that deals with `reply_to_task`."""
 
@@ -41,6 +51,7 @@ class _TaskSettings(_Settings):
         return self.task_owners != _NO_TASK_OWNERS
 
 
+@dataclass(frozen=True)
 class CallbackSettings(_Settings):
     """What callback needs."""
 
@@ -50,6 +61,7 @@ class CallbackSettings(_Settings):
     spill_queue_url: str
 
 
+@dataclass(frozen=True)
 class PushSettings(_TaskSettings):
     """What push needs."""
 
@@ -64,6 +76,7 @@ class PushSettings(_TaskSettings):
     keep_days: int
 
 
+@dataclass(frozen=True)
 class SettleSettings(_Settings):
     """What settle needs."""
 
@@ -75,6 +88,7 @@ class SettleSettings(_Settings):
     trigger_sources: str
 
 
+@dataclass(frozen=True)
 class PublishSettings(_TaskSettings):
     """What publish needs."""
 

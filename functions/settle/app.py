@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _TIME_TO_SETTLE = 12
 """Seconds that must be left to begin with a final part: a call to AWS that hangs ends within 11 s."""
 
-settings = SettleSettings()
+settings = SettleSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)
 dynamodb = client("dynamodb")
 bucket = OverflowBucket(lazy_client(lambda: client("s3")), settings.overflow_bucket)
