@@ -60,7 +60,8 @@ def deployed_relay(name: str, keep: bool) -> Iterator[Stack]:
         raise NotVerified(f"the stack {name} is there already: name one that is not, in STACK")
     sam = [str(ROOT / ".local/sam/bin/sam")]
     say("sam build ...")
-    subprocess.run([*sam, "build"], cwd=ROOT, check=True)
+    path = f"{ROOT}/.local/sam/bin{os.pathsep}{os.environ['PATH']}"  # uv is there
+    subprocess.run([*sam, "build"], cwd=ROOT, env=os.environ | {"PATH": path}, check=True)
     parameters = [f"AnswerDeadlineSeconds={DEADLINE}", "SystemLogLevel=INFO", "LogRetentionDays=1"]
     deploy = ["deploy", "--stack-name", name, "--resolve-s3", "--capabilities", "CAPABILITY_IAM"]
     options = ["--no-confirm-changeset", "--on-failure", "DELETE", "--parameter-overrides", *parameters]
