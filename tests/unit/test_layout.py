@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DOMAIN = "functions/relay/domain"
 MAX_PARAMETERS = 6
 LANGBOT_PLUGIN = ROOT / "tests/langbot/peer/plugin"
-SHARED_NAMES = {"app.py", "__init__.py"}
+SHARED_NAMES = {"app.py", "__init__.py", "Makefile"}
 CLOCKS_AND_CLIENTS = {"time", "socket", "http", "asyncio"}
 OUTSIDE_OF_DOMAIN = {*(sys.stdlib_module_names - CLOCKS_AND_CLIENTS), "fastjsonschema"}
 
