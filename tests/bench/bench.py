@@ -1,9 +1,9 @@
 """`make bench`: what a message and a part cost, each line beside its floor and its peers, in one table.
 
 docs/cost.md says how to read it. A cold start is measured under Lambda's own runtime client, from the
-start of the process until it asks for its first event (init), beside a handler that does nothing but import
-boto3 and make the clients of the function's happy path. The machine is this one, so compare the figures with
-each other and not with AWS.
+start of the process until it asks for its first event (init). The function is the one that `sam build` makes.
+Beside it is a handler that does nothing but import boto3, and for push requests, and make the clients of the
+function's happy path. The machine is this one, so compare the figures with each other and not with AWS.
 """
 
 import json
@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from pathlib import Path
@@ -39,16 +40,17 @@ from relay.domain.signing import sign
 from support.callback_function import callback_in_this_process
 from support.deployed import Deployed, new_bot
 from support.floods import Flood
+from support.package import build_package
 
 ROOT = Path(__file__).parents[2]
-PAIRS = 5
+PAIRS = 9
 MESSAGES = 100
 FLOOD_REQUESTS = 40
 CLIENTS = {
-    "callback": ["dynamodb", "secretsmanager"],
-    "push": ["dynamodb", "secretsmanager"],
-    "settle": ["dynamodb"],
-    "publish": ["dynamodb", "events"],
+    "callback": ["boto3.client('dynamodb')", "boto3.client('secretsmanager')"],
+    "push": ["boto3.client('dynamodb')", "boto3.client('secretsmanager')", "requests.Session()"],
+    "settle": ["boto3.client('dynamodb')"],
+    "publish": ["boto3.client('dynamodb')", "boto3.client('events')"],
 }
 """The clients of each function's happy path."""
 
@@ -100,21 +102,27 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def cold_start(stack: LocalStack, function: str, handler: str, folder: str, init_only: bool) -> float:
+@dataclass(frozen=True)
+class Handler:
+    """A handler, and the folders in which Python looks for it and for its packages."""
+
+    name: str
+    path: tuple[Path, ...]
+
+
+def cold_start(stack: LocalStack, function: str, handler: Handler, init_only: bool) -> float:
     """Return the milliseconds of CPU of init, or those that pass until the first event is answered."""
     runtime = Runtime(None if init_only else fresh_event(stack, function))
     env = environment_of(stack, function) | {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}"}
     env |= {
         "BENCH_BOT": "default",
-        "PYTHONPATH": os.pathsep.join(
-            [f"{ROOT}/.local/package", f"{ROOT}/functions", folder, f"{ROOT}/tests", *sys.path]
-        ),
+        "PYTHONPATH": os.pathsep.join([*map(str, handler.path), f"{ROOT}/tests", *sys.path]),
     }
     started = time.perf_counter()
-    command = [sys.executable, "-m", "awslambdaric", handler]
+    command = [sys.executable, "-m", "awslambdaric", handler.name]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
     if not (runtime.asked if init_only else runtime.answered).wait(60):
-        raise SystemExit(f"{handler} did not come so far within 60 s")
+        raise SystemExit(f"{handler.name} did not come so far within 60 s")
     passed = time.perf_counter() - started
     process.kill()
     _, status, used = os.wait4(process.pid, 0)
@@ -125,12 +133,12 @@ def cold_start(stack: LocalStack, function: str, handler: str, folder: str, init
     return ((used.ru_utime + used.ru_stime) if init_only else passed) * 1000
 
 
-def write_baselines(folder: str) -> None:
+def write_baselines(folder: Path) -> None:
     """Write the handlers that the functions are compared with."""
     for function, clients in CLIENTS.items():
-        made = "".join(f"boto3.client({client!r})\n" for client in clients)
-        source = f"import boto3\n{made}\ndef handler(event, context):\n    return {{}}\n"
-        Path(folder, f"baseline_{function}.py").write_text(source)
+        imports = [f"import {name}" for name in sorted({client.partition(".")[0] for client in clients})]
+        handler = ["def handler(event, context):", "    return {}", ""]
+        (folder / f"baseline_{function}.py").write_text("\n".join([*imports, *clients, *handler]))
 
 
 def fresh_event(stack: LocalStack, function: str) -> dict[str, Any]:
@@ -150,18 +158,23 @@ def fresh_event(stack: LocalStack, function: str) -> dict[str, Any]:
 
 def cold_start_lines(local: LocalStack) -> Iterator[Line]:
     """Measure line 5."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         write_baselines(folder)
+        ours, others = (build_package(folder),), (ROOT / ".local/package", folder)
         for letter, function in zip("abcd", CLIENTS, strict=True):
-            handlers = {"ours": f"{function}.app.handler", "floor": f"baseline_{function}.handler"}
+            handlers = {
+                "ours": Handler(f"{function}.app.handler", ours),
+                "floor": Handler(f"baseline_{function}.handler", others),
+            }
             if function in PEERS:
-                handlers["a"] = f"bench.{PEERS[function]['a']}.handler"
+                handlers["a"] = Handler(f"bench.{PEERS[function]['a']}.handler", others)
             took: dict[str, list[float]] = {name: [] for name in handlers}
             firsts = []
             for _ in range(PAIRS):
                 for name, handler in handlers.items():
-                    took[name].append(cold_start(local, function, handler, folder, init_only=True))
-                firsts.append(cold_start(local, function, handlers["ours"], folder, init_only=False))
+                    took[name].append(cold_start(local, function, handler, init_only=True))
+                firsts.append(cold_start(local, function, handlers["ours"], init_only=False))
             what = f"cold start of {function}, ms of CPU"
             print(f"{'':4}{function}: {median(firsts):.0f} ms until the first response", flush=True)
             yield side_by_side.line(f"5{letter}", what, took, 0.75)
