@@ -61,7 +61,7 @@ def test_the_package_has_the_data_of_the_services_that_are_called(package):
 
 def test_without_the_runtimes_python_the_build_says_what_is_missing(tmp_path):
     built = build_package(tmp_path, WITHOUT_PYTHON="1")
-    assert "uv python install 3.13" in (tmp_path / "build.log").read_text().splitlines()[-1]
+    assert "uv has no Python 3.13" in (tmp_path / "build.log").read_text().splitlines()[-1]
     assert (built / "push/app.py").exists()
 
 
