@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from bench.table import Line
-from local.http_bot import Accepted, Request, Response, SyncCall
+from local.http_bot import Accepted, Request, Response, Said, SyncCall
 from simulation.deployed_relay import PREFIX
 from simulation.faults import Latencies
 from simulation.model_langbot import LangBot
@@ -31,7 +31,7 @@ _LATENCIES = Latencies(call=0.01, handover=0, network=0)
 
 
 class SteadyBot(LangBot):
-    """Takes `seconds` for each response, and never replies."""
+    """Takes `seconds` for each response, and replies at once."""
 
     seconds = 0.0
 
@@ -42,10 +42,14 @@ class SteadyBot(LangBot):
         lower_case = {name.lower(): value for name, value in headers.items()}
         given = self.answer(Request("POST", self.path + path, lower_case, raw), self.world.now)
         assert not isinstance(given, SyncCall)
+        self._attend()
         return given
 
     def accept(self, message: Accepted) -> None:
-        pass
+        self.take(message)
+
+    def script(self, message: Accepted) -> Iterator[Said]:
+        yield Said(0, [{"type": "Plain", "text": "On its way."}])
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,7 @@ class Drained:
 
 def drain(seed: int, bots: int, seconds: float, messages: int) -> Drained:
     """Deliver a backlog to bots that take so many seconds each. Each message has a session of its own."""
-    # No bot replies, and none is full.
-    scenario = replace(
-        CALM, seed=seed, releases=("4.11.2",) * bots, max_in_flight=messages, latencies=_LATENCIES
-    )
+    scenario = replace(CALM, seed=seed, releases=("4.11.2",) * bots, latencies=_LATENCIES)
     with opened(scenario, SteadyBot) as outcome:
         world, deployment = outcome.world, outcome.deployment
         queue = deployment.queues["PushQueue"]

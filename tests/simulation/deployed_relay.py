@@ -58,9 +58,10 @@ class Deployment:
                 table.upgraded_at = world.now + world.chance("upgrade").random() * faults.scenario.storm
         self.secrets, self.s3, self.events = SecretsManager(world), S3(world), EventBridge(faults)
         self.tasks = StepFunctions(world)
+        self.dynamodb = Dynamodb(list(self.tables.values()), faults.scenario.page_bytes)
         services: list[Service] = [
             Sqs(list(self.queues.values())),
-            Dynamodb(list(self.tables.values()), faults.scenario.page_bytes),
+            self.dynamodb,
             self.secrets,
             self.s3,
             self.events,

@@ -2,9 +2,9 @@
 
 from bisect import insort
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 from relay.domain.keys import OPERATOR, UNANSWERED
@@ -64,6 +64,10 @@ class View:
             within.remove((old[range_key]["S"], of, old))
         if new and hash_key in new and range_key in new:
             insort(self.items.setdefault(new[hash_key]["S"], []), (new[range_key]["S"], of, new), key=_order)
+
+    def entry(self, item: Item) -> tuple[str, ...] | None:
+        """Return the keys under which an item is in the view, None if it is not."""
+        return tuple(item[name]["S"] for name in self.key) if item.keys() >= set(self.key) else None
 
     def of_hash(self, value: str) -> list[tuple[str, Key, Item]]:
         return self.items.get(value, [])
@@ -152,17 +156,19 @@ class DynamoTable:
 
 
 class Dynamodb:
-    """The service."""
+    """The service. `units` are the read and write units that its calls took, each by the function."""
 
     name, throttled = "dynamodb", "ProvisionedThroughputExceededException"
 
     def __init__(self, tables: list[DynamoTable], page_bytes: int = PAGE_BYTES) -> None:
         self.tables = {table.name: table for table in tables}
         self.page_bytes = page_bytes
+        self.units: defaultdict[tuple[str, str], float] = defaultdict(float)
 
-    def get_item(self, TableName: str, Key: Item, **_: Any) -> dict[str, Any]:
+    def get_item(self, TableName: str, Key: Item, ConsistentRead: bool = False) -> dict[str, Any]:
         table = self.tables[TableName]
-        item = table.items.get(table.key_of(Key))
+        item = table.items.get(table.key_of(Key), {})
+        self._count_read(table, size_of(item), ConsistentRead)
         return {"Item": item} if item else {}
 
     def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:
@@ -174,23 +180,26 @@ class Dynamodb:
         table = self.tables[TableName]
         _check_size("PutItem", Item)
         key = table.key_of(Item)
-        self._check("PutItem", table.seen(key), more)
+        self._check("PutItem", table, key, more)
+        self._count_write(table, table.items.get(key, {}), Item)
         table.put(key, Item)
         return {}
 
     def update_item(self, TableName: str, Key: Item, **more: Any) -> dict[str, Any]:
         table = self.tables[TableName]
         key = table.key_of(Key)
+        self._check("UpdateItem", table, key, more)
         old = table.seen(key)
-        self._check("UpdateItem", old, more)
         new = change_of(more["UpdateExpression"])(old or Key, more.get("ExpressionAttributeValues", {}))
         _check_size("UpdateItem", new)
+        self._count_write(table, old or {}, new)
         table.put(key, new)
         returned = {"ALL_OLD": old or {}, "ALL_NEW": table.items[key]}.get(more.get("ReturnValues", ""), {})
         return {"Attributes": returned} if returned else {}
 
     def delete_item(self, TableName: str, Key: Item) -> dict[str, Any]:
         table = self.tables[TableName]
+        self._count_write(table, table.items.get(table.key_of(Key), {}), {})
         if table.key_of(Key) in table.items:
             table.put(table.key_of(Key), None)
         return {}
@@ -217,21 +226,20 @@ class Dynamodb:
         condition = more["KeyConditionExpression"]
         matches = condition_of(condition)
         hash_value = plain(values[condition.split(" AND ")[0].partition(" = ")[2]])
-        entries = [entry for entry in view.of_hash(hash_value) if matches(entry[2], values)]
+        found = view.of_hash(hash_value)
         backwards = not more.get("ScanIndexForward", True)
-        if backwards:
-            entries.reverse()
+        entries = (one for one in (reversed(found) if backwards else found) if matches(one[2], values))
         if start := more.get("ExclusiveStartKey"):
             last = start[view.key[1]]["S"], table.key_of(start)
-            entries = [one for one in entries if (_order(one) < last if backwards else _order(one) > last)]
-        items = [item for *_, item in entries]
-        if view is not table.view(None):
+            entries = (one for one in entries if (_order(one) < last if backwards else _order(one) > last))
+        items: Iterable[Item] = (item for *_, item in entries)
+        keys = {*table.key, *view.key}
+        if more.get("IndexName"):
             # Both indexes have the keys only.
-            items = [{name: item[name] for name in {*table.key, *view.key}} for item in items]
-        page = self._page(items, more.get("Limit", inf))
-        rest = {}
-        if page and (len(page) < len(items) or len(page) == more.get("Limit")):
-            rest = {"LastEvaluatedKey": {name: page[-1][name] for name in {*table.key, *view.key}}}
+            items = ({name: item[name] for name in keys} for item in items)
+        page, is_full = self._page(items, more.get("Limit", inf))
+        self._count_read(table, sum(map(size_of, page)), more.get("ConsistentRead", False))
+        rest = {"LastEvaluatedKey": {name: page[-1][name] for name in keys}} if is_full else {}
         if "FilterExpression" in more:
             passes = condition_of(more["FilterExpression"])
             page = [item for item in page if passes(item, values)]
@@ -242,20 +250,36 @@ class Dynamodb:
             page = [{name: item[name] for name in names if name in item} for item in page]
         return {"Items": page} | rest
 
-    def _page(self, items: list[Item], limit: float) -> list[Item]:
-        """Return the first items up to `limit` and the size of a page, before any filter."""
+    def _page(self, items: Iterable[Item], limit: float) -> tuple[list[Item], bool]:
+        """Return the first items up to `limit` and the size of a page, and whether that is full."""
         page, size = list[Item](), 0
         for item in items:
-            size += size_of(item) if self.page_bytes < PAGE_BYTES else 0
-            if (page and size > self.page_bytes) or len(page) == limit:
-                break
+            size += size_of(item)
+            if page and size > self.page_bytes:
+                return page, True
             page.append(item)
-        return page
+            if len(page) == limit:
+                return page, True
+        return page, False
 
-    @staticmethod
-    def _check(operation: str, item: Item | None, more: dict[str, Any]) -> None:
-        condition = more.get("ConditionExpression")
+    def _count_read(self, table: DynamoTable, size: int, is_consistent: bool) -> None:
+        """Count a read of so many bytes. Source: "DynamoDB read and write operations", developer guide."""
+        units = max(1, ceil(size / 4096)) / (1 if is_consistent else 2)
+        self.units[table.world.current.process.program, "read"] += units
+
+    def _count_write(self, table: DynamoTable, old: Item, new: Item) -> None:
+        """Count a write, and what it changes in the indexes, whose entries are under 1 KB."""
+        units = max(1, ceil(max(size_of(old), size_of(new)) / 1024))
+        for view in table.indexes.values():
+            before, after = view.entry(old), view.entry(new)
+            if before != after:
+                units += (before is not None) + (after is not None)
+        self.units[table.world.current.process.program, "write"] += units
+
+    def _check(self, operation: str, table: DynamoTable, key: Key, more: dict[str, Any]) -> None:
+        condition, item = more.get("ConditionExpression"), table.seen(key)
         if condition and not condition_of(condition)(item or {}, more.get("ExpressionAttributeValues", {})):
+            self._count_write(table, item or {}, item or {})
             shown = {"Item": item} if item and "ReturnValuesOnConditionCheckFailure" in more else {}
             raise refusal(
                 "ConditionalCheckFailedException", operation, "The conditional request failed", **shown

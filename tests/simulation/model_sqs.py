@@ -52,6 +52,8 @@ class SqsQueue:
     watching: list[Task] = field(default_factory=list)
     _accepted: dict[tuple[str, str], Stored] = field(default_factory=dict)
     _sent: int = 0
+    _hidden: dict[str, Stored] = field(default_factory=dict)
+    """The messages that may be invisible: a queue can have many others."""
 
     @property
     def url(self) -> str:
@@ -83,7 +85,7 @@ class SqsQueue:
             attributes=arguments.get("MessageAttributes", {}),
             visible_at=self.world.now + arguments.get("DelaySeconds", 0),
         )
-        self.messages[message.id] = message
+        self.messages[message.id] = self._hidden[message.id] = message
         self._accepted[group, deduplication_id] = message
         self.changed()
         return message
@@ -91,19 +93,20 @@ class SqsQueue:
     def receive(self, most: int, visibility: float | None = None) -> list[Stored]:
         """Receive up to `most` messages, in order."""
         now = self.world.now
-        for message in list(self.messages.values()):
-            if message.sent_at + self.retention <= now:
-                self.expired.append(self.messages.pop(message.id))
+        # The first was sent first.
+        while (oldest := next(iter(self.messages.values()), None)) and oldest.sent_at + self.retention <= now:
+            self.expired.append(self.messages.pop(oldest.id))
         # "When you receive a message with a message group ID, no more messages for the same message group ID
         # are returned unless you delete the message or it becomes visible." (SQS Developer Guide)
-        first, busy = list(self.messages.values()), set[str]()
+        first, busy = iter(self.messages.values()), set[str]()
         if self.is_fifo:
-            in_flight = [m.group for m in first if m.visible_at > now]
-            first, busy = first[: self.limit], set(in_flight)
+            in_flight = [m.group for m in self._invisible()]
+            first, busy = islice(first, self.limit), set(in_flight)
             most = min(most, self.limit - len(in_flight))
         visible = (m for m in first if m.visible_at <= now and m.group not in busy)
         received = list(islice(visible, most))
         for message in received:
+            self._hidden[message.id] = message
             message.receives += 1
             message.received_at = now
             message.receipt = f"{message.id}/{message.receives}"
@@ -138,11 +141,15 @@ class SqsQueue:
 
     def wait(self) -> None:
         """Wait until the queue may have something to receive."""
-        later = [
-            m.visible_at - self.world.now for m in self.messages.values() if m.visible_at > self.world.now
-        ]
+        later = [m.visible_at - self.world.now for m in self._invisible()]
         self.watching.append(self.world.current)
         self.world.suspend(min(later, default=None))
+
+    def _invisible(self) -> list[Stored]:
+        hidden = self._hidden.values()
+        now, messages = self.world.now, self.messages
+        self._hidden = {m.id: m for m in hidden if m.visible_at > now and m.id in messages}
+        return list(self._hidden.values())
 
     def changed(self) -> None:
         """Let those that wait for the queue look at it again."""

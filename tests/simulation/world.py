@@ -49,6 +49,11 @@ class Process:
     tasks: list["Task"] = field(default_factory=list)
     held_back: list["Task"] = field(default_factory=list)
 
+    @property
+    def program(self) -> str:
+        """What runs in it, as "push" in "push.3"."""
+        return self.name.partition(".")[0]
+
 
 class Task:
     """A thread of a process. It ends with a result or an error, and those that wait for it go on."""
