@@ -13,7 +13,8 @@ from pathlib import Path
 from bench.table import Line
 from local.local_stack import ROOT
 from relay import ReplyTimeout, environment
-from relay.adapters.bot_registry import BotRegistry
+from relay.adapters.bot_cache import LookupRateLimited
+from relay.adapters.bot_registry import BotRegistry, UnknownBot
 from relay_cli.commands.tail import Transcript
 from support.api_calls import ApiCalls, counted_calls
 from support.callbacks import lower_case, part_body, signed_headers
@@ -23,6 +24,9 @@ from support.queued_messages import deliver, queued
 from support.workers import Workers, final_part
 
 COST = ROOT / "docs/cost.md"
+LOOKUPS_PER_SECOND = 10
+"""As in callback/app.py, which needs the environment of a function."""
+
 GROWN = 4096
 """Bytes of the text of the last part of a streamed turn."""
 
@@ -100,15 +104,36 @@ def _dollars(row: str) -> float:
 
 
 def _secret_reads(deployed: Deployed, talk: Talk, counted: ApiCalls) -> Iterator[Line]:
-    """Count the reads of a bot's secret in ten minutes, by one environment that uses it each second."""
-    now, prefix = 0.0, deployed.local.outputs["BotSecretPrefix"]
-    registry = BotRegistry(deployed.client("secretsmanager"), prefix, clock=lambda: now)
-    counted.clear()
-    for second in range(600):
-        now = second
+    """Count the reads of secrets by one environment, beside one for each cache life with a message."""
+    prefix, now = deployed.local.outputs["BotSecretPrefix"], 0.0
+
+    def reads(times: Iterable[float], use: Callable[[BotRegistry, float], object]) -> int:
+        nonlocal now
+        secrets = deployed.client("secretsmanager")
+        registry = BotRegistry(secrets, prefix, lambda: now, lookups_per_second=LOOKUPS_PER_SECOND)
+        counted.clear()
+        for now in times:
+            with suppress(UnknownBot, LookupRateLimited):
+                use(registry, now)
+        return counted.calls["GetSecretValue"]
+
+    def forged(registry: BotRegistry, _: float) -> None:
         registry.get(talk.name)
-    reads = counted.calls["GetSecretValue"]
-    yield Line("11", "reads of a secret in ten minutes, steady", reads, 10, reads / 10, 1.0)
+        registry.refresh(talk.name)
+
+    flood = [number / 100 for number in range(6000)]
+    for letter, what, floor, found in (
+        ("a", "ten minutes, a message a second", 2, reads(range(600), lambda bots, _: bots.get(talk.name))),
+        (
+            "b",
+            "an hour, one in five minutes",
+            12,
+            reads(range(0, 3600, 300), lambda bots, _: bots.get(talk.name)),
+        ),
+        ("c", "a minute, 6,000 wrong signatures", 1, reads(flood, forged)),
+        ("d", "a minute, 6,000 made-up bots", 1, reads(flood, lambda bots, at: bots.get(f"x{at * 100:.0f}"))),
+    ):
+        yield Line(f"11{letter}", f"reads of secrets in {what}", found, floor, found / floor, 1.0)
 
 
 def _waiting(deployed: Deployed, talk: Talk, counted: ApiCalls) -> Iterator[Line]:

@@ -16,6 +16,7 @@ from support.callbacks import overflow_objects, part_body, post_part, signed_hea
 from support.deployed import IN, OUT
 from support.recordings import RECORDINGS, callbacks
 from support.tables import scan
+from support.waiting import eventually
 
 
 def stored_parts(talk):
@@ -238,6 +239,19 @@ def test_a_rotated_secret_is_used_for_its_first_part(talk):
     )
     assert post_part(talk, raw, signed_headers(raw, secret="new")).status_code == 200
     assert post_part(talk, raw, signed_headers(raw, secret=OUT)).status_code == 200
+
+
+def test_a_revoked_secret_serves_until_callback_is_changed(talk):
+    raw = part_body(talk)
+    assert post_part(talk, raw).status_code == 200
+    change_secret(talk, outbound_secret="n" * 43)
+    assert post_part(talk, raw).status_code == 200
+    functions, name = talk.deployed.client("lambda"), talk.deployed.physical_id("CallbackFunction")
+    functions.update_function_configuration(FunctionName=name, MemorySize=513)
+    try:
+        eventually(lambda: post_part(talk, raw).status_code == 401)
+    finally:
+        functions.update_function_configuration(FunctionName=name, MemorySize=512)
 
 
 def test_a_part_says_with_which_of_the_secrets_it_was_verified(talk):

@@ -42,7 +42,7 @@ CONTROLS = {
     "The holder of a bot's inbound secret": [
         "test_an_unsigned_request_is_refused_and_not_stored",
         "test_a_secret_overwritten_with_rubbish_stops_serving_within_minutes",
-        "test_a_deleted_secret_stops_serving_within_a_minute",
+        "test_a_deleted_secret_stops_serving_within_minutes",
     ],
     "The holder of a bot's outbound secret": [
         "test_sessions_of_different_bots_never_share_a_key",

@@ -15,6 +15,9 @@ KB = 1024
 @pytest.mark.parametrize(
     ("page", "sentence", "limit"),
     [
+        ("bots", "uses a changed secret within {} minutes", bot_cache.CACHE_TTL / 60),
+        ("bots", "a new value without it | within {} minutes", bot_cache.CACHE_TTL / 60),
+        ("bots", "its deletion | within {} minutes", bot_cache.CACHE_TTL / 60),
         ("bots", "cannot be used | within {} minutes", bot_cache.STALE_IF_INVALID / 60),
         ("bots", "the last good secret serves for {} hours", bot_cache.STALE_IF_ERROR / 3600),
         ("cost", "No function reads more than {} pages of 1 MB", replies_table.MAX_PAGES),

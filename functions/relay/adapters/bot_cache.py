@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from relay.domain.bot import Bot
 
-CACHE_TTL = 60
-"""Seconds for which a bot is used without reading its secret again."""
+CACHE_TTL = 300
+"""Seconds for which a bot is used without reading its secret again: a revoked secret serves for so long. A
+new one is read at once, because the old one fails."""
 
 MIN_REFRESH_INTERVAL = 1
 """Seconds between two reads of a secret after failures, however many there are."""
@@ -15,9 +16,9 @@ STALE_IF_ERROR = 6 * 3600
 """Seconds, from its last read, for which the last good secret serves while no read succeeds. Outages of AWS
 have lasted for hours, and push retries for as long by default."""
 
-STALE_IF_INVALID = 300
+STALE_IF_INVALID = CACHE_TTL + 300
 """Seconds, from its last read, for which the last good secret serves after it was overwritten with one that
-cannot be used: enough to correct a slip, and short enough to revoke a secret so."""
+cannot be used: five minutes to correct a slip, and short enough to revoke a secret so."""
 
 MAX_CACHED_NAMES = 1000
 """Names that are cached at the most, so that made-up names cannot fill the memory."""
