@@ -38,6 +38,19 @@ def test_a_paused_bot_gets_its_messages_in_order_when_it_is_resumed() -> None:
         assert world.texts == ["hello", "again"]
 
 
+def test_no_message_of_a_burst_goes_out_once_the_pause_has_begun() -> None:
+    with planned_world() as world:
+        for number in range(3):
+            world.say(f"early {number}")
+            world.run(0.3)
+        world.pause()
+        world.say("late")
+        world.run(10)
+        assert world.texts == ["early 0", "early 1", "early 2"]
+        world.resume()
+        world.run(MAX_PAUSE + 5)
+
+
 def test_the_time_to_retry_does_not_run_while_a_bot_is_paused() -> None:
     with planned_world(retry_for=RETRY_FOR) as world:
         world.responds(BAD_GATEWAY)

@@ -221,11 +221,6 @@ def use_slots_that_were_not_taken(good: Any, self: Any, *when: Any) -> int | Non
     return None if good(self, *when) is None else 1
 
 
-@variant(admission, "slots_in_advance", **MANY_AT_ONCE)
-def take_all_slots_in_advance(_: Any, free: int) -> int:
-    return free
-
-
 @variant(
     admission,
     "free_lease",
@@ -534,11 +529,6 @@ def send_to_a_paused_bot(*_: Any) -> float:
 def admit_by_a_state_from_before_the_pause(good: Any, self: Any, permit: Permit, change: Any) -> Any:
     unchanged = tuple(name for name in change.unchanged if not name.startswith("paused"))
     return good(self, permit, replace(change, unchanged=unchanged))
-
-
-@variant(BotAdmin, "pause", Trouble.STOPS, **CROWDED_STOP | {"sessions": 60})
-def call_a_bot_paused_that_still_gets_messages(_: Any, self: Any, bot: str) -> None:
-    self._admission_control.pause(bot, self._stack.now())
 
 
 @variant(BotState, "excused_until", Trouble.STOPS, Trouble.DOWN, messages=24, storm=180, retry_for=300)
