@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -110,7 +110,13 @@ class Handler:
     path: tuple[Path, ...]
 
 
-def cold_start(stack: LocalStack, function: str, handler: Handler, init_only: bool) -> float:
+def cold_start(
+    stack: LocalStack,
+    function: str,
+    handler: Handler,
+    init_only: bool,
+    started_as: Callable[[int], None] = lambda _pid: None,
+) -> float:
     """Return the milliseconds of CPU of init, or those that pass until the first event is answered."""
     runtime = Runtime(None if init_only else fresh_event(stack, function))
     env = environment_of(stack, function) | {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}"}
@@ -121,6 +127,7 @@ def cold_start(stack: LocalStack, function: str, handler: Handler, init_only: bo
     started = time.perf_counter()
     command = [sys.executable, "-m", "awslambdaric", handler.name]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+    started_as(process.pid)
     if not (runtime.asked if init_only else runtime.answered).wait(60):
         raise SystemExit(f"{handler.name} did not come so far within 60 s")
     passed = time.perf_counter() - started

@@ -100,6 +100,25 @@ def callback_event() -> dict[str, Any]:
     }
 
 
+def new_turn(record: dict[str, Any], part: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return these items of DynamoDB for a session of its own: a message, and the part that answers it."""
+    number, bot = next(_numbers), os.environ["BENCH_BOT"]
+    session = {"session": {"S": f"{bot}#{SESSION}-{number}"}, "bot": {"S": bot}}
+    reply_to = {"S": f"in_{number:032}"}
+    waits = {"accepted_message_id": reply_to, "awaiting": {"S": bot}}
+    return record | session | waits, part | session | {"reply_to": reply_to, "is_final": {"BOOL": True}}
+
+
+def stream_event(new: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of a table's stream with a new item."""
+    change = {
+        "ApproximateCreationDateTime": int(time.time()),
+        "NewImage": new,
+        "SequenceNumber": str(next(_numbers)),
+    }
+    return {"Records": [{"eventSource": "aws:dynamodb", "eventName": "INSERT", "dynamodb": change}]}
+
+
 def log_as_on_lambda() -> None:
     """Write the log to standard output as Lambda's runtime formats it."""
     log = logging.StreamHandler(sys.stdout)
