@@ -525,12 +525,6 @@ def send_to_a_paused_bot(*_: Any) -> float:
     return 0
 
 
-@variant(AdmissionControl, "_update", Trouble.STOPS, **CROWDED_STOP)
-def admit_by_a_state_from_before_the_pause(good: Any, self: Any, permit: Permit, change: Any) -> Any:
-    unchanged = tuple(name for name in change.unchanged if not name.startswith("paused"))
-    return good(self, permit, replace(change, unchanged=unchanged))
-
-
 @variant(BotState, "excused_until", Trouble.STOPS, Trouble.DOWN, messages=24, storm=180, retry_for=300)
 def let_the_time_to_retry_run_during_a_pause(*_: Any) -> float:
     return 0
