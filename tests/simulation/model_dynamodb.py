@@ -265,7 +265,7 @@ class Dynamodb:
     def _count_read(self, table: DynamoTable, size: int, is_consistent: bool) -> None:
         """Count a read of so many bytes. Source: "DynamoDB read and write operations", developer guide."""
         units = max(1, ceil(size / 4096)) / (1 if is_consistent else 2)
-        self.units[table.world.current.process.program, "read"] += units
+        self.units[table.world.program, "read"] += units
 
     def _count_write(self, table: DynamoTable, old: Item, new: Item) -> None:
         """Count a write, and what it changes in the indexes, whose entries are under 1 KB."""
@@ -274,7 +274,7 @@ class Dynamodb:
             before, after = view.entry(old), view.entry(new)
             if before != after:
                 units += (before is not None) + (after is not None)
-        self.units[table.world.current.process.program, "write"] += units
+        self.units[table.world.program, "write"] += units
 
     def _check(self, operation: str, table: DynamoTable, key: Key, more: dict[str, Any]) -> None:
         condition, item = more.get("ConditionExpression"), table.seen(key)

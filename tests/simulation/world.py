@@ -155,6 +155,11 @@ class World:
         assert self._current, "only a task can wait"
         return self._current
 
+    @property
+    def program(self) -> str:
+        """The program of the task that runs; "" for a caller that is no task."""
+        return self._current.process.program if self._current else ""
+
     def spawn(self, process: Process, action: Callable[[], Any], delay: float = 0) -> Task:
         """Start a task of `process` after so many seconds."""
         task = Task(self, process, action)
