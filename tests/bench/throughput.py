@@ -5,6 +5,7 @@ is delivered. Ten invocations run at a time. A call of AWS takes 0 to 10 ms. The
 the way to the bot, and the hand-over of a message from SQS to an invocation. The same seed gives the same.
 
 `python -m bench.throughput` prints which share of its bound one bot gets, and how often a message looks.
+That takes a quarter of an hour.
 """
 
 import json
