@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import relay.cold_start
-from callback.receiver import NotVerified, Receiver
+from callback.receiver import LOOKUPS_PER_SECOND, NotVerified, Receiver
 from relay import environment
 from relay.adapters.aws import client, lazy_client
 from relay.adapters.bot_registry import BotRegistry
@@ -31,10 +31,6 @@ log = logging.getLogger(__name__)
 # These are 11 s. If S3 hangs too and the part is too large for the queue, it cannot be kept. Then LangBot
 # is told so, or Lambda ends the function, and API Gateway tells LangBot by a 5xx as well.
 connect, read = 1, 1.5
-
-# Anybody can make up names of bots, and a lookup in Secrets Manager costs as much as five requests to the
-# API. An account may ask 10,000 a second: so a hundred instances that are flooded leave most of them.
-LOOKUPS_PER_SECOND = 10
 
 settings = CallbackSettings.from_env()
 metrics = Metrics(settings.metrics_namespace)

@@ -22,6 +22,11 @@ from relay.metrics import Metric, Metrics
 
 log = logging.getLogger(__name__)
 
+LOOKUPS_PER_SECOND = 10
+"""Lookups of bots, of which anybody can make up names. A lookup in Secrets Manager costs as much as five
+requests to the API, and an account may ask 10,000 a second: so a hundred instances that
+are flooded leave most of them."""
+
 
 class NotVerified(Exception):
     """Whether a part is authentic cannot be told now; the text says why, and holds nothing secret."""

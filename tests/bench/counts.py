@@ -11,6 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from bench.table import Line
+from callback.receiver import LOOKUPS_PER_SECOND
 from local.local_stack import ROOT
 from relay import ReplyTimeout, environment
 from relay.adapters.bot_cache import LookupRateLimited
@@ -24,9 +25,6 @@ from support.queued_messages import deliver, queued
 from support.workers import Workers, final_part
 
 COST = ROOT / "docs/cost.md"
-LOOKUPS_PER_SECOND = 10
-"""As in callback/app.py, which needs the environment of a function."""
-
 GROWN = 4096
 """Bytes of the text of the last part of a streamed turn."""
 
@@ -117,19 +115,17 @@ def _secret_reads(deployed: Deployed, talk: Talk, counted: ApiCalls) -> Iterator
                 use(registry, now)
         return counted.calls["GetSecretValue"]
 
+    def used(registry: BotRegistry, _: float) -> None:
+        registry.get(talk.name)
+
     def forged(registry: BotRegistry, _: float) -> None:
         registry.get(talk.name)
         registry.refresh(talk.name)
 
     flood = [number / 100 for number in range(6000)]
     for letter, what, floor, found in (
-        ("a", "ten minutes, a message a second", 2, reads(range(600), lambda bots, _: bots.get(talk.name))),
-        (
-            "b",
-            "an hour, one in five minutes",
-            12,
-            reads(range(0, 3600, 300), lambda bots, _: bots.get(talk.name)),
-        ),
+        ("a", "ten minutes, a message a second", 2, reads(range(600), used)),
+        ("b", "an hour, one in five minutes", 12, reads(range(0, 3600, 300), used)),
         ("c", "a minute, 6,000 wrong signatures", 1, reads(flood, forged)),
         ("d", "a minute, 6,000 made-up bots", 1, reads(flood, lambda bots, at: bots.get(f"x{at * 100:.0f}"))),
     ):

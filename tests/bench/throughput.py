@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.table import Line
 from local.http_bot import Accepted, Request, Response, Said, SyncCall
+from relay.domain.admission import LEASES
 from simulation.deployed_relay import PREFIX
 from simulation.faults import Latencies
 from simulation.model_langbot import LangBot
@@ -23,8 +24,8 @@ from simulation.planned_world import CALM, secret_of
 from simulation.simulation import opened
 from simulation.world import START, Process
 
-FUNCTIONS, LEASES = 10, 4
-"""PushMaximumConcurrency by default, and the attempts that a bot gets at a time."""
+FUNCTIONS = 10
+"""PushMaximumConcurrency by default."""
 
 SEEDS = 5
 

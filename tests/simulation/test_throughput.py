@@ -1,6 +1,7 @@
 """How many messages a second push's rules allow, as bench.throughput measures it."""
 
-from bench.throughput import FUNCTIONS, LEASES, drain
+from bench.throughput import FUNCTIONS, drain
+from relay.domain.admission import LEASES
 
 
 def test_ten_quick_bots_get_most_of_what_push_can_send() -> None:

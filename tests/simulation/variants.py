@@ -196,9 +196,6 @@ def let_a_record_expire_while_its_message_is_queued(good: Any, *arguments: Any) 
     return good(*arguments) | {"expires_at": days_after(now, keep_days)}
 
 
-MANY_AT_ONCE: dict[str, Any] = {"burst": True, "messages": 60, "sessions": 60, "bots": 1, "max_in_flight": 12}
-
-
 @variant(admission, "decide", burst=True, messages=24, sessions=12, max_in_flight=3)
 def admit_every_message(_: Any, *state: Any) -> Decision:
     return Decision.GO
@@ -216,7 +213,7 @@ def send_to_a_full_bot(good: Any, self: Any, bot: str, *more: Any, **named: Any)
     return Permit(bot, self._state(bot)) if full else permit
 
 
-@variant(KeptLease, "slots_for", **MANY_AT_ONCE)
+@variant(KeptLease, "slots_for", burst=True, messages=60, sessions=60, bots=1, max_in_flight=12)
 def use_slots_that_were_not_taken(good: Any, self: Any, *when: Any) -> int | None:
     return None if good(self, *when) is None else 1
 

@@ -18,7 +18,8 @@ MAX_TRIES = 4
 """How often a message tries to be admitted while others change what it has read."""
 
 _GATES = ("probe_at", "paused_since", "paused_until", "cancelled")
-"""What keeps messages, or one, from a bot: none is admitted if one of these has changed since it was read."""
+"""What keeps messages, or one, from a bot: no write admits one if any of these has changed since it
+was read."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class AdmissionControl:
         A message that expects no reply needs no slot, and one that tests the connection passes a pause of the
         operator. The attempt gets a lease until `release`, by the write that takes the slot. It is one that
         this function has kept, or a free one. Raise InvalidState if the message is cancelled: the same write
-        makes sure that it is not.
+        makes sure that it is not. Without a write, the kept lease tells who cancels it that it may be sent.
         """
         needs_slot = needs_slot and self._max_in_flight > 0
         permit = Permit(bot, self.state(bot))

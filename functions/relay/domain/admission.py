@@ -210,7 +210,7 @@ class KeptLease:
         return cls(name, state.item[name], spare_slots, state.slots_expire_at)
 
     def is_in(self, state: BotState) -> bool:
-        """Tell whether nobody else has taken the lease since."""
+        """Tell whether no other function has taken the lease since."""
         return state.item.get(self.name) == self.entry
 
     def slots_for(self, state: BotState, attempt_ends: float) -> int | None:
